@@ -1,0 +1,23 @@
+# Compile flags of every target, and the one way a folder of src/ becomes a library.
+
+add_library(tidemark_flags INTERFACE)
+target_include_directories(tidemark_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_compile_options(tidemark_flags INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror>)
+if(TIDEMARK_SANITIZE)
+  target_compile_options(tidemark_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined -fno-sanitize-recover=all
+    -fno-omit-frame-pointer>)
+  target_link_options(tidemark_flags INTERFACE -fsanitize=address,undefined)
+endif()
+
+# tidemark_library(NAME DEPENDS target...): every *.cpp of the current folder and its subfolders
+# except *_test.cpp becomes the static library NAME. Unit tests beside the code are collected by
+# tests/CMakeLists.txt.
+function(tidemark_library NAME)
+  cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "_test\\.cpp$")
+  add_library(${NAME} STATIC ${sources})
+  target_link_libraries(${NAME} PUBLIC tidemark_flags ${ARG_DEPENDS})
+endfunction()

@@ -1,0 +1,59 @@
+// A Backend runs plans on one device. It sees Plans and memory, never models, costs or records.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "plan/memory.h"
+#include "plan/plan.h"
+
+namespace tidemark {
+
+struct BackendInfo {
+  std::string device;   // "cpu", "cuda:0"
+  std::string name;     // "AMD EPYC ...", "NVIDIA H200"
+  std::string isa;      // what the kernels were dispatched to: "AVX-512 BF16", "sm_90a"
+  int threads = 1;
+  std::vector<std::string> libraries;  // "oneDNN 2.6.3", "Highway 1.0.3"
+  int64_t memory_bytes = 0;            // of the device
+};
+
+// Called around every node of a step; used to time operators and to look at tensors between them.
+class NodeObserver {
+ public:
+  virtual ~NodeObserver() = default;
+  virtual void before(const Node&, size_t index) = 0;
+  virtual void after(const Node&, size_t index) = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual BackendInfo info() const = 0;
+  virtual bool supports(DType) const = 0;
+  // Scratch bytes a node needs while it runs; planned under Tag::workspace. `step` is at the past
+  // that needs most.
+  virtual int64_t workspace_bytes(const Node&, const Plan&) const = 0;
+  // Takes the memory for a laid-out plan; throws OutOfMemory (arena.h) when the device lacks it.
+  virtual void attach(const Plan&, const MemoryLayout&) = 0;
+  virtual void detach() = 0;
+  // Copies between host and a tensor.
+  virtual void upload(TensorId, std::span<const std::byte>, int64_t offset_bytes) = 0;
+  virtual void download(TensorId, std::span<std::byte>, int64_t offset_bytes) const = 0;
+  // Measured high-water mark of every arena, by tag.
+  virtual MemoryByTag high_water() const = 0;
+  // Runs one step at `past`. Returns when the work is queued; synchronize() waits for it.
+  virtual void run_step(StepKind, int64_t past, NodeObserver* observer) = 0;
+  virtual void synchronize() = 0;
+  // Which kernel variant or library ran each node of a step, for the records.
+  virtual std::string implementation(const Node&) const = 0;
+};
+
+// threads 0: all cores.
+std::unique_ptr<Backend> make_cpu_backend(int threads);
+
+}  // namespace tidemark

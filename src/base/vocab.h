@@ -1,0 +1,82 @@
+// The closed vocabularies of Tidemark and their names. Every enum here is written to stores and
+// files by name, so a name, once published, stays.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace tidemark {
+
+enum class DType { f32, bf16, f16, f64, i32, i64 };
+// What a tensor is for; memory is planned, measured and reported by tag.
+enum class Tag { weights, activation, kv_cache, ssm_state, conv_state, logits, workspace };
+// What an operator is, by its type.
+enum class Category {
+  gemm,
+  attention,
+  ssm_scan,
+  conv,
+  norm,
+  elementwise,
+  rope,
+  embedding,
+  memory,
+  sampling
+};
+// What an operator is for, by its place in the model.
+enum class Role {
+  embed,
+  attn_norm,
+  qkv_proj,
+  qk_norm,
+  rope,
+  kv_append,
+  attention,
+  attn_gate,
+  o_proj,
+  mlp_norm,
+  mlp_up,
+  mlp_act,
+  mlp_down,
+  router,
+  ssm_norm,
+  in_proj,
+  conv,
+  x_proj,
+  dt_proj,
+  ssm_param_norm,
+  ssm_scan,
+  ssm_gate,
+  out_proj,
+  residual,
+  adapter,
+  final_norm,
+  select_last,
+  lm_head,
+  sample
+};
+enum class Phase { prefill, decode };
+enum class LogitsPolicy { last, all };
+
+inline constexpr int tag_count = 7;
+inline constexpr int category_count = 10;
+
+std::string_view name(DType);
+std::string_view name(Tag);
+std::string_view name(Category);
+std::string_view name(Role);
+std::string_view name(Phase);
+std::string_view name(LogitsPolicy);
+
+std::optional<DType> parse_dtype(std::string_view);
+std::optional<LogitsPolicy> parse_logits(std::string_view);
+
+int64_t size_bytes(DType);
+
+inline constexpr std::array<Tag, tag_count> all_tags = {
+    Tag::weights,    Tag::activation, Tag::kv_cache, Tag::ssm_state,
+    Tag::conv_state, Tag::logits,     Tag::workspace};
+
+}  // namespace tidemark

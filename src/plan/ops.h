@@ -1,0 +1,150 @@
+// THE OP TABLE. One plain struct per operator; beside it (cost.cpp) what it costs and (operands.cpp)
+// what it touches; in reference/ its scalar reference; in backend/<b>/ its kernel of the same name.
+// An operator without a cost is a compile error, one without a kernel a link error.
+//
+// Activations are [rows, width] with rows = B * L, row b * L + t being token t of sequence b.
+// Operators with `past` continue a sequence: their token t has position past + t, and at past 0 the
+// carried state counts as zero and is not read.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/vocab.h"
+#include "model/spec.h"
+
+namespace tidemark {
+
+using TensorId = int32_t;
+inline constexpr TensorId no_tensor = -1;
+
+// A [rows, width] view of a tensor: element (r, c) at offset + r * stride + c.
+struct Operand {
+  TensorId tensor = no_tensor;
+  int64_t offset = 0;
+  int64_t stride = 0;
+  explicit operator bool() const { return tensor != no_tensor; }
+};
+
+// out[b*L+t, :] = scale * table[ids[b, past + t], :]
+struct Embedding {
+  Operand ids, table, out;
+  int64_t batch, length, past, width, vocab;
+  float scale;
+};
+
+// Every row is `groups` vectors of `width`; each is normalised on its own.
+// rms: x / sqrt(mean(x^2) + eps) * (weight_offset + weight); layer: also minus the mean, plus bias.
+struct Norm {
+  NormKind kind;
+  Operand x, weight, bias, out;  // weight, bias [width]
+  int64_t rows, groups, width;
+  float eps, weight_offset;
+};
+
+// Gated RMS norm of Mamba-2 over `groups` vectors of `width`; weight [groups * width].
+// out = rms(x * silu(z)) * weight, or with norm_before_gate rms(x) * weight * silu(z).
+struct GatedNorm {
+  Operand x, z, weight, out;
+  int64_t rows, groups, width;
+  float eps;
+  bool norm_before_gate;
+};
+
+// out[m, n] (+)= scale * (sum_k x[m, k] * weight[n, k] + bias[n]). `accumulate` is the fused residual.
+// out starts past * out_per_past elements further on: logits of all positions, step after step.
+struct Gemm {
+  Operand x, weight, bias, out;
+  int64_t m, n, k;
+  float scale = 1;
+  bool accumulate = false;
+  int64_t past = 0, out_per_past = 0;
+};
+
+// out = act(gate) * up
+struct Glu {
+  Act act;
+  Operand gate, up, out;
+  int64_t rows, width;
+};
+
+// out = act(x)
+struct Activation {
+  Act act;
+  Operand x, out;
+  int64_t rows, width;
+};
+
+// Rotates q and k in place by position; with a cache (full attention) k goes there rotated and v
+// along with it. Angle of pair j at position p: p * inv_freq[j]; amplitude scales cos and sin.
+struct Rope {
+  Operand q, k, v;  // rows of heads * head_dim, kv_heads * head_dim, kv_heads * value_dim
+  Operand k_cache, v_cache;
+  int64_t batch, length, past, heads, kv_heads, head_dim, value_dim, rotary_dim, capacity;
+  std::vector<float> inv_freq;  // [rotary_dim / 2]
+  float amplitude;
+};
+
+// Copies k, v of this step into the cache [B, Hkv, capacity, P]. With a window the cache is a ring:
+// position p lives in slot p % capacity; of a long step only the last `capacity` rows are kept.
+struct KvAppend {
+  Operand k, v, k_cache, v_cache;
+  int64_t batch, length, past, kv_heads, head_dim, value_dim, capacity;
+};
+
+// Causal grouped-query attention with online softmax. Without a window, keys are cache positions
+// 0..past+t. With one, keys of this step come from k, v (already rotated) and earlier ones from the
+// ring cache; query position p sees keys in (p - window, p].
+struct Attention {
+  Operand q, k, v, k_cache, v_cache, out;
+  int64_t batch, length, past, heads, kv_heads, head_dim, value_dim, capacity, window;
+  float scale;
+};
+
+// Depthwise causal convolution with carried state [B, C, K-1] (oldest first), bias, optional SiLU.
+struct Conv1d {
+  Operand x, weight, bias, state, out;  // weight [C, K]
+  int64_t batch, length, past, channels, width;
+  bool silu;
+};
+
+// Mamba-1 selective scan. d = softplus(dt + dt_bias); h = exp(d * A) h + d * B x; y = C h + D x;
+// out = y * silu(z). A = -exp(a_log). State [B, D, N] in fp32.
+struct SelectiveScan {
+  Operand x, dt, b, c, z, a_log, d_skip, dt_bias, state, out;
+  int64_t batch, length, past, channels, state_size;
+};
+
+enum class SsdForm { chunked, recurrence };
+
+// Mamba-2. d = clamp(softplus(dt + dt_bias)); h = exp(d * A) h + d * x B^T; y = C h + D x.
+// chunked: blocks of `chunk` positions as matrix products (arXiv 2405.21060, section 6), state
+// carried between them; recurrence: one position at a time. State [B, H, P, N] in fp32.
+struct Ssd {
+  SsdForm form;
+  Operand x, dt, b, c, a_log, d_skip, dt_bias, state, out;
+  int64_t batch, length, past, heads, head_dim, groups, state_size, chunk;
+  float dt_min, dt_max;  // dt_max 0: unbounded
+};
+
+// out[b, :] = x[b * length + length - 1, :]
+struct SelectLast {
+  Operand x, out;
+  int64_t batch, length, width;
+};
+
+// ids[b, past + length] = argmax over logits row of the last position (first on ties).
+struct Argmax {
+  Operand logits, ids;  // logits rows: `rows_per_sequence` per sequence, the last one is read
+  int64_t batch, length, past, vocab, rows_per_sequence;
+};
+
+using Op = std::variant<Embedding, Norm, GatedNorm, Gemm, Glu, Activation, Rope, KvAppend, Attention,
+                        Conv1d, SelectiveScan, Ssd, SelectLast, Argmax>;
+
+std::string_view name(const Op&);
+Category category(const Op&);
+
+}  // namespace tidemark

@@ -1,0 +1,95 @@
+// The Plan: tensors and operators in execution order, with concrete sizes. Made only by build_plan;
+// executed, priced, profiled and printed from the same object.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/vocab.h"
+#include "model/spec.h"
+#include "plan/ops.h"
+
+namespace tidemark {
+
+// What is asked of a model.
+struct Workload {
+  int64_t batch = 1;
+  int64_t context = 512;     // prompt tokens per sequence
+  int64_t new_tokens = 1;    // output tokens, the first of which the prefill gives
+  int64_t chunk = 512;       // prefill tokens per step
+  DType dtype = DType::f32;  // weights, activations, KV and conv state; SSM state and logits are f32
+  LogitsPolicy logits = LogitsPolicy::last;
+};
+
+struct Tensor {
+  std::string name;
+  Tag tag = Tag::activation;
+  DType dtype = DType::f32;
+  int64_t rows = 0, cols = 0;
+  WeightId weight = no_weight;  // for Tag::weights
+};
+int64_t size_bytes(const Tensor&);
+
+struct Node {
+  Op op;
+  Role role = Role::embed;
+  int32_t layer = -1;  // -1: before the first or after the last layer
+};
+
+// body: a whole chunk, no logits (unless all are kept). tail: the last chunk, with logits and the
+// first output token. decode: one token per sequence.
+enum class StepKind { body, tail, decode };
+std::string_view name(StepKind);
+
+struct Step {
+  StepKind kind = StepKind::body;
+  int64_t length = 0;  // tokens per sequence
+  std::vector<Node> nodes;
+};
+
+struct Plan {
+  Workload workload;
+  std::string model;
+  int64_t body_count = 0;  // the prefill: `body` body_count times, then `tail`
+  std::array<Step, 3> steps;  // by StepKind
+  std::vector<Tensor> tensors;
+  TensorId ids = no_tensor;           // [B, context + new_tokens] i32
+  TensorId residual = no_tensor;      // [B * L, D] entering each layer
+  TensorId final_hidden = no_tensor;  // after the final norm
+  TensorId logits = no_tensor;        // last: [B, V]; all: [context * B, V], step after step
+  TensorId decode_logits = no_tensor;  // [B, V]
+
+  Step& step(StepKind kind) { return steps[static_cast<size_t>(kind)]; }
+  const Step& step(StepKind kind) const { return steps[static_cast<size_t>(kind)]; }
+};
+
+// Throws Error naming the key when the workload is impossible.
+Plan build_plan(const ModelSpec&, const Workload&);
+
+// Moves a step to another position of the sequence; touches only the operators' `past`.
+void set_past(Step&, int64_t past);
+
+struct Cost {
+  int64_t ops = 0;  // docs/measuring.md: each + - * / exp sqrt max compare is one, multiply-add two
+  int64_t bytes_read = 0;
+  int64_t bytes_written = 0;
+  Cost& operator+=(const Cost& other) {
+    ops += other.ops;
+    bytes_read += other.bytes_read;
+    bytes_written += other.bytes_written;
+    return *this;
+  }
+  int64_t bytes() const { return bytes_read + bytes_written; }
+  bool operator==(const Cost&) const = default;
+};
+Cost cost(const Op&, const Plan&);
+
+// Tensors an operator reads and writes, for liveness and checks.
+struct Touched {
+  std::vector<TensorId> reads, writes;
+};
+Touched touched(const Op&);
+
+}  // namespace tidemark
