@@ -16,7 +16,9 @@ class Error : public std::exception {
  public:
   explicit Error(std::string message) : message_(std::move(message)) {}
   const char* what() const noexcept override { return message_.c_str(); }
-  void add_context(std::string_view context) { message_ = fmt::format("{}: {}", context, message_); }
+  void add_context(std::string_view context) {
+    message_ = fmt::format("{}: {}", context, message_);
+  }
 
  private:
   std::string message_;
