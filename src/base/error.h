@@ -56,6 +56,7 @@ auto with_context(std::string_view context, Body&& body) {
 enum class Outcome { ok, out_of_memory, unsupported, timed_out, failed };
 
 // Process exit codes (docs/cli.md).
-enum ExitCode : int { exit_ok = 0, exit_negative = 1, exit_usage = 2, exit_out_of_memory = 3 };
+// ok; the answer is no (verify, compare); the request or its input is wrong or does not fit.
+enum ExitCode : int { exit_ok = 0, exit_negative = 1, exit_error = 2 };
 
 }  // namespace tidemark
