@@ -42,6 +42,12 @@ void Executor::set_prompt(std::span<const int32_t> ids) {
   }
 }
 
+void Executor::set_id(int64_t sequence, int64_t position, int32_t id) {
+  const int64_t row = plan_.workload.context + plan_.workload.new_tokens;
+  backend_.upload(plan_.ids, std::as_bytes(std::span(&id, 1)),
+                  (sequence * row + position) * static_cast<int64_t>(sizeof(int32_t)));
+}
+
 std::vector<int32_t> Executor::ids() const {
   const Tensor& tensor = plan_.tensors[static_cast<size_t>(plan_.ids)];
   std::vector<int32_t> ids(static_cast<size_t>(tensor.rows * tensor.cols));

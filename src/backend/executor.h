@@ -26,6 +26,8 @@ class Executor {
   void fill_weights(const std::function<void(const Tensor&, std::span<std::byte>)>& fill);
   // Prompt ids [B, context], row by row.
   void set_prompt(std::span<const int32_t> ids);
+  // Overwrites one id, e.g. to force a known continuation.
+  void set_id(int64_t sequence, int64_t position, int32_t id);
   // Prompt and generated ids [B, context + new_tokens].
   std::vector<int32_t> ids() const;
   // One whole tensor as floats.

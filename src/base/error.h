@@ -29,6 +29,18 @@ template <class... Args>
   throw Error(fmt::format(format, std::forward<Args>(args)...));
 }
 
+// Text from outside as it may stand inside a one-line message: no control characters, not too long.
+inline std::string printable(std::string_view text) {
+  constexpr size_t longest = 120;
+  std::string out;
+  for (char c : text.substr(0, longest)) {
+    const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
+    out += control ? fmt::format("\\x{:02x}", static_cast<unsigned>(c)) : std::string(1, c);
+  }
+  if (text.size() > longest) out += "...";
+  return out;
+}
+
 // Runs `body`; an Error that leaves it carries `context` in front.
 template <class Body>
 auto with_context(std::string_view context, Body&& body) {
@@ -44,6 +56,7 @@ auto with_context(std::string_view context, Body&& body) {
 enum class Outcome { ok, out_of_memory, unsupported, timed_out, failed };
 
 // Process exit codes (docs/cli.md).
-enum ExitCode : int { exit_ok = 0, exit_negative = 1, exit_usage = 2, exit_out_of_memory = 3 };
+// ok; the answer is no (verify, compare); the request or its input is wrong or does not fit.
+enum ExitCode : int { exit_ok = 0, exit_negative = 1, exit_error = 2 };
 
 }  // namespace tidemark
