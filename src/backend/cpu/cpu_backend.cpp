@@ -1,7 +1,7 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include <fmt/format.h>
-#include <hwy/base.h>
+#include <hwy/highway.h>
 #include <omp.h>
 
 #include <algorithm>
