@@ -4,6 +4,7 @@
 #include <hwy/highway.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <type_traits>
@@ -47,7 +48,9 @@ std::string isa() {
 
 }  // namespace
 
-CpuBackend::CpuBackend(int threads) : threads_(threads > 0 ? threads : omp_get_num_procs()) {}
+CpuBackend::CpuBackend(int threads, int64_t memory_limit_bytes)
+    : threads_(threads > 0 ? threads : omp_get_num_procs()),
+      memory_limit_bytes_(memory_limit_bytes) {}
 
 BackendInfo CpuBackend::info() const {
   return {.device = "cpu",
@@ -59,13 +62,15 @@ BackendInfo CpuBackend::info() const {
           .memory_bytes = memory_total_bytes()};
 }
 
-bool CpuBackend::supports(DType dtype) const { return dtype == DType::f32 || dtype == DType::bf16; }
+bool CpuBackend::supports(DType dtype) const {
+  return dtype == DType::f32 || dtype == DType::bf16;
+}
 
 CpuContext CpuBackend::context(const Plan& plan) const {
   // oneDNN takes its threads from OpenMP's current setting, when making and when running.
   omp_set_num_threads(threads_);
-  return {.plan = &plan, .layout = &layout_, .arenas = &arenas_, .gemms = &gemms_,
-          .threads = threads_};
+  return {
+      .plan = &plan, .layout = &layout_, .arenas = &arenas_, .gemms = &gemms_, .threads = threads_};
 }
 
 int64_t CpuBackend::workspace_bytes(const Node& node, const Plan& plan) const {
@@ -75,7 +80,9 @@ int64_t CpuBackend::workspace_bytes(const Node& node, const Plan& plan) const {
 
 void CpuBackend::attach(const Plan& plan, const MemoryLayout& layout) {
   detach();
-  check_fits(layout.size_bytes, available_host_bytes());
+  const int64_t available = available_host_bytes();
+  check_fits(layout.size_bytes,
+             memory_limit_bytes_ > 0 ? std::min(available, memory_limit_bytes_) : available);
   for (const Tag tag : all_tags)
     arenas_[static_cast<size_t>(tag)] = Arena(tag, layout.size_bytes[tag], threads_);
   plan_ = plan;
@@ -133,8 +140,8 @@ std::string CpuBackend::implementation(const Node& node) const {
                          : fmt::format("{} {}", variant, cpu::simd_target());
 }
 
-std::unique_ptr<Backend> make_cpu_backend(int threads) {
-  return std::make_unique<CpuBackend>(threads);
+std::unique_ptr<Backend> make_cpu_backend(int threads, int64_t memory_limit_bytes) {
+  return std::make_unique<CpuBackend>(threads, memory_limit_bytes);
 }
 
 }  // namespace tidemark
