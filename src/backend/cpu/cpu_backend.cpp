@@ -62,13 +62,15 @@ BackendInfo CpuBackend::info() const {
           .memory_bytes = memory_total_bytes()};
 }
 
-bool CpuBackend::supports(DType dtype) const { return dtype == DType::f32 || dtype == DType::bf16; }
+bool CpuBackend::supports(DType dtype) const {
+  return dtype == DType::f32 || dtype == DType::bf16;
+}
 
 CpuContext CpuBackend::context(const Plan& plan) const {
   // oneDNN takes its threads from OpenMP's current setting, when making and when running.
   omp_set_num_threads(threads_);
-  return {.plan = &plan, .layout = &layout_, .arenas = &arenas_, .gemms = &gemms_,
-          .threads = threads_};
+  return {
+      .plan = &plan, .layout = &layout_, .arenas = &arenas_, .gemms = &gemms_, .threads = threads_};
 }
 
 int64_t CpuBackend::workspace_bytes(const Node& node, const Plan& plan) const {
@@ -78,9 +80,9 @@ int64_t CpuBackend::workspace_bytes(const Node& node, const Plan& plan) const {
 
 void CpuBackend::attach(const Plan& plan, const MemoryLayout& layout) {
   detach();
-  int64_t available_bytes = available_host_bytes();
-  if (memory_limit_bytes_ > 0) available_bytes = std::min(available_bytes, memory_limit_bytes_);
-  check_fits(layout.size_bytes, available_bytes);
+  const int64_t available = available_host_bytes();
+  check_fits(layout.size_bytes,
+             memory_limit_bytes_ > 0 ? std::min(available, memory_limit_bytes_) : available);
   for (const Tag tag : all_tags)
     arenas_[static_cast<size_t>(tag)] = Arena(tag, layout.size_bytes[tag], threads_);
   plan_ = plan;
