@@ -43,7 +43,7 @@ MeasureRequest request_of(const Options& options, const std::string& model, int6
 }
 
 void write_json(const std::string& file, const std::vector<Record>& records) {
-  nlohmann::json out = nlohmann::json::array();
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
   for (const Record& record : records) out.push_back(to_json(record));
   if (file == "-") {
     fmt::print("{}\n", out.dump(2));
