@@ -4,6 +4,9 @@ add_library(tidemark_flags INTERFACE)
 target_include_directories(tidemark_flags INTERFACE ${CMAKE_SOURCE_DIR}/src)
 target_compile_options(tidemark_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror>)
+if(TIDEMARK_FUZZ)  # coverage feedback for tests/fuzz
+  target_compile_options(tidemark_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(TIDEMARK_SANITIZE)
   target_compile_options(tidemark_flags INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined -fno-sanitize-recover=all
