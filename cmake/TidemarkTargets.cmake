@@ -6,6 +6,9 @@ target_compile_options(tidemark_flags INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror>
   # GCC 12 sees overlapping copies in "text" + std::string where there are none (GCC bug 105651).
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>)
+if(TIDEMARK_FUZZ)  # coverage feedback for tests/fuzz
+  target_compile_options(tidemark_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()
 if(TIDEMARK_SANITIZE)
   target_compile_options(tidemark_flags INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined -fno-sanitize-recover=all
