@@ -151,6 +151,7 @@ Store::Store(const std::filesystem::path& path, Open open) : path_(path) {
   if (code != SQLITE_OK) fail_with(*this);
   sqlite3_busy_timeout(database, 60'000);
   if (open == Open::create) {
+    if (pragma(*this, "SELECT count(*) FROM sqlite_schema") > 0) check_version(*this);
     // FULL: a record that was reported as kept survives a power cut too; one write per cell is
     // nothing beside measuring it.
     execute(*this, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");

@@ -82,7 +82,8 @@ TEST_F(StoreTest, ColumnsAndViewsShowTheRecord) {
   Store store = create("a.sqlite");
   insert(store, record_of("m", 512));
   using Rows = std::vector<std::string>;
-  EXPECT_EQ(rows(store, "SELECT model || context || outcome || dtype FROM records"), Rows{"m512okf32"});
+  EXPECT_EQ(rows(store, "SELECT model || context || outcome || dtype FROM records"),
+            Rows{"m512okf32"});
   EXPECT_EQ(rows(store, "SELECT ttft_low_s FROM records"), Rows{"0.05"});
   EXPECT_EQ(rows(store, "SELECT tpot_s FROM records"), Rows{"NULL"});
   EXPECT_EQ(rows(store, "SELECT value FROM samples WHERE metric = 'ttft_s' ORDER BY number"),
