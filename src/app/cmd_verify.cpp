@@ -1,10 +1,10 @@
 #include <cmath>
 
 #include "app/commands.h"
+#include "app/options.h"
 #include "app/session.h"
 #include "app/verify.h"
 #include "base/error.h"
-#include "base/units.h"
 
 namespace tidemark {
 namespace {
@@ -34,11 +34,10 @@ void print(const VerifyResult& result, bool quiet) {
 }
 
 int run(const Options& options) {
-  const auto dtype = parse_dtype(options.dtype);
-  if (!dtype) fail("--dtype: expected f32 or bf16, found '{}'", options.dtype);
-  VerifyOptions verify{.dtype = *dtype, .chunk = 0, .tolerance = options.tolerance};
-  if (options.chunk != "whole") verify.chunk = parse_count("--chunk", options.chunk);
-  const auto backend = open_backend(options.device, options.threads);
+  const VerifyOptions verify{.dtype = dtype_option(options.dtype),
+                             .chunk = chunk_option(options.chunk, 0),
+                             .tolerance = options.tolerance};
+  const auto backend = open_backend(options.device, options.threads, 0);
   bool all_ok = true;
   for (const std::string& folder : options.folders) {
     const VerifyResult result = verify_folder(folder, *backend, verify);

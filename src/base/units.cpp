@@ -1,114 +1,127 @@
 #include "base/units.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <limits>
 
 #include "base/error.h"
 
 namespace tidemark {
 namespace {
 
+constexpr int64_t max_tokens = int64_t{1} << 40;
+constexpr size_t max_list = 10'000;
+
 struct Unit {
   std::string_view name;
-  int64_t factor;
+  double size;
 };
+constexpr std::array<Unit, 5> byte_units = {
+    {{"B", 1}, {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}}};
+constexpr std::array<Unit, 5> count_units = {
+    {{"", 1}, {" k", 1e3}, {" M", 1e6}, {" G", 1e9}, {" T", 1e12}}};
 
-// A number with one of `units` behind it; the number may have decimals when the unit has a name.
-int64_t parse_with_units(std::string_view what, std::string_view text, auto units,
-                         std::string_view expected) {
-  double value = 0;
-  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string_view unit(rest, static_cast<size_t>(text.data() + text.size() - rest));
-  if (error == std::errc() && value >= 0)
-    for (const Unit& u : units) {
-      if (u.name != unit) continue;
-      const double product = value * static_cast<double>(u.factor);
-      if (product > 9e18 || product != std::floor(product)) break;
-      return static_cast<int64_t>(product);
-    }
-  fail("{}: expected {}, found '{}'", what, expected, text);
+std::string_view trimmed(std::string_view text) {
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
+  return text;
 }
 
 }  // namespace
 
-int64_t parse_size(std::string_view what, std::string_view text) {
-  constexpr int64_t kib = 1024;
-  constexpr std::array<Unit, 10> units = {{{"", 1},
-                                           {"B", 1},
-                                           {"KiB", kib},
-                                           {"MiB", kib * kib},
-                                           {"GiB", kib * kib * kib},
-                                           {"TiB", kib * kib * kib * kib},
-                                           {"KB", 1000},
-                                           {"MB", 1000000},
-                                           {"GB", 1000000000},
-                                           {"TB", 1000000000000}}};
-  return parse_with_units(what, text, units, "a size such as 24GiB");
-}
-
-int64_t parse_count(std::string_view what, std::string_view text) {
-  constexpr std::array<Unit, 5> units = {
-      {{"", 1}, {"k", 1024}, {"K", 1024}, {"m", 1048576}, {"M", 1048576}}};
-  return parse_with_units(what, text, units, "a count such as 512 or 8k");
-}
-
-std::vector<int64_t> parse_counts(std::string_view what, std::string_view text) {
-  std::vector<int64_t> counts;
-  while (true) {
-    const size_t comma = text.find(',');
-    const std::string_view item = text.substr(0, comma);
-    const size_t dots = item.find("..");
-    if (dots == std::string_view::npos) {
-      counts.push_back(parse_count(what, item));
-    } else {
-      const size_t step_at = item.find_first_of("*+", dots);
-      if (step_at == std::string_view::npos)
-        fail("{}: expected a range with its step, such as 1k..64k*2 or 1k..4k+1k, found '{}'", what,
-             item);
-      const int64_t first = parse_count(what, item.substr(0, dots));
-      const int64_t last = parse_count(what, item.substr(dots + 2, step_at - dots - 2));
-      const int64_t step = parse_count(what, item.substr(step_at + 1));
-      const bool multiply = item[step_at] == '*';
-      if (first < 1 || last < first || step < (multiply ? 2 : 1))
-        fail("{}: expected a range that grows, found '{}'", what, item);
-      for (int64_t at = first; at <= last;) {
-        counts.push_back(at);
-        if (counts.size() > 10000)
-          fail("{}: expected at most 10000 values, found '{}'", what, item);
-        if (multiply ? at > last / step : at > last - step) break;
-        at = multiply ? at * step : at + step;
-      }
-    }
-    if (comma == std::string_view::npos) return counts;
-    text.remove_prefix(comma + 1);
+int64_t parse_bytes(std::string_view text) {
+  const std::string_view whole = trimmed(text);
+  double number = 0;
+  const auto [end, error] =
+      std::from_chars(whole.data(), whole.data() + whole.size(), number, std::chars_format::fixed);
+  const std::string_view suffix = trimmed(whole.substr(static_cast<size_t>(end - whole.data())));
+  for (const Unit& unit : byte_units) {
+    const bool named = suffix == unit.name || (suffix.empty() && unit.size == 1);
+    const double bytes = number * unit.size;
+    if (error == std::errc() && named && bytes >= 0 && bytes < 0x1p62 && bytes == std::floor(bytes))
+      return static_cast<int64_t>(bytes);
   }
+  fail("size: expected a number with B, KiB, MiB, GiB or TiB, found '{}'", printable(text));
 }
 
-std::string format_size(int64_t bytes) {
-  constexpr std::array<std::string_view, 5> names = {"B", "KiB", "MiB", "GiB", "TiB"};
-  if (bytes < 1024) return fmt::format("{} B", bytes);
-  double value = static_cast<double>(bytes);
-  size_t i = 0;
-  while (value >= 1024 && i + 1 < names.size()) value /= 1024, ++i;
-  return fmt::format("{:.2f} {}", value, names[i]);
+int64_t parse_tokens(std::string_view text) {
+  const std::string_view whole = trimmed(text);
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(whole.data(), whole.data() + whole.size(), number);
+  const std::string_view suffix = whole.substr(static_cast<size_t>(end - whole.data()));
+  int64_t unit = 0;
+  if (suffix.empty()) unit = 1;
+  if (suffix == "k" || suffix == "K") unit = 1 << 10;
+  if (suffix == "m" || suffix == "M") unit = 1 << 20;
+  if (error != std::errc() || unit == 0 || number < 1 || number > max_tokens / unit)
+    fail("tokens: expected a number of at least 1 such as 512 or 8k, found '{}'", printable(text));
+  return number * unit;
 }
 
-std::string format_time(double seconds) {
-  const double magnitude = std::abs(seconds);
-  if (magnitude >= 100) return fmt::format("{:.0f} s", seconds);
-  if (magnitude >= 1) return fmt::format("{:.3g} s", seconds);
-  if (magnitude >= 1e-3) return fmt::format("{:.3g} ms", seconds * 1e3);
-  if (magnitude >= 1e-6) return fmt::format("{:.3g} us", seconds * 1e6);
-  return fmt::format("{:.3g} ns", seconds * 1e9);
+std::vector<int64_t> parse_token_list(std::string_view text) {
+  std::vector<int64_t> list;
+  const auto add = [&](int64_t tokens) {
+    if (std::ranges::find(list, tokens) == list.end()) list.push_back(tokens);
+    if (list.size() > max_list)
+      fail("tokens: expected at most {} values, found more in '{}'", max_list, printable(text));
+  };
+  for (size_t begin = 0; begin <= text.size();) {
+    const size_t comma = std::min(text.find(',', begin), text.size());
+    const std::string_view item = text.substr(begin, comma - begin);
+    begin = comma + 1;
+    const size_t dots = item.find("..");
+    if (dots == item.npos) {
+      add(parse_tokens(item));
+      continue;
+    }
+    const size_t step_at = item.find_first_of("*+", dots);
+    if (step_at == item.npos)
+      fail("tokens: expected a range with a step, such as 1k..64k*2 or 1k..8k+1k, found '{}'",
+           printable(item));
+    const int64_t first = parse_tokens(item.substr(0, dots));
+    const int64_t last = parse_tokens(item.substr(dots + 2, step_at - dots - 2));
+    const int64_t step = parse_tokens(item.substr(step_at + 1));
+    const bool multiplies = item[step_at] == '*';
+    if (last < first || (multiplies && step < 2))
+      fail("tokens: expected a range that grows, found '{}'", printable(item));
+    for (int64_t tokens = first; tokens <= last;) {
+      add(tokens);
+      if (multiplies && tokens > last / step) break;
+      tokens = multiplies ? tokens * step : tokens + step;
+    }
+  }
+  return list;
 }
 
-std::string format_quantity(double value) {
-  constexpr std::array<std::string_view, 6> names = {"", " k", " M", " G", " T", " P"};
-  size_t i = 0;
-  while (std::abs(value) >= 999.5 && i + 1 < names.size()) value /= 1000, ++i;
-  return fmt::format("{:.3g}{}", value, names[i]);
+std::string format_bytes(int64_t bytes) {
+  const auto number = static_cast<double>(bytes);
+  size_t unit = 0;
+  while (unit + 1 < byte_units.size() && std::abs(number) >= byte_units[unit + 1].size) ++unit;
+  if (unit == 0) return fmt::format("{} B", bytes);
+  return fmt::format("{:.2f} {}", number / byte_units[unit].size, byte_units[unit].name);
+}
+
+std::string format_seconds(double seconds) {
+  const double size = std::abs(seconds);
+  if (size == 0) return "0 s";
+  if (size < 1e-6) return fmt::format("{:.3g} ns", seconds * 1e9);
+  if (size < 1e-3) return fmt::format("{:.3g} us", seconds * 1e6);
+  if (size < 1) return fmt::format("{:.3g} ms", seconds * 1e3);
+  return size < 1000 ? fmt::format("{:.3g} s", seconds) : fmt::format("{:.0f} s", seconds);
+}
+
+std::string format_count(double count) {
+  size_t unit = 0;
+  while (unit + 1 < count_units.size() && std::abs(count) >= count_units[unit + 1].size) ++unit;
+  if (unit == 0) return fmt::format("{:.4g}", count);
+  return fmt::format("{:.2f}{}", count / count_units[unit].size, count_units[unit].name);
+}
+
+std::string format_tokens(int64_t tokens) {
+  if (tokens >= 1 << 20 && tokens % (1 << 20) == 0) return fmt::format("{}m", tokens >> 20);
+  if (tokens >= 1 << 10 && tokens % (1 << 10) == 0) return fmt::format("{}k", tokens >> 10);
+  return fmt::format("{}", tokens);
 }
 
 }  // namespace tidemark
