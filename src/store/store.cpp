@@ -204,7 +204,8 @@ std::vector<StoredRecord> read_records(const Store& store, const Filter& filter)
   statement.bind(filter.source ? std::optional(name(*filter.source)) : std::nullopt);
   std::vector<StoredRecord> records;
   while (statement.step()) {
-    StoredRecord row{.id = statement.integer(0)};
+    StoredRecord row;
+    row.id = statement.integer(0);
     if (!statement.is_null(1)) row.place = SweepPlace{statement.text(1), statement.integer(2)};
     with_context(fmt::format("{}: record {}", store.path().string(), row.id), [&] {
       row.record = record_from_json(nlohmann::ordered_json::parse(statement.text(3)));

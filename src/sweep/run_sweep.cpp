@@ -6,7 +6,6 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "base/units.h"
 #include "record/json.h"
 
 namespace tidemark {
@@ -66,7 +65,7 @@ std::optional<Record> record_of(const Job& job, const ChildResult& child, const 
       return std::nullopt;
     case ChildEnd::timed_out:
       record.outcome = Outcome::timed_out;
-      record.reason = fmt::format("took longer than {}", format_time(limits.time_s));
+      record.reason = fmt::format("took longer than {:g} s", limits.time_s);
       return record;
     case ChildEnd::signalled:
       if (child.kernel_oom) {
@@ -108,8 +107,9 @@ bool run_sweep(Store& store, const std::vector<Job>& jobs, const SweepOptions& o
   while (!left.empty() && stop_requests == 0) {
     const Job& job = *left.front();
     if (options.before) options.before(job, progress);
-    const ChildResult child = run_child(options.command(job.cell), options.limits, stop_requests);
-    std::optional<Record> record = record_of(job, child, options.limits, options.provenance);
+    const ChildLimits limits = options.limits(job.cell);
+    const ChildResult child = run_child(options.command(job.cell), limits, stop_requests);
+    std::optional<Record> record = record_of(job, child, limits, options.provenance);
     if (!record && stop_requests > 0) break;
     left.pop_front();
     if (!record && killed_once.insert(&job).second) {

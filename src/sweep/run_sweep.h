@@ -25,7 +25,7 @@ struct SweepOptions {
   // The command that measures a cell. It prints a record as one line of JSON when it knows what it
   // is about to measure (outcome `failed`, for the case that it dies), and another with the result.
   std::function<std::vector<std::string>(const Cell&)> command;
-  ChildLimits limits{};
+  std::function<ChildLimits(const Cell&)> limits;
   Provenance provenance{};  // of this program, for cells that die before they can say theirs
   std::set<Outcome> retry{};
   std::function<void(const Job&, const SweepProgress&)> before{};

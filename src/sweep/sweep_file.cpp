@@ -33,7 +33,7 @@ template <class... Args>
   fail("{}:{}: {}: {}", place.file, place.line, place.key,
        fmt::format(format, std::forward<Args>(args)...));
 }
-// Parsers of base/units.h begin their errors with the name they are given.
+// For what the parsers of base/units.h have to say.
 std::string label(const Place& place) {
   return fmt::format("{}:{}: {}", place.file, place.line, place.key);
 }
@@ -135,8 +135,8 @@ class Reader {
                          {"repeats", whole(result.repeats, 1)},
                          {"timeout_s", seconds(result.timeout_s)},
                          {"process_memory", [&](const toml::node& node, const Place& place) {
-                            result.process_memory_bytes =
-                                parse_size(label(place), text_of(node, place));
+                            result.process_memory_bytes = with_context(
+                                label(place), [&] { return parse_bytes(text_of(node, place)); });
                           }}});
     MeasureSettings& measure = result.measure;
     read_table("measure", {{"budget_s", seconds(measure.budget_s)},
@@ -196,12 +196,9 @@ class Reader {
   std::string file_;
 };
 
-std::vector<int64_t> counts(const Value& value, int64_t least) {
-  const auto list = parse_counts(label(value.place), value.text);
-  for (int64_t count : list)
-    if (count < least)
-      fail_at(value.place, "expected counts from {} up, found {}", least, value.text);
-  return list;
+std::vector<int64_t> counts(const Value& value, int64_t least = 1) {
+  if (least == 0 && value.text == "0") return {0};
+  return with_context(label(value.place), [&] { return parse_token_list(value.text); });
 }
 
 DType dtype_of(const Value& value) {
@@ -219,7 +216,7 @@ LogitsPolicy logits_of(const Value& value) {
 
 int64_t memory_of(const Value& value) {
   if (value.text == "none") return 0;
-  const int64_t bytes = parse_size(label(value.place), value.text);
+  const int64_t bytes = with_context(label(value.place), [&] { return parse_bytes(value.text); });
   if (bytes < 1) fail_at(value.place, "expected a size or none, found '{}'", value.text);
   return bytes;
 }
@@ -286,15 +283,17 @@ bool matches_glob(std::string_view text, std::string_view pattern) {
          matches_glob(text.substr(1), pattern.substr(1));
 }
 
-// "64k..", "..1k", "2k..8k", or what parse_counts reads.
+// "64k..", "..1k", "2k..8k", or what parse_token_list reads.
 bool matches_count(int64_t count, const Value& value) {
   const std::string_view text = value.text;
   const size_t dots = text.find("..");
   if (dots != std::string_view::npos && text.find_first_of("*+,") == std::string_view::npos) {
     const std::string_view from = text.substr(0, dots), to = text.substr(dots + 2);
     if (from.empty() && to.empty()) fail_at(value.place, "expected a bound, found '{}'", text);
-    return (from.empty() || count >= parse_count(label(value.place), from)) &&
-           (to.empty() || count <= parse_count(label(value.place), to));
+    return with_context(label(value.place), [&] {
+      return (from.empty() || count >= parse_tokens(from)) &&
+             (to.empty() || count <= parse_tokens(to));
+    });
   }
   const auto list = counts(value, 0);
   return std::find(list.begin(), list.end(), count) != list.end();

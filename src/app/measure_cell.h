@@ -1,0 +1,24 @@
+// One cell from its name to its record, the way of `run-cell`, which sweeps start for every cell.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "record/record.h"
+#include "sweep/sweep_file.h"
+
+namespace tidemark {
+
+// Opens model and device, measures, and returns the record. Lack of memory and of kernels are
+// outcomes; Error is left for a request that makes no sense. `started` hears of the record as soon
+// as its cell, memory plan and provenance are known, with the outcome `failed`: what is to be
+// kept should the process die.
+Record measure_cell(const Cell& asked, const MeasureSettings&,
+                    const std::function<void(const Record&)>& started);
+
+// The arguments after the program's name that make it measure this cell: cmd_run_cell.cpp reads
+// them back.
+std::vector<std::string> run_cell_arguments(const Cell&, const MeasureSettings&);
+
+}  // namespace tidemark
