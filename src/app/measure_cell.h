@@ -10,10 +10,8 @@
 
 namespace tidemark {
 
-// Opens model and device, measures, and returns the record. Lack of memory and of kernels are
-// outcomes; Error is left for a request that makes no sense. `started` hears of the record as soon
-// as its cell, memory plan and provenance are known, with the outcome `failed`: what is to be
-// kept should the process die.
+// As measure_model, and for the hidden fakes. `started` hears of the record before anything is
+// allocated, with the outcome `failed`: what is to be kept should the process die.
 Record measure_cell(const Cell& asked, const MeasureSettings&,
                     const std::function<void(const Record&)>& started);
 

@@ -50,14 +50,19 @@ bool is_fake(std::string_view model) {
   return model.substr(0, prefix.size()) == prefix;
 }
 
-Record run_fake(const Cell& cell) {
+void run_fake(Record& record) {
+  const Cell& cell = record.cell;
   const std::string_view what = std::string_view(cell.model).substr(prefix.size());
-  Record record;
-  record.cell = cell;
   record.weights = "fake";
   record.prompt = "fake";
   record.flags = {"fake"};
-  if (what == "oom") take_all_memory();
+  try {
+    if (what == "oom") take_all_memory();
+  } catch (const std::bad_alloc&) {
+    record.outcome = Outcome::out_of_memory;
+    record.reason = "fake: no more memory";
+    return;
+  }
   if (what == "crash") raise(SIGSEGV);
   if (what == "abort") std::abort();
   if (what == "error") fail("fake error of context {}", cell.context);
@@ -67,14 +72,13 @@ Record run_fake(const Cell& cell) {
   if (what == "unsupported") {
     record.outcome = Outcome::unsupported;
     record.reason = "fake: no such kernel";
-    return record;
+    return;
   }
   const char* scale_text = std::getenv("TIDEMARK_FAKE_SCALE");
   const double scale = scale_text ? std::strtod(scale_text, nullptr) : 1.0;
   const auto tokens = static_cast<double>(cell.batch * cell.context);
   record.metrics.ttft_s = summary_around(scale * 1e-6 * tokens, 15);
   if (cell.new_tokens > 1) record.metrics.tpot_s = summary_around(scale * 1e-4, 15);
-  return record;
 }
 
 }  // namespace tidemark

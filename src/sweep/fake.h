@@ -12,7 +12,7 @@ bool is_fake(std::string_view model);
 
 // fake:ok | fake:sleep:SECONDS | fake:oom (takes memory until there is none) | fake:unsupported |
 // fake:crash (SIGSEGV) | fake:abort | fake:exit:STATUS | fake:error. Times are a function of the
-// cell, multiplied by the environment's TIDEMARK_FAKE_SCALE.
-Record run_fake(const Cell&);
+// cell, multiplied by the environment's TIDEMARK_FAKE_SCALE. Fills in what a measurement would.
+void run_fake(Record&);
 
 }  // namespace tidemark

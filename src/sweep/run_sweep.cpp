@@ -11,25 +11,19 @@
 namespace tidemark {
 namespace {
 
-struct Spoken {
+// The last record a child has printed; a line cut off by its death is none.
+std::optional<Record> last_record(const std::string& output) {
   std::optional<Record> last;
-  int count = 0;
-};
-
-// The records a child has printed; a line cut off by its death is none.
-Spoken records_in(const std::string& output) {
-  Spoken spoken;
   std::istringstream lines(output);
   std::string line;
   while (std::getline(lines, line)) {
     try {
-      spoken.last = record_from_json(nlohmann::ordered_json::parse(line));
-      ++spoken.count;
+      last = record_from_json(nlohmann::ordered_json::parse(line));
     } catch (const std::exception&) {
       continue;
     }
   }
-  return spoken;
+  return last;
 }
 
 std::string signal_name(int signal) {
@@ -50,16 +44,13 @@ bool sent_by_somebody(int signal) {
 
 std::optional<Record> record_of(const Job& job, const ChildResult& child, const ChildLimits& limits,
                                 const Provenance& own) {
-  Spoken spoken = records_in(child.output);
-  if (child.end == ChildEnd::exited && child.status == 0 && spoken.count == 2) return spoken.last;
+  const std::optional<Record> spoken = last_record(child.output);
+  if (child.end == ChildEnd::exited && child.status == 0 && spoken) return spoken;
 
   Record record;
-  if (spoken.last) {
-    record = std::move(*spoken.last);
-  } else {
-    record.cell = job.cell;
-    record.provenance = own;
-  }
+  record.cell = job.cell;
+  record.provenance = own;
+  if (spoken) record = *spoken;
   switch (child.end) {
     case ChildEnd::stopped:
       return std::nullopt;

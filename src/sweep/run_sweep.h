@@ -22,8 +22,8 @@ struct SweepProgress {
 };
 
 struct SweepOptions {
-  // The command that measures a cell. It prints a record as one line of JSON when it knows what it
-  // is about to measure (outcome `failed`, for the case that it dies), and another with the result.
+  // The command that measures a cell. It prints records, a line of JSON each: first what it is
+  // about to measure (outcome `failed`, for the case that it dies), last the result.
   std::function<std::vector<std::string>(const Cell&)> command;
   std::function<ChildLimits(const Cell&)> limits;
   Provenance provenance{};  // of this program, for cells that die before they can say theirs

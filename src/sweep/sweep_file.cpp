@@ -252,7 +252,8 @@ void Reader::add_cells(const Axes& axes, const Place& place, std::set<std::strin
                        std::vector<Cell>& cells) const {
   for (const char* needed : {"model", "context"})
     if (!axes.contains(needed)) fail_at(place, "key '{}' is missing", needed);
-  std::vector<Cell> grown = {Cell{.device = "cpu", .chunk = 512}};
+  std::vector<Cell> grown = {
+      Cell{.device = "cpu", .dtype = DType::bf16, .new_tokens = 32, .chunk = 512}};
   for (std::string_view axis : axis_names) {
     const auto found = axes.find(axis);
     if (found == axes.end()) continue;
