@@ -99,9 +99,9 @@ struct Mamba2Block {
   double dt_min = 0, dt_max = 0;  // clamp of softplus(dt + bias); dt_max 0 means no upper bound
   WeightId in_proj = no_weight;   // rows: z [H*P], x [H*P], B [G*N], C [G*N], dt [H]
   WeightId in_bias = no_weight;
-  WeightId conv = no_weight, conv_bias = no_weight;  // over x, B, C
+  WeightId conv = no_weight, conv_bias = no_weight;                     // over x, B, C
   WeightId dt_bias = no_weight, a_log = no_weight, d_skip = no_weight;  // [H]
-  std::optional<NormSpec> gated_norm;  // absent: y * silu(z) alone
+  std::optional<NormSpec> gated_norm;                                   // absent: y * silu(z) alone
   int64_t norm_groups = 1;
   bool norm_before_gate = false;
   WeightId out_proj = no_weight, out_bias = no_weight;

@@ -1,6 +1,6 @@
-// THE OP TABLE. One plain struct per operator; beside it (cost.cpp) what it costs and (operands.cpp)
-// what it touches; in reference/ its scalar reference; in backend/<b>/ its kernel of the same name.
-// An operator without a cost is a compile error, one without a kernel a link error.
+// THE OP TABLE. One plain struct per operator; beside it (cost.cpp) what it costs and
+// (operands.cpp) what it touches; in reference/ its scalar reference; in backend/<b>/ its kernel of
+// the same name. An operator without a cost is a compile error, one without a kernel a link error.
 //
 // Activations are [rows, width] with rows = B * L, row b * L + t being token t of sequence b.
 // Operators with `past` continue a sequence: their token t has position past + t, and at past 0 the
@@ -53,8 +53,9 @@ struct GatedNorm {
   bool norm_before_gate;
 };
 
-// out[m, n] (+)= scale * (sum_k x[m, k] * weight[n, k] + bias[n]). `accumulate` is the fused residual.
-// out starts past * out_per_past elements further on: logits of all positions, step after step.
+// out[m, n] (+)= scale * (sum_k x[m, k] * weight[n, k] + bias[n]). `accumulate` is the fused
+// residual. out starts past * out_per_past elements further on: logits of all positions, step after
+// step.
 struct Gemm {
   Operand x, weight, bias, out;
   int64_t m, n, k;
@@ -135,14 +136,15 @@ struct SelectLast {
   int64_t batch, length, width;
 };
 
-// ids[b, past + length] = argmax over logits row of the last position (first on ties).
+// ids[b, past + length] = argmax_v logits[row(b), v], the first on ties, with
+// row(b) = past * rows_per_past + (b + 1) * rows_per_sequence - 1 (rows_per_past as in Gemm).
 struct Argmax {
-  Operand logits, ids;  // logits rows: `rows_per_sequence` per sequence, the last one is read
-  int64_t batch, length, past, vocab, rows_per_sequence;
+  Operand logits, ids;
+  int64_t batch, length, past, vocab, rows_per_sequence, rows_per_past;
 };
 
-using Op = std::variant<Embedding, Norm, GatedNorm, Gemm, Glu, Activation, Rope, KvAppend, Attention,
-                        Conv1d, SelectiveScan, Ssd, SelectLast, Argmax>;
+using Op = std::variant<Embedding, Norm, GatedNorm, Gemm, Glu, Activation, Rope, KvAppend,
+                        Attention, Conv1d, SelectiveScan, Ssd, SelectLast, Argmax>;
 
 std::string_view name(const Op&);
 Category category(const Op&);

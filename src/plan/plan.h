@@ -16,10 +16,11 @@ namespace tidemark {
 // What is asked of a model.
 struct Workload {
   int64_t batch = 1;
-  int64_t context = 512;     // prompt tokens per sequence
-  int64_t new_tokens = 1;    // output tokens, the first of which the prefill gives
-  int64_t chunk = 512;       // prefill tokens per step
-  DType dtype = DType::f32;  // weights, activations, KV and conv state; SSM state and logits are f32
+  int64_t context = 512;   // prompt tokens per sequence
+  int64_t new_tokens = 1;  // output tokens, the first of which the prefill gives
+  int64_t chunk = 512;     // prefill tokens per step
+  DType dtype =
+      DType::f32;  // weights, activations, KV and conv state; SSM state and logits are f32
   LogitsPolicy logits = LogitsPolicy::last;
 };
 
@@ -47,19 +48,18 @@ struct Step {
   StepKind kind = StepKind::body;
   int64_t length = 0;  // tokens per sequence
   std::vector<Node> nodes;
+  TensorId residual = no_tensor;      // [B * L, D], the stream entering each layer
+  TensorId final_hidden = no_tensor;  // after the final norm: [B, D], or [B * L, D] with all logits
+  TensorId logits = no_tensor;        // f32; last and decode: [B, V]; all: [context * B, V]
 };
 
 struct Plan {
   Workload workload;
   std::string model;
-  int64_t body_count = 0;  // the prefill: `body` body_count times, then `tail`
+  int64_t body_count = 0;     // the prefill: `body` body_count times, then `tail`
   std::array<Step, 3> steps;  // by StepKind
   std::vector<Tensor> tensors;
-  TensorId ids = no_tensor;           // [B, context + new_tokens] i32
-  TensorId residual = no_tensor;      // [B * L, D] entering each layer
-  TensorId final_hidden = no_tensor;  // after the final norm
-  TensorId logits = no_tensor;        // last: [B, V]; all: [context * B, V], step after step
-  TensorId decode_logits = no_tensor;  // [B, V]
+  TensorId ids = no_tensor;  // [B, context + new_tokens] i32: the prompt, then what is generated
 
   Step& step(StepKind kind) { return steps[static_cast<size_t>(kind)]; }
   const Step& step(StepKind kind) const { return steps[static_cast<size_t>(kind)]; }

@@ -1,0 +1,14 @@
+#include "app/commands.h"
+
+namespace tidemark {
+
+void add_commands(CLI::App& app, int& exit_code) {
+  app.require_subcommand(1);
+  add_run_command(app, exit_code);
+  add_models_command(app, exit_code);
+  add_show_command(app, exit_code);
+  add_explain_command(app, exit_code);
+  add_verify_command(app, exit_code);
+}
+
+}  // namespace tidemark

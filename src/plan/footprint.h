@@ -1,0 +1,20 @@
+// What a sequence costs in memory beyond the weights: what grows with it, and what does not.
+#pragma once
+
+#include <cstdint>
+
+#include "plan/plan.h"
+
+namespace tidemark {
+
+struct Footprint {
+  int64_t kv_bytes_per_token = 0;  // growth of the KV cache per token and sequence
+  int64_t fixed_kv_bytes = 0;      // of a full sliding window (and what else does not grow)
+  int64_t ssm_state_bytes = 0;     // per sequence, whatever its length
+  int64_t conv_state_bytes = 0;
+};
+
+// Read off the plan at two contexts, so that it cannot disagree with what is allocated.
+Footprint footprint(const ModelSpec&, DType);
+
+}  // namespace tidemark
