@@ -1,4 +1,5 @@
-// The GPU backend's way in. Defined by backend/cuda/ where the build found CUDA, else by backend/none/.
+// The GPU backend's way in. Defined by backend/cuda/ where the build found CUDA, else by
+// backend/none/.
 #pragma once
 
 #include <memory>
@@ -13,7 +14,8 @@ namespace tidemark {
 std::vector<BackendInfo> list_cuda_devices();
 std::string cuda_absence();
 
-// Throws Error with one line: no driver, no such device, an architecture this build has no code for.
+// Throws Error with one line: no driver, no such device, an architecture this build has no code
+// for.
 std::unique_ptr<Backend> make_cuda_backend(int index);
 
 }  // namespace tidemark

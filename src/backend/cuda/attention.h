@@ -1,7 +1,7 @@
 // Causal grouped-query attention on the GPU: four implementations of one operator.
 //   attention_cudnn.cpp    prefill, bf16, full attention: cuDNN's fused kernel
-//   attention_tiled.cu     prefill, bf16, tensor cores: windows, value heads of another width, no cuDNN
-//   attention_split.cu     decode, bf16: the cache split over the chip, at memory speed
+//   attention_tiled.cu     prefill, bf16, tensor cores: windows, value heads of another width, no
+//   cuDNN attention_split.cu     decode, bf16: the cache split over the chip, at memory speed
 //   attention_plain.cu     any dtype and shape, fp32 arithmetic
 #pragma once
 
@@ -26,6 +26,10 @@ struct AttentionArgs {
   DType dtype = DType::f32;
   float* workspace = nullptr;
 };
+
+// Whether rows of q, k, v and the caches can be read 16 bytes at a time and out written 4 at a
+// time.
+bool attention_rows_aligned(const AttentionArgs&);
 
 void launch_attention_plain(const AttentionArgs&, const Queue&);
 

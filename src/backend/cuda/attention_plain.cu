@@ -1,7 +1,7 @@
-// Attention in fp32 arithmetic for any dtype, head size and window. Algorithm: one warp per query; 32
-// keys at a time, one per lane, give 32 scores; online softmax over them (Milakov and Gimelshein, arXiv
-// 1805.02867); then the lanes turn to the value dimensions. Plain rather than fast: it is what fp32 runs
-// and what the other kernels are checked against.
+// Attention in fp32 arithmetic for any dtype, head size and window. Algorithm: one warp per query;
+// 32 keys at a time, one per lane, give 32 scores; online softmax over them (Milakov and
+// Gimelshein, arXiv 1805.02867); then the lanes turn to the value dimensions. Plain rather than
+// fast: it is what fp32 runs and what the other kernels are checked against.
 #include "backend/cuda/attention.h"
 #include "backend/cuda/mma.cuh"
 
@@ -41,9 +41,9 @@ __global__ void __launch_bounds__(warps_per_block * 32) plain_kernel(AttentionAr
                : k_cache + (a.window > 0 ? p % a.capacity : p) * a.head_dim;
   };
   const auto v_row = [&](int64_t p) {
-    return a.window > 0 && p >= past
-               ? v + (int64_t{b} * a.length + p - past) * a.v_stride + int64_t{kv_head} * a.value_dim
-               : v_cache + (a.window > 0 ? p % a.capacity : p) * a.value_dim;
+    return a.window > 0 && p >= past ? v + (int64_t{b} * a.length + p - past) * a.v_stride +
+                                           int64_t{kv_head} * a.value_dim
+                                     : v_cache + (a.window > 0 ? p % a.capacity : p) * a.value_dim;
   };
 
   float best = masked_score, total = 0, sum[max_value_chunks] = {};

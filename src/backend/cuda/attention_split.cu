@@ -1,15 +1,19 @@
-// Decode attention: one query per sequence against a long cache, at memory speed. Algorithm (split-KV
-// decoding, "Flash-Decoding", Dao et al. 2023):
-//   1. the key range is cut into `splits` parts; a block of 4 warps takes one part of one KV head, and
+// Decode attention: one query per sequence against a long cache, at memory speed. Algorithm
+// (split-KV decoding, "Flash-Decoding", Dao et al. 2023):
+//   1. the key range is cut into `splits` parts; a block of 4 warps takes one part of one KV head,
+//   and
 //      each warp strides it in tiles; every query head of that KV head shares the loads of K and V;
-//   2. scores and values are tensor-core products with the query heads as the 16 rows. K and V go from
-//      memory to the operands without shared memory: a 16-byte load of a K row is four operand words
-//      when the head dimension is permuted the same way in q, and V's pairs of keys are woven together
-//      with byte permutes, the value dimension being permuted likewise;
-//   3. online softmax per warp, merged over the warps in shared memory, then over the parts by a second
+//   2. scores and values are tensor-core products with the query heads as the 16 rows. K and V go
+//   from
+//      memory to the operands without shared memory: a 16-byte load of a K row is four operand
+//      words when the head dimension is permuted the same way in q, and V's pairs of keys are woven
+//      together with byte permutes, the value dimension being permuted likewise;
+//   3. online softmax per warp, merged over the warps in shared memory, then over the parts by a
+//   second
 //      small kernel.
-// Limit: bytes of K and V over memory bandwidth. The grid is sized by the chip, not by the position; the
-// parts are cut on the device from `past`, so that one captured launch serves every position.
+// Limit: bytes of K and V over memory bandwidth. The grid is sized by the chip, not by the
+// position; the parts are cut on the device from `past`, so that one captured launch serves every
+// position.
 #include <algorithm>
 
 #include "backend/cuda/attention.h"
@@ -22,7 +26,8 @@ constexpr int warps = 4;
 constexpr int max_group = 16;  // query heads per KV head and pass: the rows of a tensor-core tile
 constexpr int key_quantum = 32;
 
-// How the keys [begin, end) that this token sees are cut: part i is [begin + i * size, ...) for i < used.
+// How the keys [begin, end) that this token sees are cut: part i is [begin + i * size, ...) for i <
+// used.
 struct Parts {
   int64_t begin, end;
   int size, used;
@@ -37,7 +42,9 @@ __device__ inline Parts cut_keys(const AttentionArgs& a, int64_t past, int split
   return parts;
 }
 
-__device__ inline uint4 load16(const bf16* p) { return *reinterpret_cast<const uint4*>(p); }
+__device__ inline uint4 load16(const bf16* p) {
+  return *reinterpret_cast<const uint4*>(p);
+}
 
 // Partial results: per (sequence, head, split) value_dim sums, then the maximum and the total.
 template <int kHeadDim, int kValueDim>
@@ -106,7 +113,8 @@ __global__ void __launch_bounds__(warps * 32)
         const bf16* row = v_row(min(p0 + t * 16 + c * 2 + r % 2 + r / 2 * 8, last - 1));
 #pragma unroll
         for (int u = 0; u < v_chunks; ++u)
-          v_words[t][r][u] = u * 64 + g * 8 < kValueDim ? load16(row + u * 64 + g * 8) : uint4{0, 0, 0, 0};
+          v_words[t][r][u] =
+              u * 64 + g * 8 < kValueDim ? load16(row + u * 64 + g * 8) : uint4{0, 0, 0, 0};
       }
 
     float score[keys / 8][4] = {};
@@ -165,8 +173,8 @@ __global__ void __launch_bounds__(warps * 32)
     }
   }
 
-  // Merge the warps. Column n of dimension tile j is dimension j / 8 * 64 + n * 8 + j % 8; shared memory
-  // holds it at j * 8 + n, where the lanes' pairs of columns fall into different banks.
+  // Merge the warps. Column n of dimension tile j is dimension j / 8 * 64 + n * 8 + j % 8; shared
+  // memory holds it at j * 8 + n, where the lanes' pairs of columns fall into different banks.
   constexpr int row_floats = v_chunks * 64 + 8;
   extern __shared__ float shared_sum[];  // [warps][max_group][row_floats]
   __shared__ float shared_best[warps][max_group], shared_total[warps][max_group];
@@ -200,14 +208,15 @@ __global__ void __launch_bounds__(warps * 32)
   }
 }
 
-// One block per (head, sequence): out = sum over parts of 2^(m - M) * sum / sum over parts of 2^(m - M) * l.
+// One block per (head, sequence): out = sum over parts of 2^(m - M) * sum / sum over parts of 2^(m
+// - M) * l.
 constexpr int merge_threads = 256;
 template <int kValueDim>
 __global__ void __launch_bounds__(merge_threads) merge_kernel(AttentionArgs a, int splits) {
   let_next_start();
   wait_for_previous();
   constexpr int record = kValueDim + 2;
-  constexpr int lanes = kValueDim / 2;             // two dimensions a thread: 8-byte loads
+  constexpr int lanes = kValueDim / 2;  // two dimensions a thread: 8-byte loads
   constexpr int teams = merge_threads / lanes;
   const int used = cut_keys(a, *a.past, splits).used;  // parts past that were not written
   const int head = blockIdx.x, b = blockIdx.y;
@@ -243,7 +252,8 @@ __global__ void __launch_bounds__(merge_threads) merge_kernel(AttentionArgs a, i
     const float weight = exp2_fast(shared[0][at] - top);
     total += shared[1][at] * weight, sum0 += shared[2][at] * weight, sum1 += shared[3][at] * weight;
   }
-  bf16* out = static_cast<bf16*>(a.out) + b * a.out_stride + int64_t{head} * kValueDim + threadIdx.x * 2;
+  bf16* out =
+      static_cast<bf16*>(a.out) + b * a.out_stride + int64_t{head} * kValueDim + threadIdx.x * 2;
   *reinterpret_cast<uint32_t*>(out) = pack_bf16(sum0 / total, sum1 / total);
 }
 
@@ -256,8 +266,8 @@ void launch_dims(const AttentionArgs& a, int splits, const Queue& queue) {
   static const cudaError_t allowed = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
   check(allowed, "attention: shared memory");
-  launch_kernel(kernel, dim3(splits, a.kv_heads * passes, a.batch), dim3(warps * 32), shared_bytes, queue,
-                "attention", a, splits, passes);
+  launch_kernel(kernel, dim3(splits, a.kv_heads * passes, a.batch), dim3(warps * 32), shared_bytes,
+                queue, "attention", a, splits, passes);
   launch_kernel(merge_kernel<kValueDim>, dim3(a.heads, a.batch), dim3(merge_threads), 0, queue,
                 "attention", a, splits);
 }
@@ -265,17 +275,17 @@ void launch_dims(const AttentionArgs& a, int splits, const Queue& queue) {
 }  // namespace
 
 bool attention_split_supports(const AttentionArgs& a) {
-  const bool dims = (a.head_dim == a.value_dim &&
-                     (a.head_dim == 64 || a.head_dim == 96 || a.head_dim == 128 || a.head_dim == 256)) ||
+  const bool dims = (a.head_dim == a.value_dim && (a.head_dim == 64 || a.head_dim == 96 ||
+                                                   a.head_dim == 128 || a.head_dim == 256)) ||
                     (a.head_dim == 64 && a.value_dim == 128);
-  return a.dtype == DType::bf16 && a.length == 1 && dims && a.q_stride % 8 == 0 && a.k_stride % 8 == 0 &&
-         a.v_stride % 8 == 0 && a.out_stride % 2 == 0;
+  return a.dtype == DType::bf16 && a.length == 1 && dims && attention_rows_aligned(a);
 }
 
 int32_t attention_splits(const AttentionArgs& a, int sm_count) {
-  const int64_t heads = int64_t{a.batch} * a.kv_heads * ((a.heads / a.kv_heads + max_group - 1) / max_group);
-  // One block per multiprocessor is enough for short caches; long ones want more loads in flight, and
-  // their merge is then a small part.
+  const int64_t heads =
+      int64_t{a.batch} * a.kv_heads * ((a.heads / a.kv_heads + max_group - 1) / max_group);
+  // One block per multiprocessor is enough for short caches; long ones want more loads in flight,
+  // and their merge is then a small part.
   const int64_t keys = a.window > 0 ? std::min(a.window, a.capacity) : a.capacity;
   const int64_t blocks = int64_t{sm_count} * (keys > 65536 ? 4 : keys > 16384 ? 2 : 1);
   const int64_t by_chip = std::max<int64_t>(1, blocks / heads);

@@ -1,9 +1,10 @@
-// Prefill attention in bf16 on tensor cores (mma.sync). Algorithm: FlashAttention-2 (arXiv 2307.08691):
-// a block owns a tile of queries of one head and walks the keys in tiles of 64, double-buffered in shared
-// memory by asynchronous copies; scores and output stay in registers under an online softmax. Keys come
-// from the cache by position, or with a window from the ring cache and, for this step's, from k and v;
-// tiles that no query of the block sees are not visited. Limit: about half of what Hopper's own matrix
-// instructions give, which is why full attention goes to cuDNN where that is present.
+// Prefill attention in bf16 on tensor cores (mma.sync). Algorithm: FlashAttention-2 (arXiv
+// 2307.08691): a block owns a tile of queries of one head and walks the keys in tiles of 64,
+// double-buffered in shared memory by asynchronous copies; scores and output stay in registers
+// under an online softmax. Keys come from the cache by position, or with a window from the ring
+// cache and, for this step's, from k and v; tiles that no query of the block sees are not visited.
+// Limit: about half of what Hopper's own matrix instructions give, which is why full attention goes
+// to cuDNN where that is present.
 #include "backend/cuda/attention.h"
 #include "backend/cuda/mma.cuh"
 
@@ -17,9 +18,12 @@ __device__ inline uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 __device__ inline void copy_async16(void* shared, const void* global) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)),
+               "l"(global));
 }
-__device__ inline void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ inline void copy_commit() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
 template <int kPending>
 __device__ inline void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
@@ -36,8 +40,8 @@ __device__ inline void load_tiles_transposed(uint32_t (&r)[4], const bf16* row) 
                : "r"(shared_address(row)));
 }
 
-// Rows of shared tiles are padded by 16 bytes: an odd number of 16-byte units a row keeps ldmatrix free
-// of bank conflicts.
+// Rows of shared tiles are padded by 16 bytes: an odd number of 16-byte units a row keeps ldmatrix
+// free of bank conflicts.
 template <int kDim>
 constexpr int padded = kDim + 8;
 
@@ -84,7 +88,8 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
 
   const int64_t first_position = past + t0;
   const int64_t last_position = past + min(t0 + tile_queries, a.length) - 1;
-  int64_t first_key = a.window > 0 && first_position - a.window + 1 > 0 ? first_position - a.window + 1 : 0;
+  int64_t first_key =
+      a.window > 0 && first_position - a.window + 1 > 0 ? first_position - a.window + 1 : 0;
   first_key = first_key / tile_keys * tile_keys;
   const int tile_count = static_cast<int>((last_position - first_key) / tile_keys) + 1;
 
@@ -109,14 +114,16 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
     for (int i = threadIdx.x; i < tile_keys * k_units; i += warps * 32) {
       const int r = i / k_units, unit = i % k_units;
       const int64_t fresh = fresh_row(r);
-      const bf16* from = fresh >= 0 ? k_fresh + fresh * a.k_stride : k_cache + cache_row(r) * kHeadDim;
+      const bf16* from =
+          fresh >= 0 ? k_fresh + fresh * a.k_stride : k_cache + cache_row(r) * kHeadDim;
       copy_async16(k_to + r * padded<kHeadDim> + unit * 8, from + unit * 8);
     }
 #pragma unroll
     for (int i = threadIdx.x; i < tile_keys * v_units; i += warps * 32) {
       const int r = i / v_units, unit = i % v_units;
       const int64_t fresh = fresh_row(r);
-      const bf16* from = fresh >= 0 ? v_fresh + fresh * a.v_stride : v_cache + cache_row(r) * kValueDim;
+      const bf16* from =
+          fresh >= 0 ? v_fresh + fresh * a.v_stride : v_cache + cache_row(r) * kValueDim;
       copy_async16(v_to + r * padded<kValueDim> + unit * 8, from + unit * 8);
     }
   };
@@ -143,7 +150,8 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
 #pragma unroll
       for (int n = 0; n < tile_keys / 16; ++n) {
         uint32_t k[4];
-        load_tiles(k, k_tile + (n * 16 + lane / 16 * 8 + lane % 8) * padded<kHeadDim> + i * 16 + lane / 8 % 2 * 8);
+        load_tiles(k, k_tile + (n * 16 + lane / 16 * 8 + lane % 8) * padded<kHeadDim> + i * 16 +
+                          lane / 8 % 2 * 8);
 #pragma unroll
         for (int m = 0; m < kTiles; ++m) {
           mma_bf16(score[m][2 * n], q[m][i][0], q[m][i][1], q[m][i][2], q[m][i][3], k[0], k[1]);
@@ -152,8 +160,8 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
       }
 
     const int64_t p0 = first_key + int64_t{tile} * tile_keys;
-    const bool masked = p0 + tile_keys - 1 > first_position ||
-                        (a.window > 0 && p0 <= last_position - a.window);
+    const bool masked =
+        p0 + tile_keys - 1 > first_position || (a.window > 0 && p0 <= last_position - a.window);
 #pragma unroll
     for (int m = 0; m < kTiles; ++m) {
       float new_best[2] = {best[m][0], best[m][1]};
@@ -185,7 +193,8 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
         best[m][h] = new_best[h];
         total[m][h] *= rescale;
 #pragma unroll
-        for (int j = 0; j < kValueDim / 8; ++j) sum[m][j][h * 2] *= rescale, sum[m][j][h * 2 + 1] *= rescale;
+        for (int j = 0; j < kValueDim / 8; ++j)
+          sum[m][j][h * 2] *= rescale, sum[m][j][h * 2 + 1] *= rescale;
       }
       // A row that has seen no key yet has best = masked_score and would count masked keys as 1.
 #pragma unroll
@@ -205,7 +214,8 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
       for (int m = 0; m < kTiles; ++m)
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-          p[m][i] = pack_bf16(score[m][2 * n + i / 2][i % 2 * 2], score[m][2 * n + i / 2][i % 2 * 2 + 1]);
+          p[m][i] =
+              pack_bf16(score[m][2 * n + i / 2][i % 2 * 2], score[m][2 * n + i / 2][i % 2 * 2 + 1]);
 #pragma unroll
       for (int j = 0; j < kValueDim / 16; ++j) {
         uint32_t v[4];
@@ -228,7 +238,8 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
       const float inverse = 1.0F / lane_sum<4>(total[m][h]);
       const int t = t0 + (warp * kTiles + m) * 16 + g + h * 8;
       if (t >= a.length) continue;
-      bf16* out = static_cast<bf16*>(a.out) + (row0 + t) * a.out_stride + int64_t{head} * kValueDim + c * 2;
+      bf16* out =
+          static_cast<bf16*>(a.out) + (row0 + t) * a.out_stride + int64_t{head} * kValueDim + c * 2;
 #pragma unroll
       for (int j = 0; j < kValueDim / 8; ++j)
         *reinterpret_cast<uint32_t*>(out + j * 8) =
@@ -252,11 +263,10 @@ void launch_dims(const AttentionArgs& a, const Queue& queue) {
 }  // namespace
 
 bool attention_tiled_supports(const AttentionArgs& a) {
-  const bool dims = (a.head_dim == a.value_dim &&
-                     (a.head_dim == 64 || a.head_dim == 96 || a.head_dim == 128)) ||
-                    (a.head_dim == 64 && a.value_dim == 128);
-  return a.dtype == DType::bf16 && dims && a.q_stride % 8 == 0 && a.k_stride % 8 == 0 &&
-         a.v_stride % 8 == 0 && a.out_stride % 2 == 0;
+  const bool dims =
+      (a.head_dim == a.value_dim && (a.head_dim == 64 || a.head_dim == 96 || a.head_dim == 128)) ||
+      (a.head_dim == 64 && a.value_dim == 128);
+  return a.dtype == DType::bf16 && dims && attention_rows_aligned(a);
 }
 
 void launch_attention_tiled(const AttentionArgs& a, const Queue& queue) {

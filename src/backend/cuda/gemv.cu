@@ -2,7 +2,8 @@
 //   1. a group of lanes owns `rows` rows of the weight; its lanes stride k in 16-byte loads;
 //   2. the first loads leave before the kernel waits for its predecessor (weights never change), so
 //      that a chain of these kernels keeps memory busy across launches;
-//   3. products are summed in fp32, over the lanes by shuffles, over warps that split k in shared memory;
+//   3. products are summed in fp32, over the lanes by shuffles, over warps that split k in shared
+//   memory;
 //   4. one lane adds bias and residual and stores.
 // Limit: the bytes of the weight over memory bandwidth. Up to 8 rows of x share one pass.
 #include "backend/cuda/device.cuh"
@@ -21,8 +22,10 @@ struct Chunk<bf16, 8> {
   __device__ void load_constant(const bf16* p) { bits = load_streaming(p); }
   __device__ void load(const bf16* p) { bits = *reinterpret_cast<const uint4*>(p); }
   __device__ void expand(float (&v)[8]) const {
-    v[0] = low_half(bits.x), v[1] = high_half(bits.x), v[2] = low_half(bits.y), v[3] = high_half(bits.y);
-    v[4] = low_half(bits.z), v[5] = high_half(bits.z), v[6] = low_half(bits.w), v[7] = high_half(bits.w);
+    v[0] = low_half(bits.x), v[1] = high_half(bits.x), v[2] = low_half(bits.y),
+    v[3] = high_half(bits.y);
+    v[4] = low_half(bits.z), v[5] = high_half(bits.z), v[6] = low_half(bits.w),
+    v[7] = high_half(bits.w);
   }
 };
 template <>

@@ -1,4 +1,5 @@
-// out[m, n] (+)= scale * (sum_k x[m, k] * weight[n, k] + bias[n]) for a few rows m, at memory speed.
+// out[m, n] (+)= scale * (sum_k x[m, k] * weight[n, k] + bias[n]) for a few rows m, at memory
+// speed.
 #pragma once
 
 #include <cstdint>
@@ -25,9 +26,9 @@ inline constexpr int32_t gemv_max_rows = 8;
 
 // Which shape of the kernel runs; its name goes into the records.
 struct GemvChoice {
-  int vector = 1;      // elements per load: 16 bytes' worth, or 1 where rows are not aligned to that
-  int rows = 1;        // of the weight, per group of lanes
-  int lanes = 32;      // that share a row
+  int vector = 1;  // elements per load: 16 bytes' worth, or 1 where rows are not aligned to that
+  int rows = 1;    // of the weight, per group of lanes
+  int lanes = 32;  // that share a row
   int warps_on_k = 1;  // of a block of 8, that split k between them
 };
 GemvChoice choose_gemv(const GemvArgs&, int sm_count);

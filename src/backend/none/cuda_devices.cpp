@@ -5,9 +5,13 @@
 
 namespace tidemark {
 
-std::vector<BackendInfo> list_cuda_devices() { return {}; }
+std::vector<BackendInfo> list_cuda_devices() {
+  return {};
+}
 
-std::string cuda_absence() { return "this build of tidemark has no CUDA backend (docs/cuda.md)"; }
+std::string cuda_absence() {
+  return "this build of tidemark has no CUDA backend (docs/cuda.md)";
+}
 
 std::unique_ptr<Backend> make_cuda_backend(int index) {
   fail("device cuda:{}: {}", index, cuda_absence());

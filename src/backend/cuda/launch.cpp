@@ -1,0 +1,250 @@
+// From operators to kernels: which one runs, with which arguments.
+#include <string>
+
+#include "backend/cuda/attention.h"
+#include "backend/cuda/attention_cudnn.h"
+#include "backend/cuda/context.h"
+#include "backend/cuda/gemm_plain.h"
+#include "backend/cuda/gemv.h"
+#include "base/error.h"
+
+namespace tidemark::cuda {
+namespace {
+
+int32_t small(int64_t value) {
+  return static_cast<int32_t>(value);
+}
+
+// ---- gemm ----
+
+GemmArgs gemm_args(const Gemm& op, CudaContext& c) {
+  GemmArgs a;
+  a.x = c.at(op.x), a.weight = c.at(op.weight), a.bias = c.at(op.bias);
+  a.dtype = c.dtype(op.x), a.out_dtype = c.dtype(op.out);
+  a.out = c.at<std::byte>(op.out) + op.past * op.out_per_past * size_bytes(a.out_dtype);
+  a.x_stride = op.x.stride, a.weight_stride = op.weight.stride, a.out_stride = op.out.stride;
+  a.m = op.m, a.n = op.n, a.k = op.k;
+  a.scale = op.scale, a.accumulate = op.accumulate;
+  return a;
+}
+
+GemvArgs gemv_args(const GemmArgs& g) {
+  return {g.x,        g.weight,   g.bias,     g.out,   g.x_stride,   g.weight_stride, g.out_stride,
+          small(g.m), small(g.n), small(g.k), g.scale, g.accumulate, g.dtype,         g.out_dtype};
+}
+
+int64_t workspace_of(const Gemm& op, CudaContext&) {
+  return op.m <= gemv_max_rows ? 0 : gemm_workspace_bytes(op.m, op.n);
+}
+
+void prepare_op(const Gemm& op, CudaContext& c) {
+  if (op.m <= gemv_max_rows) return;
+  const int64_t bytes = workspace_of(op, c);
+  c.gemms.prepare(gemm_args(op, c), c.workspace(bytes), bytes, c.queue);
+}
+
+std::string name_of(const Gemm& op, CudaContext& c) {
+  const GemmArgs a = gemm_args(op, c);
+  if (op.m <= gemv_max_rows) return name(choose_gemv(gemv_args(a), c.sm_count));
+  return c.gemms.supports(a, workspace_of(op, c)) ? c.gemms.describe(a) : "gemm plain";
+}
+
+void launch_op(const Gemm& op, CudaContext& c) {
+  const GemmArgs a = gemm_args(op, c);
+  if (op.m <= gemv_max_rows) {
+    const GemvArgs v = gemv_args(a);
+    return launch_gemv(v, choose_gemv(v, c.sm_count), c.queue);
+  }
+  const int64_t bytes = workspace_of(op, c);
+  if (c.gemms.supports(a, bytes)) return c.gemms.run(a, c.workspace(bytes), bytes, c.queue);
+  launch_gemm_plain(a, c.queue);
+}
+
+// ---- attention ----
+
+enum class AttentionKernel { cudnn, tiled, split, plain };
+
+AttentionArgs attention_args(const Attention& op, CudaContext& c) {
+  AttentionArgs a;
+  a.q = c.at(op.q), a.k = c.at(op.k), a.v = c.at(op.v);
+  a.k_cache = c.at(op.k_cache), a.v_cache = c.at(op.v_cache), a.out = c.at(op.out);
+  a.q_stride = op.q.stride, a.k_stride = op.k.stride, a.v_stride = op.v.stride;
+  a.out_stride = op.out.stride;
+  a.past = c.past;
+  a.capacity = op.capacity, a.window = op.window;
+  a.batch = small(op.batch), a.length = small(op.length);
+  a.heads = small(op.heads), a.kv_heads = small(op.kv_heads);
+  a.head_dim = small(op.head_dim), a.value_dim = small(op.value_dim);
+  a.scale = op.scale, a.dtype = c.dtype(op.q);
+  return a;
+}
+
+// Below this many queries a step is short of work for cuDNN's tiles of 128.
+constexpr int32_t cudnn_min_length = 64;
+
+AttentionKernel choose_attention(const AttentionArgs& a, CudaContext& c) {
+  if (attention_split_supports(a)) return AttentionKernel::split;
+  if (a.length >= cudnn_min_length && c.cudnn.supports(a)) return AttentionKernel::cudnn;
+  return attention_tiled_supports(a) ? AttentionKernel::tiled : AttentionKernel::plain;
+}
+
+int64_t workspace_of(const Attention& op, CudaContext& c) {
+  const AttentionArgs a = attention_args(op, c);
+  switch (choose_attention(a, c)) {
+    case AttentionKernel::cudnn:
+      return c.cudnn.workspace_bytes(a);
+    case AttentionKernel::split:
+      return attention_split_workspace_bytes(a, attention_splits(a, c.sm_count));
+    default:
+      return 0;
+  }
+}
+
+std::string name_of(const Attention& op, CudaContext& c) {
+  switch (choose_attention(attention_args(op, c), c)) {
+    case AttentionKernel::cudnn:
+      return c.cudnn.version() + " fused attention";
+    case AttentionKernel::split:
+      return "split-KV decode";
+    case AttentionKernel::tiled:
+      return "tiled, mma m16n8k16";
+    default:
+      return "plain fp32";
+  }
+}
+
+void launch_op(const Attention& op, CudaContext& c) {
+  AttentionArgs a = attention_args(op, c);
+  void* workspace = c.workspace(workspace_of(op, c));
+  switch (choose_attention(a, c)) {
+    case AttentionKernel::cudnn:
+      return c.cudnn.run(a, c.lengths, workspace, c.queue);
+    case AttentionKernel::split:
+      a.workspace = static_cast<float*>(workspace);
+      return launch_attention_split(a, attention_splits(a, c.sm_count), c.queue);
+    case AttentionKernel::tiled:
+      return launch_attention_tiled(a, c.queue);
+    default:
+      launch_attention_plain(a, c.queue);
+  }
+}
+
+// ---- positions and rows ----
+
+void launch_op(const Embedding& op, CudaContext& c) {
+  launch_embedding({.ids = c.at<int32_t>(op.ids),
+                    .table = c.at(op.table),
+                    .out = c.at(op.out),
+                    .past = c.past,
+                    .ids_stride = op.ids.stride,
+                    .table_stride = op.table.stride,
+                    .out_stride = op.out.stride,
+                    .batch = small(op.batch),
+                    .length = small(op.length),
+                    .width = small(op.width),
+                    .vocab = small(op.vocab),
+                    .scale = op.scale,
+                    .dtype = c.dtype(op.out)},
+                   c.queue);
+}
+
+void launch_op(const Rope& op, CudaContext& c) {
+  const int64_t pairs = op.rotary_dim / 2;
+  if (pairs > max_rotary_pairs)
+    fail("rope: rotary_dim {}: CUDA takes at most {}", op.rotary_dim, 2 * max_rotary_pairs);
+  RopeArgs a;
+  a.q = c.at(op.q), a.k = c.at(op.k), a.v = c.at(op.v);
+  a.k_cache = c.at(op.k_cache), a.v_cache = c.at(op.v_cache);
+  a.past = c.past;
+  a.q_stride = op.q.stride, a.k_stride = op.k.stride, a.v_stride = op.v.stride;
+  a.capacity = op.capacity;
+  a.batch = small(op.batch), a.length = small(op.length);
+  a.heads = small(op.heads), a.kv_heads = small(op.kv_heads);
+  a.head_dim = small(op.head_dim), a.value_dim = small(op.value_dim), a.pairs = small(pairs);
+  a.amplitude = op.amplitude, a.dtype = c.dtype(op.q);
+  std::copy(op.inv_freq.begin(), op.inv_freq.end(), a.inv_freq);
+  launch_rope(a, c.queue);
+}
+
+void launch_op(const KvAppend& op, CudaContext& c) {
+  launch_kv_append({.k = c.at(op.k),
+                    .v = c.at(op.v),
+                    .k_cache = c.at(op.k_cache),
+                    .v_cache = c.at(op.v_cache),
+                    .past = c.past,
+                    .k_stride = op.k.stride,
+                    .v_stride = op.v.stride,
+                    .capacity = op.capacity,
+                    .batch = small(op.batch),
+                    .length = small(op.length),
+                    .kv_heads = small(op.kv_heads),
+                    .head_dim = small(op.head_dim),
+                    .value_dim = small(op.value_dim),
+                    .dtype = c.dtype(op.k)},
+                   c.queue);
+}
+
+void launch_op(const SelectLast& op, CudaContext& c) {
+  launch_select_last({.x = c.at(op.x),
+                      .out = c.at(op.out),
+                      .x_stride = op.x.stride,
+                      .out_stride = op.out.stride,
+                      .batch = small(op.batch),
+                      .length = small(op.length),
+                      .width = small(op.width),
+                      .dtype = c.dtype(op.x)},
+                     c.queue);
+}
+
+void launch_op(const Argmax& op, CudaContext& c) {
+  const int64_t first_row = op.past * op.rows_per_past + op.rows_per_sequence - 1;
+  launch_argmax({.logits = c.at<float>(op.logits) + first_row * op.logits.stride,
+                 .ids = c.at<int32_t>(op.ids),
+                 .slots = c.argmax_slots,
+                 .past = c.past,
+                 .logits_stride = op.rows_per_sequence * op.logits.stride,
+                 .ids_stride = op.ids.stride,
+                 .batch = small(op.batch),
+                 .length = small(op.length),
+                 .vocab = small(op.vocab)},
+                c.queue);
+}
+
+// ---- what most operators say ----
+
+template <class Concrete>
+int64_t workspace_of(const Concrete&, CudaContext&) {
+  return 0;
+}
+template <class Concrete>
+void prepare_op(const Concrete&, CudaContext&) {}
+template <class Concrete>
+std::string name_of(const Concrete&, CudaContext&) {
+  return "cuda";
+}
+template <class Concrete>
+void launch_op(const Concrete&, CudaContext&) {
+  fail("cuda: operator not written yet");
+}
+
+}  // namespace
+
+void launch(const Op& op, CudaContext& c) {
+  std::visit([&](const auto& concrete) { launch_op(concrete, c); }, op);
+}
+int64_t workspace_bytes(const Op& op, CudaContext& c) {
+  return std::visit([&](const auto& concrete) { return workspace_of(concrete, c); }, op);
+}
+void prepare(const Op& op, CudaContext& c) {
+  std::visit([&](const auto& concrete) { prepare_op(concrete, c); }, op);
+}
+std::string implementation(const Op& op, CudaContext& c) {
+  return std::visit([&](const auto& concrete) { return name_of(concrete, c); }, op);
+}
+bool is_position_free(const Op& op) {
+  if (const auto* gemm = std::get_if<Gemm>(&op)) return gemm->out_per_past == 0;
+  if (const auto* argmax = std::get_if<Argmax>(&op)) return argmax->rows_per_past == 0;
+  return true;
+}
+
+}  // namespace tidemark::cuda
