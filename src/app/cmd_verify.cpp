@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "app/commands.h"
+#include "app/options.h"
 #include "app/session.h"
 #include "app/verify.h"
 #include "base/error.h"
@@ -21,9 +22,9 @@ void print(const VerifyResult& result, bool quiet) {
   for (const TensorError& t : result.tensors) {
     if (!worst || t.relative > worst->relative) worst = &t;
     if (quiet && t.ok()) continue;
-    const std::string judged = t.tolerance == 0 ? "(not judged)"
-                                                : fmt::format("{} {:.0e}", t.ok() ? "<=" : "> ",
-                                                              t.tolerance);
+    const std::string judged = t.tolerance == 0
+                                   ? "(not judged)"
+                                   : fmt::format("{} {:.0e}", t.ok() ? "<=" : "> ", t.tolerance);
     fmt::print("  {:<16} {:.2e} {}\n", t.tensor, t.relative, judged);
   }
   fmt::print("{}: {}, worst {} {:.2e}, decode ids {}/{}{} : {}\n", result.folder.string(),
@@ -33,11 +34,10 @@ void print(const VerifyResult& result, bool quiet) {
 }
 
 int run(const Options& options) {
-  const auto dtype = parse_dtype(options.dtype);
-  if (!dtype) fail("--dtype: expected f32 or bf16, found '{}'", options.dtype);
-  VerifyOptions verify{.dtype = *dtype, .chunk = 0, .tolerance = options.tolerance};
-  if (options.chunk != "whole") verify.chunk = parse_count_option("--chunk", options.chunk);
-  const auto backend = open_backend(options.device, options.threads);
+  const VerifyOptions verify{.dtype = dtype_option(options.dtype),
+                             .chunk = chunk_option(options.chunk, 0),
+                             .tolerance = options.tolerance};
+  const auto backend = open_backend(options.device, options.threads, 0);
   bool all_ok = true;
   for (const std::string& folder : options.folders) {
     const VerifyResult result = verify_folder(folder, *backend, verify);
@@ -53,8 +53,10 @@ void add_verify_command(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "verify", "Compare reference checkpoints with what their golden.safetensors records");
-  command->add_option("folder", options->folders, "Folders with config.json, weights and "
-                                                  "golden.safetensors")
+  command
+      ->add_option("folder", options->folders,
+                   "Folders with config.json, weights and "
+                   "golden.safetensors")
       ->required();
   command->add_option("--device", options->device, "Where to compute");
   command->add_option("--dtype", options->dtype, "f32 or bf16");

@@ -8,7 +8,8 @@
 
 int main(int argc, char** argv) {
   CLI::App app(
-      "Tidemark: how language models behave as the context grows - Transformers, state-space models "
+      "Tidemark: how language models behave as the context grows - Transformers, state-space "
+      "models "
       "and hybrids",
       "tidemark");
   int exit_code = tidemark::exit_ok;

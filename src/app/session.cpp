@@ -22,8 +22,9 @@ Model open_model(const std::string& name, bool synthetic, uint64_t seed) {
   return model;
 }
 
-std::unique_ptr<Backend> open_backend(const std::string& device, int threads) {
-  if (device == "cpu") return make_cpu_backend(threads);
+std::unique_ptr<Backend> open_backend(const std::string& device, int threads,
+                                      int64_t memory_limit_bytes) {
+  if (device == "cpu") return make_cpu_backend(threads, memory_limit_bytes);
   fail("device: expected cpu, found '{}'", device);
 }
 

@@ -6,8 +6,8 @@
 #include <map>
 
 #include "app/session.h"
-#include "base/error.h"
 #include "backend/executor.h"
+#include "base/error.h"
 #include "model/load.h"
 #include "model/safetensors.h"
 #include "plan/plan.h"
@@ -210,10 +210,9 @@ VerifyResult verify_folder(const std::filesystem::path& folder, Backend& backend
     result.model_type = spec.family;
     const bool exact = options.dtype == DType::f32;
     result.decode_judged = exact;
-    const double tolerance =
-        options.tolerance > 0
-            ? options.tolerance
-            : default_tolerance(options.dtype, spec.family, backend.info().device);
+    const double tolerance = options.tolerance > 0 ? options.tolerance
+                                                   : default_tolerance(options.dtype, spec.family,
+                                                                       backend.info().device);
     check_full_pass(reference, backend, tolerance, exact ? tolerance : 0, result);
     check_decode(reference, backend, tolerance, result);
     return result;

@@ -13,13 +13,13 @@ namespace tidemark {
 
 struct VerifyOptions {
   DType dtype = DType::f32;
-  int64_t chunk = 0;  // 0: the whole sequence in one step
+  int64_t chunk = 0;     // 0: the whole sequence in one step
   double tolerance = 0;  // 0: default_tolerance()
 };
 
 struct TensorError {
   std::string tensor;
-  double relative = 0;  // |out - ref|_2 / |ref|_2; infinite when anything is not finite
+  double relative = 0;   // |out - ref|_2 / |ref|_2; infinite when anything is not finite
   double tolerance = 0;  // 0: reported, not judged
   bool ok() const { return tolerance == 0 || relative <= tolerance; }
 };

@@ -53,7 +53,7 @@ class Backend {
   virtual std::string implementation(const Node&) const = 0;
 };
 
-// threads 0: all cores.
-std::unique_ptr<Backend> make_cpu_backend(int threads);
+// threads 0: all cores. With a memory limit the arenas of a plan must fit in that many bytes.
+std::unique_ptr<Backend> make_cpu_backend(int threads, int64_t memory_limit_bytes);
 
 }  // namespace tidemark

@@ -88,7 +88,7 @@ TEST(Stopping, MaxRunsEndsItLast) {
 
 TEST(Stopping, EveryWatchedMetricMustBeNarrow) {
   const Summary narrow = summarize({1, 1, 1, 1, 1, 1}), wide = summarize({1, 2, 1, 2, 1, 2});
-  const std::vector<Summary> both = {narrow, wide};
+  const std::vector<Summary> both = {narrow, wide, narrow};
   EXPECT_EQ(should_stop({}, both, 6, 6, 0), std::nullopt);
   EXPECT_EQ(should_stop({}, std::span(both).first(1), 6, 6, 0), StopReason::narrow_interval);
 }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace tidemark {
@@ -23,6 +25,41 @@ INSTANTIATE_TEST_SUITE_P(Golden, GoldenFolder,
                          testing::Values("llama-3.2-tiny", "tinyllama-tiny", "qwen2.5-tiny",
                                          "mamba-tiny", "mamba2-tiny", "mamba2-groups-tiny",
                                          "falcon-h1-tiny"));
+
+struct Published {
+  const char* preset;
+  int64_t parameters;
+  double bf16_mib;  // as the study's tool measured it; 0 where only the count is known
+};
+
+// Counts of docs/models.md; MiB in bf16 of arXiv 2507.12442's measurements.
+constexpr Published published[] = {
+    {"qwen2.5-0.5b", 494032768, 942.29},   {"qwen2.5-1.5b", 1543714304, 2944.40},
+    {"llama-3.2-1b", 1235814400, 2357.13}, {"tinyllama-1.1b", 1100048384, 2098.18},
+    {"mamba-130m", 129135360, 0},          {"mamba-370m", 371516416, 0},
+    {"mamba-790m", 793204224, 1512.92},    {"mamba-1.4b", 1372178432, 2617.22},
+    {"mamba-2.8b", 2768345600, 0},         {"mamba2-130m", 128989632, 0},
+    {"mamba2-370m", 368346624, 0},         {"mamba2-780m", 780161280, 1488.04},
+    {"mamba2-1.3b", 1343757312, 0},        {"mamba2-2.7b", 2702599680, 0},
+    {"falcon-h1-0.5b", 521411104, 994.51}, {"falcon-h1-1.5b", 1554863488, 0},
+};
+
+TEST(Presets, have_the_published_parameter_counts) {
+  for (const Published& model : published) {
+    const int64_t parameters = parameter_count(load_spec(model.preset));
+    EXPECT_EQ(parameters, model.parameters) << model.preset;
+    if (model.bf16_mib == 0) continue;
+    const double mib = static_cast<double>(parameters) * 2 / 1048576;
+    EXPECT_NEAR(mib, model.bf16_mib, 0.005) << model.preset;
+  }
+}
+
+TEST(Presets, all_have_a_checked_count) {
+  for (const Preset& preset : presets())
+    EXPECT_TRUE(std::ranges::any_of(published, [&](const Published& model) {
+      return model.preset == preset.name;
+    })) << preset.name;
+}
 
 }  // namespace
 }  // namespace tidemark

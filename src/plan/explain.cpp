@@ -12,13 +12,19 @@ std::string text(const Norm& o) {
   return fmt::format("{} {}x{}", o.kind == NormKind::rms ? "rms" : "layer", o.rows * o.groups,
                      o.width);
 }
-std::string text(const GatedNorm& o) { return fmt::format("{}x{}", o.rows * o.groups, o.width); }
+std::string text(const GatedNorm& o) {
+  return fmt::format("{}x{}", o.rows * o.groups, o.width);
+}
 std::string text(const Gemm& o) {
   return fmt::format("{}x{} . {}x{}^T{}{}", o.m, o.k, o.n, o.k, o.bias ? " +bias" : "",
                      o.accumulate ? " +residual" : "");
 }
-std::string text(const Glu& o) { return fmt::format("{}x{}", o.rows, o.width); }
-std::string text(const Activation& o) { return fmt::format("{}x{}", o.rows, o.width); }
+std::string text(const Glu& o) {
+  return fmt::format("{}x{}", o.rows, o.width);
+}
+std::string text(const Activation& o) {
+  return fmt::format("{}x{}", o.rows, o.width);
+}
 std::string text(const Rope& o) {
   return fmt::format("{} rows, heads {}+{} of {}, rotary {}{}", o.batch * o.length, o.heads,
                      o.k ? o.kv_heads : 0, o.head_dim, o.rotary_dim, o.k_cache ? ", to cache" : "");
@@ -44,8 +50,12 @@ std::string text(const Ssd& o) {
                      o.heads, o.head_dim, o.groups, o.state_size,
                      o.form == SsdForm::chunked ? fmt::format(", chunk {}", o.chunk) : "");
 }
-std::string text(const SelectLast& o) { return fmt::format("{}x{}", o.batch, o.width); }
-std::string text(const Argmax& o) { return fmt::format("{}x{}", o.batch, o.vocab); }
+std::string text(const SelectLast& o) {
+  return fmt::format("{}x{}", o.batch, o.width);
+}
+std::string text(const Argmax& o) {
+  return fmt::format("{}x{}", o.batch, o.vocab);
+}
 
 }  // namespace
 

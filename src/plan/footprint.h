@@ -12,6 +12,7 @@ struct Footprint {
   int64_t fixed_kv_bytes = 0;      // of a full sliding window (and what else does not grow)
   int64_t ssm_state_bytes = 0;     // per sequence, whatever its length
   int64_t conv_state_bytes = 0;
+  int64_t fixed_bytes() const { return fixed_kv_bytes + ssm_state_bytes + conv_state_bytes; }
 };
 
 // Read off the plan at two contexts, so that it cannot disagree with what is allocated.
