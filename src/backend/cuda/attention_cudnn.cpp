@@ -282,6 +282,10 @@ void add_attention(GraphBuilder& b, const AttentionArgs& a) {
   const auto& s4 = pw(CUDNN_POINTWISE_SUB, CUDNN_DATA_FLOAT, number(), s3, &top);
   const auto& e = pw(CUDNN_POINTWISE_EXP, CUDNN_DATA_FLOAT, number(), s4);
   const auto& sum = b.reduce(CUDNN_REDUCE_TENSOR_ADD, b.between(CUDNN_DATA_FLOAT, row), e);
+  // The engines' pattern has log-sum-exp statistics beside the softmax, here virtual too.
+  const auto& log_sum =
+      pw(CUDNN_POINTWISE_LOG, CUDNN_DATA_FLOAT, b.between(CUDNN_DATA_FLOAT, row), sum);
+  pw(CUDNN_POINTWISE_ADD, CUDNN_DATA_FLOAT, b.between(CUDNN_DATA_FLOAT, row), top, &log_sum);
   const auto& weights =
       pw(CUDNN_POINTWISE_DIV, CUDNN_DATA_FLOAT, b.between(CUDNN_DATA_BFLOAT16, scores), e, &sum);
   b.matmul(weights, v, out, false, &query_lengths, nullptr, &key_lengths);

@@ -6,6 +6,7 @@
 // Limit: about half of what Hopper's own matrix instructions give, which is why full attention goes
 // to cuDNN where that is present.
 #include "backend/cuda/attention.h"
+#include "backend/cuda/copy_async.cuh"
 #include "backend/cuda/mma.cuh"
 
 namespace tidemark::cuda {
@@ -14,20 +15,6 @@ namespace {
 constexpr int warps = 4;
 constexpr int tile_keys = 64;
 
-__device__ inline uint32_t shared_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
-__device__ inline void copy_async16(void* shared, const void* global) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)),
-               "l"(global));
-}
-__device__ inline void copy_commit() {
-  asm volatile("cp.async.commit_group;" ::: "memory");
-}
-template <int kPending>
-__device__ inline void copy_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
 // Four 8 x 8 tiles of 16-bit elements; lane l gives the address of row l % 8 of tile l / 8.
 __device__ inline void load_tiles(uint32_t (&r)[4], const bf16* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

@@ -32,6 +32,7 @@ struct CudaContext {
   int64_t* past = nullptr;
   int32_t* lengths = nullptr;  // StepPosition
   ArgmaxSlot* argmax_slots = nullptr;
+  unsigned int* tickets = nullptr;  // AttentionArgs
 
   const Tensor& tensor(const Operand& o) const {
     return plan->tensors[static_cast<size_t>(o.tensor)];
@@ -65,6 +66,9 @@ void launch(const Op&, CudaContext&);
 int64_t workspace_bytes(const Op&, CudaContext&);
 void prepare(const Op&, CudaContext&);
 std::string implementation(const Op&, CudaContext&);
+// Launches node `index` of the step and the one after it as one kernel, where there is one for the
+// pair and nothing else needs what passes between them; else does nothing and returns false.
+bool launch_with_next(const Step&, size_t index, CudaContext&);
 // Whether a launch of it at one position serves every other.
 bool is_position_free(const Op&);
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "backend/arena.h"
+#include "backend/cuda/attention.h"
 #include "backend/cuda_devices.h"
 #include "base/error.h"
 
@@ -68,6 +69,9 @@ CudaBackend::CudaBackend(int index) : index_(index) {
   check(cudaMalloc(reinterpret_cast<void**>(&c.argmax_slots), max_batch * sizeof(ArgmaxSlot)),
         "argmax");
   check(cudaMemset(c.argmax_slots, 0, max_batch * sizeof(ArgmaxSlot)), "argmax");
+  constexpr size_t ticket_bytes = max_attention_tickets * sizeof(unsigned int);
+  check(cudaMalloc(reinterpret_cast<void**>(&c.tickets), ticket_bytes), "attention");
+  check(cudaMemset(c.tickets, 0, ticket_bytes), "attention");
   // A device that this build has no code for shows at the first launch.
   const cudaError_t status = [&] {
     launch_set_position({.past = c.past, .lengths = c.lengths, .batch = 1, .length = 1}, 0,
@@ -83,6 +87,7 @@ CudaBackend::~CudaBackend() {
     detach();
   } catch (const Error&) {
   }
+  cudaFree(context_.tickets);
   cudaFree(context_.argmax_slots);
   cudaFree(context_.lengths);
   cudaFree(context_.past);
@@ -193,6 +198,15 @@ void CudaBackend::set_position(const Step& step, int64_t past) {
                       past, context_.queue);
 }
 
+void CudaBackend::launch_nodes(const Step& step) {
+  for (size_t i = 0; i < step.nodes.size(); ++i) {
+    if (launch_with_next(step, i, context_))
+      ++i;
+    else
+      launch(step.nodes[i].op, context_);
+  }
+}
+
 void CudaBackend::capture(StepKind kind) {
   CapturedStep& captured = captured_[static_cast<size_t>(kind)];
   const Step& step = plan_.step(kind);
@@ -201,7 +215,7 @@ void CudaBackend::capture(StepKind kind) {
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "capture");
   try {
     set_position(step, 0);
-    for (const Node& node : step.nodes) launch(node.op, context_);
+    launch_nodes(step);
   } catch (...) {
     cudaGraph_t broken = nullptr;
     cudaStreamEndCapture(stream, &broken);
@@ -214,14 +228,14 @@ void CudaBackend::capture(StepKind kind) {
   check(cudaGraphInstantiate(&captured.executable, captured.graph, 0), "graph");
 }
 
-void CudaBackend::run_step_plain(StepKind kind, int64_t past, NodeObserver* between) {
+void CudaBackend::run_step_plain(StepKind kind, int64_t past, NodeObserver& between) {
   Step& step = plan_.step(kind);
   set_past(step, past);
   set_position(step, past);
   for (size_t i = 0; i < step.nodes.size(); ++i) {
-    if (between) between->before(step.nodes[i], i);
+    between.before(step.nodes[i], i);
     launch(step.nodes[i].op, context_);
-    if (between) between->after(step.nodes[i], i);
+    between.after(step.nodes[i], i);
   }
 }
 
@@ -241,7 +255,11 @@ void CudaBackend::run_step(StepKind kind, int64_t past, NodeObserver* observer) 
   }
   const bool one_graph = std::all_of(step.nodes.begin(), step.nodes.end(),
                                      [](const Node& node) { return is_position_free(node.op); });
-  if (!one_graph) return run_step_plain(kind, past, nullptr);
+  if (!one_graph) {
+    set_past(step, past);
+    set_position(step, past);
+    return launch_nodes(step);
+  }
 
   CapturedStep& captured = captured_[static_cast<size_t>(kind)];
   if (!captured.executable) capture(kind);

@@ -31,9 +31,9 @@ class CudaBackend : public Backend {
   std::string implementation(const Node&) const override;
 
   cudaStream_t stream() const { return context_.queue.stream; }
-  // Nodes one after the other on the stream, with no graph and no waiting: what a profiler watches.
-  // `between` is called before each node with its index.
-  void run_step_plain(StepKind, int64_t past, NodeObserver* between);
+  // Nodes one after the other on the stream, with no graph, no fusion and no waiting: what a
+  // profiler watches, which is told of every launch.
+  void run_step_plain(StepKind, int64_t past, NodeObserver& between);
 
  private:
   struct CapturedStep {
@@ -43,6 +43,7 @@ class CudaBackend : public Backend {
   };
   void capture(StepKind);
   void set_position(const Step&, int64_t past);
+  void launch_nodes(const Step&);
   std::byte* bytes(TensorId, size_t count, int64_t offset_bytes) const;
 
   int index_;

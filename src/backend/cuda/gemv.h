@@ -1,5 +1,6 @@
 // out[m, n] (+)= scale * (sum_k x[m, k] * weight[n, k] + bias[n]) for a few rows m, at memory
-// speed.
+// speed. x may be made on the way: the norm or the gated unit before a projection costs a launch of
+// its own otherwise.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +8,16 @@
 
 #include "backend/cuda/queue.h"
 #include "base/vocab.h"
+#include "model/spec.h"
 
 namespace tidemark::cuda {
+
+// What makes row m of the product's x from memory, rounded to dtype as the operator alone would.
+enum class Prologue {
+  none,      // x
+  rms_norm,  // x / sqrt(mean(x^2) + eps) * (weight_offset + norm_weight)
+  glu        // act(x) * up
+};
 
 struct GemvArgs {
   const void* x = nullptr;       // [m, k] dtype
@@ -20,19 +29,27 @@ struct GemvArgs {
   float scale = 1;
   bool accumulate = false;
   DType dtype = DType::f32, out_dtype = DType::f32;
+
+  Prologue prologue = Prologue::none;
+  const void* norm_weight = nullptr;  // [k]
+  float eps = 0, weight_offset = 0;
+  const void* up = nullptr;  // [m, k], up_stride
+  int64_t up_stride = 0;
+  Act act = Act::silu;
 };
 
 inline constexpr int32_t gemv_max_rows = 8;
 
-// Which shape of the kernel runs; its name goes into the records.
+// Which shape of which kernel runs; its name goes into the records.
 struct GemvChoice {
-  int vector = 1;  // elements per load: 16 bytes' worth, or 1 where rows are not aligned to that
-  int rows = 1;    // of the weight, per group of lanes
-  int lanes = 32;  // that share a row
-  int warps_on_k = 1;  // of a block of 8, that split k between them
+  bool stream = false;  // rings of asynchronous copies (rows aligned to 16 bytes); else plain loads
+  int blocks = 1;       // of 8 warps
+  int warps_on_k = 1;   // of a block, that split k between them
 };
 GemvChoice choose_gemv(const GemvArgs&, int sm_count);
-std::string name(const GemvChoice&);
+// Whether `a` may have a prologue: those are the stream's alone.
+bool gemv_takes_prologue(const GemvArgs& a);
+std::string name(const GemvArgs&, const GemvChoice&);
 void launch_gemv(const GemvArgs&, const GemvChoice&, const Queue&);
 
 }  // namespace tidemark::cuda

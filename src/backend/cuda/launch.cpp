@@ -1,4 +1,6 @@
 // From operators to kernels: which one runs, with which arguments.
+#include <algorithm>
+#include <optional>
 #include <string>
 
 #include "backend/cuda/attention.h"
@@ -29,8 +31,13 @@ GemmArgs gemm_args(const Gemm& op, CudaContext& c) {
 }
 
 GemvArgs gemv_args(const GemmArgs& g) {
-  return {g.x,        g.weight,   g.bias,     g.out,   g.x_stride,   g.weight_stride, g.out_stride,
-          small(g.m), small(g.n), small(g.k), g.scale, g.accumulate, g.dtype,         g.out_dtype};
+  GemvArgs a;
+  a.x = g.x, a.weight = g.weight, a.bias = g.bias, a.out = g.out;
+  a.x_stride = g.x_stride, a.weight_stride = g.weight_stride, a.out_stride = g.out_stride;
+  a.m = small(g.m), a.n = small(g.n), a.k = small(g.k);
+  a.scale = g.scale, a.accumulate = g.accumulate;
+  a.dtype = g.dtype, a.out_dtype = g.out_dtype;
+  return a;
 }
 
 int64_t workspace_of(const Gemm& op, CudaContext&) {
@@ -45,7 +52,10 @@ void prepare_op(const Gemm& op, CudaContext& c) {
 
 std::string name_of(const Gemm& op, CudaContext& c) {
   const GemmArgs a = gemm_args(op, c);
-  if (op.m <= gemv_max_rows) return name(choose_gemv(gemv_args(a), c.sm_count));
+  if (op.m <= gemv_max_rows) {
+    const GemvArgs v = gemv_args(a);
+    return name(v, choose_gemv(v, c.sm_count));
+  }
   return c.gemms.supports(a, workspace_of(op, c)) ? c.gemms.describe(a) : "gemm plain";
 }
 
@@ -58,6 +68,47 @@ void launch_op(const Gemm& op, CudaContext& c) {
   const int64_t bytes = workspace_of(op, c);
   if (c.gemms.supports(a, bytes)) return c.gemms.run(a, c.workspace(bytes), bytes, c.queue);
   launch_gemm_plain(a, c.queue);
+}
+
+// ---- what runs on the way into a projection of few rows ----
+
+bool same_view(const Operand& a, const Operand& b) {
+  return a.tensor == b.tensor && a.offset == b.offset && a.stride == b.stride;
+}
+
+// The arguments of both in one launch, or nullopt.
+std::optional<GemvArgs> fused_args(const Op& first, const Op& second, CudaContext& c) {
+  const auto* gemm = std::get_if<Gemm>(&second);
+  if (!gemm || gemm->m > gemv_max_rows) return std::nullopt;
+  GemvArgs a = gemv_args(gemm_args(*gemm, c));
+  if (const auto* norm = std::get_if<Norm>(&first)) {
+    if (norm->kind != NormKind::rms || norm->groups != 1 || norm->rows != gemm->m ||
+        norm->width != gemm->k || !same_view(norm->out, gemm->x))
+      return std::nullopt;
+    a.prologue = Prologue::rms_norm;
+    a.x = c.at(norm->x), a.x_stride = norm->x.stride;
+    a.norm_weight = c.at(norm->weight), a.eps = norm->eps, a.weight_offset = norm->weight_offset;
+  } else if (const auto* glu = std::get_if<Glu>(&first)) {
+    if (glu->rows != gemm->m || glu->width != gemm->k || !same_view(glu->out, gemm->x))
+      return std::nullopt;
+    a.prologue = Prologue::glu;
+    a.x = c.at(glu->gate), a.x_stride = glu->gate.stride;
+    a.up = c.at(glu->up), a.up_stride = glu->up.stride, a.act = glu->act;
+  } else {
+    return std::nullopt;
+  }
+  if (!gemv_takes_prologue(a)) return std::nullopt;
+  return a;
+}
+
+// Whether any node from `index` on reads what `tensor` holds now.
+bool is_read_from(const Step& step, size_t index, TensorId tensor) {
+  for (size_t i = index; i < step.nodes.size(); ++i) {
+    const Touched t = touched(step.nodes[i].op);
+    if (std::find(t.reads.begin(), t.reads.end(), tensor) != t.reads.end()) return true;
+    if (std::find(t.writes.begin(), t.writes.end(), tensor) != t.writes.end()) return false;
+  }
+  return false;
 }
 
 // ---- attention ----
@@ -76,6 +127,7 @@ AttentionArgs attention_args(const Attention& op, CudaContext& c) {
   a.heads = small(op.heads), a.kv_heads = small(op.kv_heads);
   a.head_dim = small(op.head_dim), a.value_dim = small(op.value_dim);
   a.scale = op.scale, a.dtype = c.dtype(op.q);
+  a.tickets = c.tickets;
   return a;
 }
 
@@ -241,6 +293,17 @@ void prepare(const Op& op, CudaContext& c) {
 std::string implementation(const Op& op, CudaContext& c) {
   return std::visit([&](const auto& concrete) { return name_of(concrete, c); }, op);
 }
+
+bool launch_with_next(const Step& step, size_t index, CudaContext& c) {
+  if (index + 1 >= step.nodes.size()) return false;
+  const auto args = fused_args(step.nodes[index].op, step.nodes[index + 1].op, c);
+  if (!args) return false;
+  const TensorId between = std::get<Gemm>(step.nodes[index + 1].op).x.tensor;
+  if (is_read_from(step, index + 2, between)) return false;
+  launch_gemv(*args, choose_gemv(*args, c.sm_count), c.queue);
+  return true;
+}
+
 bool is_position_free(const Op& op) {
   if (const auto* gemm = std::get_if<Gemm>(&op)) return gemm->out_per_past == 0;
   if (const auto* argmax = std::get_if<Argmax>(&op)) return argmax->rows_per_past == 0;

@@ -49,14 +49,16 @@ __global__ void __launch_bounds__(argmax_threads) argmax_kernel(ArgmaxArgs a) {
   a.ids[b * a.ids_stride + *a.past + a.length] = static_cast<int32_t>(~static_cast<uint32_t>(top));
 }
 
+// Does not let its successor start early and ends with a fence: every later kernel of the step may
+// read the position, and what earlier steps wrote, before its own wait.
 __global__ void position_kernel(StepPosition p, int64_t past) {
-  let_next_start();
   wait_for_previous();
   if (threadIdx.x == 0) *p.past = past;
   for (int i = threadIdx.x; i < p.batch; i += blockDim.x) {
     p.lengths[i] = p.length;
     p.lengths[p.batch + i] = static_cast<int32_t>(past + p.length);
   }
+  __threadfence();
 }
 
 }  // namespace
