@@ -25,9 +25,7 @@ struct AttentionArgs {
   float scale = 1;
   DType dtype = DType::f32;
   float* workspace = nullptr;
-  unsigned int* tickets = nullptr;  // [max_attention_tickets]; zero, and left zero by every launch
 };
-inline constexpr int64_t max_attention_tickets = 65536;
 
 // Whether rows of q, k, v and the caches can be read 16 bytes at a time and out written 4 at a
 // time.

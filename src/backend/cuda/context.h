@@ -32,7 +32,6 @@ struct CudaContext {
   int64_t* past = nullptr;
   int32_t* lengths = nullptr;  // StepPosition
   ArgmaxSlot* argmax_slots = nullptr;
-  unsigned int* tickets = nullptr;  // AttentionArgs
 
   const Tensor& tensor(const Operand& o) const {
     return plan->tensors[static_cast<size_t>(o.tensor)];

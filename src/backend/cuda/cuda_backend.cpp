@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "backend/arena.h"
-#include "backend/cuda/attention.h"
 #include "backend/cuda_devices.h"
 #include "base/error.h"
 
@@ -69,9 +68,6 @@ CudaBackend::CudaBackend(int index) : index_(index) {
   check(cudaMalloc(reinterpret_cast<void**>(&c.argmax_slots), max_batch * sizeof(ArgmaxSlot)),
         "argmax");
   check(cudaMemset(c.argmax_slots, 0, max_batch * sizeof(ArgmaxSlot)), "argmax");
-  constexpr size_t ticket_bytes = max_attention_tickets * sizeof(unsigned int);
-  check(cudaMalloc(reinterpret_cast<void**>(&c.tickets), ticket_bytes), "attention");
-  check(cudaMemset(c.tickets, 0, ticket_bytes), "attention");
   // A device that this build has no code for shows at the first launch.
   const cudaError_t status = [&] {
     launch_set_position({.past = c.past, .lengths = c.lengths, .batch = 1, .length = 1}, 0,
@@ -87,7 +83,6 @@ CudaBackend::~CudaBackend() {
     detach();
   } catch (const Error&) {
   }
-  cudaFree(context_.tickets);
   cudaFree(context_.argmax_slots);
   cudaFree(context_.lengths);
   cudaFree(context_.past);

@@ -1,9 +1,7 @@
-// Which shape of the kernels in gemv.cu runs a product, and what it is called.
+// Which shape of gemv_kernel runs a product, and what it is called.
 #include "backend/cuda/gemv.h"
 
 #include <fmt/format.h>
-
-#include <algorithm>
 
 namespace tidemark::cuda {
 namespace {
@@ -13,43 +11,47 @@ bool aligned(const void* pointer) {
 }
 
 int vector_of(const GemvArgs& a) {
-  return a.dtype == DType::bf16 ? 8 : 4;
-}
-
-bool can_stream(const GemvArgs& a) {
-  const int vector = vector_of(a);
-  return aligned(a.x) && aligned(a.weight) && a.k % vector == 0 && a.x_stride % vector == 0 &&
-         a.weight_stride % vector == 0 && int64_t{a.m} * a.k * 16 / vector <= 128 * 1024;
+  const int vector = a.dtype == DType::bf16 ? 8 : 4;
+  const bool rows_aligned = aligned(a.x) && aligned(a.weight) && a.k % vector == 0 &&
+                            a.x_stride % vector == 0 && a.weight_stride % vector == 0;
+  return rows_aligned ? vector : 1;
 }
 
 }  // namespace
 
 bool gemv_takes_prologue(const GemvArgs& a) {
-  return can_stream(a) && aligned(a.norm_weight) && aligned(a.up) &&
-         a.up_stride % vector_of(a) == 0;
+  const int vector = vector_of(a);
+  return vector > 1 && aligned(a.norm_weight) && aligned(a.up) && a.up_stride % vector == 0 &&
+         int64_t{a.m} * a.k * 16 / vector <= gemv_max_staged_bytes;
 }
 
 GemvChoice choose_gemv(const GemvArgs& a, int sm_count) {
   GemvChoice c;
-  if (!can_stream(a)) {
-    c.blocks = (a.n + 7) / 8;
+  c.vector = vector_of(a);
+  if (c.vector == 1) return c;
+  const int loads_per_row = (a.k + c.vector - 1) / c.vector;
+  if (loads_per_row <= 24 && a.prologue == Prologue::none) {
+    c.lanes = 8;
     return c;
   }
-  c.stream = true;
-  // One block per multiprocessor leaves room for the next kernel's, which fills its rings
-  // meanwhile. Few rows: the warps of a block share them out along k.
-  const int loads_per_row = (a.k / vector_of(a) + 31) / 32;
-  while (c.warps_on_k < 8 && int64_t{a.n} * c.warps_on_k < int64_t{sm_count} * 8 &&
-         loads_per_row >= 4 * c.warps_on_k)
-    c.warps_on_k *= 2;
-  c.blocks = std::min(sm_count, (a.n * c.warps_on_k + 7) / 8);
+  // 15 to 30 warps a multiprocessor, as measured on an H200: many rows are taken several at a time,
+  // few are split along k.
+  const int64_t few = int64_t{sm_count} * 16, enough = int64_t{sm_count} * 23;
+  if (a.n >= 4 * few) {
+    c.rows = 4;
+  } else if (a.n >= 2 * few) {
+    c.rows = 2;
+  } else {
+    while (c.warps_on_k < 8 && a.n * c.warps_on_k < enough && loads_per_row > 32 * c.warps_on_k)
+      c.warps_on_k *= 2;
+    if (loads_per_row > 512) c.warps_on_k = 8;
+  }
   return c;
 }
 
 std::string name(const GemvArgs& a, const GemvChoice& c) {
   constexpr std::string_view prologues[] = {"", " with rms norm", " with glu"};
-  if (!c.stream) return "gemv plain loads";
-  return fmt::format("gemv stream k/{}{}", c.warps_on_k,
+  return fmt::format("gemv v{} r{} l{} k{}{}", c.vector, c.rows, c.lanes, c.warps_on_k,
                      prologues[static_cast<size_t>(a.prologue)]);
 }
 

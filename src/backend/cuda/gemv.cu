@@ -1,257 +1,259 @@
-// Matrix times few vectors. Algorithm of the stream:
-//   1. one block of 8 warps per multiprocessor; rows of the weight go round the blocks, then the
-//   warps;
-//   2. every warp keeps a ring of 16-byte asynchronous copies in shared memory full (each lane
-//   reads back
-//      only what it copied, so no barrier is needed). The first ring's worth leaves before the
-//      kernel waits for its predecessor: weights never change, so a chain of these kernels keeps
-//      memory busy across launches;
-//   3. x is staged once per block, by way of the norm or the gated unit that the product follows;
-//   4. products are summed in fp32, over the lanes by shuffles, over warps that split k in shared
-//   memory.
-// Limit: the bytes of the weight over memory bandwidth. Up to 8 rows of x share one pass.
-// The other kernel takes rows that are not aligned to 16 bytes.
-#include "backend/cuda/copy_async.cuh"
-#include "backend/cuda/device.cuh"
+// Matrix times few vectors. Algorithm:
+//   1. a group of lanes owns `rows` rows of the weight; its lanes stride k in 16-byte loads;
+//   2. the first loads leave before the kernel waits for its predecessor (weights never change), so
+//      that a chain of these kernels keeps memory busy across launches;
+//   3. products are summed in fp32, over the lanes by shuffles, over warps that split k in shared
+//   memory;
+//   4. one lane adds bias and residual and stores.
+// With a prologue every block first makes all of x in shared memory, by way of the norm or the
+// gated unit that the product follows: less than a launch costs, and rounded as the operator alone
+// would. Limit: the bytes of the weight over memory bandwidth. Up to 8 rows of x share one pass.
 #include "backend/cuda/gemv.h"
+#include "backend/cuda/vector.cuh"
 
 namespace tidemark::cuda {
 namespace {
 
-constexpr int warps = 8, threads = warps * 32;
-constexpr int ring_slots = 16;  // 16 bytes a lane each: 64 KiB a block
+constexpr int warps_per_block = 8;
 
+template <class T, int kVector>
+struct Chunk;  // kVector elements of T, one load
+template <>
+struct Chunk<bf16, 8> {
+  uint4 bits = {0, 0, 0, 0};
+  __device__ void load_constant(const bf16* p) { bits = load_streaming(p); }
+  __device__ void load(const bf16* p) { bits = *reinterpret_cast<const uint4*>(p); }
+  __device__ void expand(float (&v)[8]) const {
+    v[0] = low_half(bits.x), v[1] = high_half(bits.x), v[2] = low_half(bits.y),
+    v[3] = high_half(bits.y);
+    v[4] = low_half(bits.z), v[5] = high_half(bits.z), v[6] = low_half(bits.w),
+    v[7] = high_half(bits.w);
+  }
+};
+template <>
+struct Chunk<float, 4> {
+  uint4 bits = {0, 0, 0, 0};
+  __device__ void load_constant(const float* p) { bits = load_streaming(p); }
+  __device__ void load(const float* p) { bits = *reinterpret_cast<const uint4*>(p); }
+  __device__ void expand(float (&v)[4]) const {
+    v[0] = __uint_as_float(bits.x), v[1] = __uint_as_float(bits.y);
+    v[2] = __uint_as_float(bits.z), v[3] = __uint_as_float(bits.w);
+  }
+};
 template <class T>
-inline constexpr int vector_of = 16 / static_cast<int>(sizeof(T));
+struct Chunk<T, 1> {
+  T value = from_float<T>(0.0F);
+  __device__ void load_constant(const T* p) { value = *p; }
+  __device__ void load(const T* p) { value = *p; }
+  __device__ void expand(float (&v)[1]) const { v[0] = to_float(value); }
+};
 
-__device__ inline void expand(const uint4& bits, float (&v)[8]) {
-  v[0] = low_half(bits.x), v[1] = high_half(bits.x), v[2] = low_half(bits.y),
-  v[3] = high_half(bits.y);
-  v[4] = low_half(bits.z), v[5] = high_half(bits.z), v[6] = low_half(bits.w),
-  v[7] = high_half(bits.w);
-}
-__device__ inline void expand(const uint4& bits, float (&v)[4]) {
-  v[0] = __uint_as_float(bits.x), v[1] = __uint_as_float(bits.y);
-  v[2] = __uint_as_float(bits.z), v[3] = __uint_as_float(bits.w);
-}
-__device__ inline uint4 contract(const float (&v)[8]) {
-  return {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]), pack_bf16(v[4], v[5]),
-          pack_bf16(v[6], v[7])};
-}
-__device__ inline uint4 contract(const float (&v)[4]) {
-  return {__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]),
-          __float_as_uint(v[3])};
-}
-
-__device__ inline float activate(Act act, float x) {
+__device__ inline float activate_by(Act act, float x) {
   switch (act) {
     case Act::silu:
-      return x / (1.0F + __expf(-x));
+      return activate<Act::silu>(x);
     case Act::gelu:
-      return 0.5F * x * (1.0F + erff(x * 0.70710678F));
+      return activate<Act::gelu>(x);
     case Act::gelu_tanh:
-      return 0.5F * x * (1.0F + tanhf(0.79788456F * (x + 0.044715F * x * x * x)));
+      return activate<Act::gelu_tanh>(x);
     case Act::relu2:
-      return x > 0 ? x * x : 0.0F;
+      return activate<Act::relu2>(x);
     case Act::sigmoid:
-      return 1.0F / (1.0F + __expf(-x));
+      return activate<Act::sigmoid>(x);
     default:
       return x;
   }
 }
 
+// x, by way of the prologue, to shared memory: [m][k].
 template <class T>
-__device__ inline void store_result(const GemvArgs& a, int m, int row, float sum) {
-  if (a.bias) sum += to_float(static_cast<const T*>(a.bias)[row]);
-  sum *= a.scale;
-  const int64_t at = m * a.out_stride + row;
-  if (a.out_dtype == DType::f32) {
-    float* out = static_cast<float*>(a.out) + at;
-    *out = a.accumulate ? *out + sum : sum;
-  } else {
-    bf16* out = static_cast<bf16*>(a.out) + at;
-    *out = from_float<bf16>(a.accumulate ? to_float(*out) + sum : sum);
-  }
-}
-
-// x to shared memory, [m][k] in 16-byte units.
-template <class T>
-__device__ void stage_x(const GemvArgs& a, uint4* staged) {
-  constexpr int vector = vector_of<T>;
-  const int units = a.k / vector;
-  __shared__ float partial[warps];
+__device__ inline void stage_x(const GemvArgs& a, T* staged) {
+  constexpr int vector = full_vector<T>, threads = warps_per_block * 32;
+  __shared__ float partial[warps_per_block];
   for (int m = 0; m < a.m; ++m) {
-    const auto* x = reinterpret_cast<const uint4*>(static_cast<const T*>(a.x) + m * a.x_stride);
-    uint4* to = staged + m * units;
-    if (a.prologue == Prologue::none) {
-      for (int i = threadIdx.x; i < units; i += threads) to[i] = x[i];
-    } else if (a.prologue == Prologue::glu) {
-      const auto* up =
-          reinterpret_cast<const uint4*>(static_cast<const T*>(a.up) + m * a.up_stride);
-      for (int i = threadIdx.x; i < units; i += threads) {
-        float gate_values[vector], up_values[vector];
-        expand(x[i], gate_values);
-        expand(up[i], up_values);
+    const T* x = static_cast<const T*>(a.x) + m * a.x_stride;
+    T* to = staged + m * a.k;
+    float v[vector], w[vector];
+    if (a.prologue == Prologue::glu) {
+      const T* up = static_cast<const T*>(a.up) + m * a.up_stride;
+      for (int i = threadIdx.x * vector; i < a.k; i += threads * vector) {
+        to_floats(load_vector<T, vector>(x + i), v);
+        to_floats(load_vector<T, vector>(up + i), w);
 #pragma unroll
-        for (int j = 0; j < vector; ++j)
-          gate_values[j] = activate(a.act, gate_values[j]) * up_values[j];
-        to[i] = contract(gate_values);
+        for (int j = 0; j < vector; ++j) v[j] = activate_by(a.act, v[j]) * w[j];
+        store_vector<T>(to + i, v);
       }
-    } else {
-      const auto* weight = static_cast<const uint4*>(a.norm_weight);
-      float squares = 0;
-      for (int i = threadIdx.x; i < units; i += threads) {
-        float v[vector];
-        expand(to[i] = x[i], v);
-#pragma unroll
-        for (int j = 0; j < vector; ++j) squares = fmaf(v[j], v[j], squares);
-      }
-      squares = lane_sum(squares);
-      if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = squares;
-      __syncthreads();
-      squares = 0;
-#pragma unroll
-      for (int w = 0; w < warps; ++w) squares += partial[w];
-      const float inverse = rsqrtf(squares / static_cast<float>(a.k) + a.eps);
-      for (int i = threadIdx.x; i < units; i += threads) {
-        float v[vector], w[vector];
-        expand(to[i], v);
-        expand(weight[i], w);
-#pragma unroll
-        for (int j = 0; j < vector; ++j) v[j] *= inverse * (w[j] + a.weight_offset);
-        to[i] = contract(v);
-      }
-      if (m + 1 < a.m) __syncthreads();  // `partial` is used again
+      continue;
     }
+    float squares = 0;
+    for (int i = threadIdx.x * vector; i < a.k; i += threads * vector) {
+      to_floats(load_vector<T, vector>(x + i), v);
+#pragma unroll
+      for (int j = 0; j < vector; ++j) squares = fmaf(v[j], v[j], squares);
+    }
+    squares = lane_sum(squares);
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = squares;
+    __syncthreads();
+    squares = 0;
+#pragma unroll
+    for (int i = 0; i < warps_per_block; ++i) squares += partial[i];
+    const float inverse = rsqrtf(squares / static_cast<float>(a.k) + a.eps);
+    const T* weight = static_cast<const T*>(a.norm_weight);
+    for (int i = threadIdx.x * vector; i < a.k; i += threads * vector) {
+      to_floats(load_vector<T, vector>(x + i), v);
+      to_floats(load_vector<T, vector>(weight + i), w);
+#pragma unroll
+      for (int j = 0; j < vector; ++j) v[j] *= inverse * (w[j] + a.weight_offset);
+      store_vector<T>(to + i, v);
+    }
+    if (m + 1 < a.m) __syncthreads();  // `partial` is used again
   }
   __syncthreads();
 }
 
-template <class T, int kM>
-__global__ void __launch_bounds__(threads) stream_kernel(GemvArgs a, int warps_on_k) {
-  constexpr int vector = vector_of<T>;
-  extern __shared__ uint4 shared[];  // [warps][ring_slots][32], then x
-  __shared__ float partial[warps][kM];
+template <class T, int kVector, int kM, int kRows, int kLanes, int kWarpsOnK, bool kStaged>
+__global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) {
+  constexpr int unroll = kRows >= 4 ? 2 : 8 / kRows / (kM > 4 ? 2 : 1);
+  constexpr int groups_per_warp = 32 / kLanes;
+  constexpr int row_warps = warps_per_block / kWarpsOnK;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int row_warps = warps / warps_on_k, row_warp = warp % row_warps, k_warp = warp / row_warps;
-  const int units = a.k / vector;
-  const int unit0 = k_warp * 32 + lane, unit_step = warps_on_k * 32;
-  const int steps = (units + unit_step - 1) / unit_step;  // ring entries per row
-  const int row0 = blockIdx.x + gridDim.x * row_warp, row_step = gridDim.x * row_warps;
-  uint4* ring = shared + warp * ring_slots * 32 + lane;
+  const int row_warp = warp % row_warps, k_warp = warp / row_warps;
+  const int group = lane / kLanes, group_lane = lane % kLanes;
+  const int row0 = ((blockIdx.x * row_warps + row_warp) * groups_per_warp + group) * kRows;
   const T* weight = static_cast<const T*>(a.weight);
+  const T* x = static_cast<const T*>(a.x);
+  constexpr int stride = kWarpsOnK * kLanes * kVector;
 
-  // The next copy to issue: ring entry `slot` gets unit `step` of `row`.
-  int next_row = row0, next_step = 0, next_slot = 0;
-  const auto issue = [&] {
-    const int unit = unit0 + next_step * unit_step;
-    if (next_row < a.n && unit < units)
-      copy_async16(ring + next_slot * 32, weight + next_row * a.weight_stride + unit * vector);
-    copy_commit();
-    next_slot = next_slot + 1 == ring_slots ? 0 : next_slot + 1;
-    if (++next_step == steps) next_step = 0, next_row += row_step;
-  };
+  Chunk<T, kVector> w[unroll][kRows];
+  const auto load_weights = [&](int k0) {
 #pragma unroll
-  for (int i = 0; i < ring_slots; ++i) issue();
+    for (int u = 0; u < unroll; ++u)
+#pragma unroll
+      for (int r = 0; r < kRows; ++r)
+        if (k0 + u * stride < a.k && row0 + r < a.n)
+          w[u][r].load_constant(weight + (row0 + r) * a.weight_stride + k0 + u * stride);
+  };
+  int k0 = (k_warp * kLanes + group_lane) * kVector;
+  load_weights(k0);
   let_next_start();
   wait_for_previous();
-  uint4* x = shared + warps * ring_slots * 32;
-  stage_x<T>(a, x);
+  extern __shared__ uint4 shared[];
+  int64_t x_stride = a.x_stride;
+  if constexpr (kStaged) {
+    stage_x<T>(a, reinterpret_cast<T*>(shared));
+    x = reinterpret_cast<const T*>(shared), x_stride = a.k;
+  }
 
-  int slot = 0;
-  // With warps sharing a row, all of a block's go round together for the barriers below.
-  const int rounds = (a.n - static_cast<int>(blockIdx.x) + row_step - 1) / row_step;
-  for (int round = 0; round < rounds; ++round) {
-    const int row = row0 + round * row_step;
-    float sum[kM] = {};
-    for (int step = 0; step < steps; ++step) {
-      copy_wait<ring_slots - 1>();
-      const int unit = unit0 + step * unit_step;
-      if (unit < units && row < a.n) {
-        float w[vector];
-        expand(ring[slot * 32], w);
+  float sum[kM][kRows] = {};
+  while (k0 < a.k) {
 #pragma unroll
-        for (int m = 0; m < kM; ++m) {
-          if (m >= a.m) break;
-          float v[vector];
-          expand(x[m * units + unit], v);
-          float even = 0, odd = 0;
+    for (int u = 0; u < unroll; ++u) {
+      if (k0 + u * stride >= a.k) break;
+      float wv[kRows][kVector];
 #pragma unroll
-          for (int j = 0; j < vector; j += 2) {
-            even = fmaf(w[j], v[j], even);
-            odd = fmaf(w[j + 1], v[j + 1], odd);
-          }
-          sum[m] += even + odd;
-        }
+      for (int r = 0; r < kRows; ++r) w[u][r].expand(wv[r]);
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
+        if (m >= a.m) break;
+        Chunk<T, kVector> chunk;
+        chunk.load(x + m * x_stride + k0 + u * stride);
+        float xv[kVector];
+        chunk.expand(xv);
+#pragma unroll
+        for (int r = 0; r < kRows; ++r)
+#pragma unroll
+          for (int i = 0; i < kVector; ++i) sum[m][r] = fmaf(wv[r][i], xv[i], sum[m][r]);
       }
-      issue();
-      slot = slot + 1 == ring_slots ? 0 : slot + 1;
     }
+    k0 += unroll * stride;
+    if (k0 < a.k) load_weights(k0);
+  }
+
 #pragma unroll
-    for (int m = 0; m < kM; ++m) sum[m] = lane_sum(sum[m]);
-    if (warps_on_k > 1) {
-      if (lane == 0)
+  for (int m = 0; m < kM; ++m)
 #pragma unroll
-        for (int m = 0; m < kM; ++m) partial[warp][m] = sum[m];
-      __syncthreads();
-      if (k_warp == 0)
-#pragma unroll
-        for (int m = 0; m < kM; ++m)
-          for (int s = 1; s < warps_on_k; ++s) sum[m] += partial[row_warp + s * row_warps][m];
-    }
-    if (k_warp == 0 && row < a.n)
+    for (int r = 0; r < kRows; ++r) sum[m][r] = lane_sum<kLanes>(sum[m][r]);
+
+  if constexpr (kWarpsOnK > 1) {
+    __shared__ float partial[kWarpsOnK][row_warps][groups_per_warp][kM][kRows];
+    if (group_lane == 0)
 #pragma unroll
       for (int m = 0; m < kM; ++m)
-        if (lane == m && m < a.m) store_result<T>(a, m, row, sum[m]);
-    if (warps_on_k > 1) __syncthreads();
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) partial[k_warp][row_warp][group][m][r] = sum[m][r];
+    __syncthreads();
+    if (k_warp != 0) return;
+#pragma unroll
+    for (int m = 0; m < kM; ++m)
+#pragma unroll
+      for (int r = 0; r < kRows; ++r)
+#pragma unroll
+        for (int s = 1; s < kWarpsOnK; ++s) sum[m][r] += partial[s][row_warp][group][m][r];
+  }
+  if (group_lane != 0) return;
+#pragma unroll
+  for (int m = 0; m < kM; ++m) {
+    if (m >= a.m) break;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int row = row0 + r;
+      if (row >= a.n) break;
+      float value = sum[m][r];
+      if (a.bias) value += to_float(static_cast<const T*>(a.bias)[row]);
+      value *= a.scale;
+      const int64_t at = m * a.out_stride + row;
+      if (a.out_dtype == DType::f32) {
+        float* out = static_cast<float*>(a.out) + at;
+        *out = a.accumulate ? *out + value : value;
+      } else {
+        bf16* out = static_cast<bf16*>(a.out) + at;
+        *out = from_float<bf16>(a.accumulate ? to_float(*out) + value : value);
+      }
+    }
   }
 }
 
-// One warp per row, element by element.
-template <class T>
-__global__ void __launch_bounds__(threads) plain_kernel(GemvArgs a) {
-  let_next_start();
-  wait_for_previous();
-  const int row = blockIdx.x * warps + threadIdx.x / 32, lane = threadIdx.x % 32;
-  if (row >= a.n) return;
-  const T* weight = static_cast<const T*>(a.weight) + row * a.weight_stride;
-  for (int m = 0; m < a.m; ++m) {
-    const T* x = static_cast<const T*>(a.x) + m * a.x_stride;
-    float sum = 0;
-    for (int k = lane; k < a.k; k += 32) sum = fmaf(to_float(weight[k]), to_float(x[k]), sum);
-    sum = lane_sum(sum);
-    if (lane == 0) store_result<T>(a, m, row, sum);
+template <class T, int kVector, int kM, int kRows, int kLanes, int kWarpsOnK>
+void launch_shape(const GemvArgs& a, const Queue& queue) {
+  constexpr int rows_per_block = warps_per_block / kWarpsOnK * (32 / kLanes) * kRows;
+  const dim3 grid((a.n + rows_per_block - 1) / rows_per_block), block(warps_per_block * 32);
+  if (a.prologue == Prologue::none)
+    return launch_kernel(gemv_kernel<T, kVector, kM, kRows, kLanes, kWarpsOnK, false>, grid, block,
+                         0, queue, "gemv", a);
+  if constexpr (kVector > 1 && kLanes == 32) {
+    const auto kernel = gemv_kernel<T, kVector, kM, kRows, kLanes, kWarpsOnK, true>;
+    static const cudaError_t allowed = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, gemv_max_staged_bytes);
+    check(allowed, "gemv: shared memory");
+    launch_kernel(kernel, grid, block, sizeof(T) * a.m * a.k, queue, "gemv", a);
   }
 }
 
-template <class T, int kM>
-void launch_stream(const GemvArgs& a, const GemvChoice& c, const Queue& queue) {
-  constexpr int max_shared = (warps * ring_slots * 32 + 128 * 1024 / 16) * 16;
-  const auto kernel = stream_kernel<T, kM>;
-  static const cudaError_t allowed =
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, max_shared);
-  check(allowed, "gemv: shared memory");
-  const size_t shared_bytes =
-      sizeof(uint4) * (warps * ring_slots * 32 + int64_t{a.m} * a.k / vector_of<T>);
-  launch_kernel(kernel, dim3(c.blocks), dim3(threads), shared_bytes, queue, "gemv", a,
-                c.warps_on_k);
+template <class T, int kVector, int kRows, int kLanes, int kWarpsOnK>
+void launch_rows(const GemvArgs& a, const Queue& queue) {
+  if (a.m == 1) return launch_shape<T, kVector, 1, kRows, kLanes, kWarpsOnK>(a, queue);
+  if (a.m == 2) return launch_shape<T, kVector, 2, kRows, kLanes, kWarpsOnK>(a, queue);
+  if (a.m <= 4) return launch_shape<T, kVector, 4, kRows, kLanes, kWarpsOnK>(a, queue);
+  launch_shape<T, kVector, 8, kRows, kLanes, kWarpsOnK>(a, queue);
 }
 
-template <class T>
+template <class T, int kVector>
 void launch_dtype(const GemvArgs& a, const GemvChoice& c, const Queue& queue) {
-  if (!c.stream)
-    return launch_kernel(plain_kernel<T>, dim3(c.blocks), dim3(threads), 0, queue, "gemv", a);
-  if (a.m == 1) return launch_stream<T, 1>(a, c, queue);
-  if (a.m == 2) return launch_stream<T, 2>(a, c, queue);
-  if (a.m <= 4) return launch_stream<T, 4>(a, c, queue);
-  launch_stream<T, 8>(a, c, queue);
+  if (c.vector == 1) return launch_rows<T, 1, 1, 32, 1>(a, queue);
+  if (c.lanes == 8) return launch_rows<T, kVector, 1, 8, 1>(a, queue);
+  if (c.rows == 4) return launch_rows<T, kVector, 4, 32, 1>(a, queue);
+  if (c.rows == 2) return launch_rows<T, kVector, 2, 32, 1>(a, queue);
+  if (c.warps_on_k == 8) return launch_rows<T, kVector, 1, 32, 8>(a, queue);
+  if (c.warps_on_k == 4) return launch_rows<T, kVector, 1, 32, 4>(a, queue);
+  if (c.warps_on_k == 2) return launch_rows<T, kVector, 1, 32, 2>(a, queue);
+  launch_rows<T, kVector, 1, 32, 1>(a, queue);
 }
 
 }  // namespace
 
 void launch_gemv(const GemvArgs& a, const GemvChoice& c, const Queue& queue) {
-  if (a.dtype == DType::bf16) return launch_dtype<bf16>(a, c, queue);
-  launch_dtype<float>(a, c, queue);
+  if (a.dtype == DType::bf16) return launch_dtype<bf16, 8>(a, c, queue);
+  launch_dtype<float, 4>(a, c, queue);
 }
 
 }  // namespace tidemark::cuda

@@ -39,15 +39,18 @@ struct GemvArgs {
 };
 
 inline constexpr int32_t gemv_max_rows = 8;
+// A prologue's result is staged in shared memory.
+inline constexpr int64_t gemv_max_staged_bytes = 128 * 1024;
 
-// Which shape of which kernel runs; its name goes into the records.
+// Which shape of the kernel runs; its name goes into the records.
 struct GemvChoice {
-  bool stream = false;  // rings of asynchronous copies (rows aligned to 16 bytes); else plain loads
-  int blocks = 1;       // of 8 warps
-  int warps_on_k = 1;   // of a block, that split k between them
+  int vector = 1;  // elements per load: 16 bytes' worth, or 1 where rows are not aligned to that
+  int rows = 1;    // of the weight, per group of lanes
+  int lanes = 32;  // that share a row
+  int warps_on_k = 1;  // of a block of 8, that split k between them
 };
 GemvChoice choose_gemv(const GemvArgs&, int sm_count);
-// Whether `a` may have a prologue: those are the stream's alone.
+// Whether `a` may have a prologue: those need aligned rows.
 bool gemv_takes_prologue(const GemvArgs& a);
 std::string name(const GemvArgs&, const GemvChoice&);
 void launch_gemv(const GemvArgs&, const GemvChoice&, const Queue&);

@@ -6,8 +6,14 @@
 #include "backend/cuda/attention.h"
 #include "backend/cuda/attention_cudnn.h"
 #include "backend/cuda/context.h"
+#include "backend/cuda/conv1d.h"
+#include "backend/cuda/gated_norm.h"
 #include "backend/cuda/gemm_plain.h"
 #include "backend/cuda/gemv.h"
+#include "backend/cuda/glu.h"
+#include "backend/cuda/norm.h"
+#include "backend/cuda/selective_scan.h"
+#include "backend/cuda/ssd.h"
 #include "base/error.h"
 
 namespace tidemark::cuda {
@@ -127,7 +133,6 @@ AttentionArgs attention_args(const Attention& op, CudaContext& c) {
   a.heads = small(op.heads), a.kv_heads = small(op.kv_heads);
   a.head_dim = small(op.head_dim), a.value_dim = small(op.value_dim);
   a.scale = op.scale, a.dtype = c.dtype(op.q);
-  a.tickets = c.tickets;
   return a;
 }
 
@@ -262,6 +267,139 @@ void launch_op(const Argmax& op, CudaContext& c) {
                 c.queue);
 }
 
+// ---- norms and gates ----
+
+NormArgs norm_args(const Norm& op, CudaContext& c) {
+  NormArgs a;
+  a.kind = op.kind;
+  a.x = c.at(op.x), a.weight = c.at(op.weight), a.bias = c.at(op.bias), a.out = c.at(op.out);
+  a.x_stride = op.x.stride, a.out_stride = op.out.stride;
+  a.rows = op.rows, a.groups = small(op.groups), a.width = small(op.width);
+  a.eps = op.eps, a.weight_offset = op.weight_offset, a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const Norm& op, CudaContext& c) {
+  return name(choose_norm(norm_args(op, c)));
+}
+void launch_op(const Norm& op, CudaContext& c) {
+  const NormArgs a = norm_args(op, c);
+  launch_norm(a, choose_norm(a), c.queue);
+}
+
+GatedNormArgs gated_norm_args(const GatedNorm& op, CudaContext& c) {
+  GatedNormArgs a;
+  a.x = c.at(op.x), a.z = c.at(op.z), a.weight = c.at(op.weight), a.out = c.at(op.out);
+  a.x_stride = op.x.stride, a.z_stride = op.z.stride, a.out_stride = op.out.stride;
+  a.rows = op.rows, a.groups = small(op.groups), a.width = small(op.width);
+  a.eps = op.eps, a.norm_before_gate = op.norm_before_gate, a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const GatedNorm& op, CudaContext& c) {
+  return name(choose_gated_norm(gated_norm_args(op, c)));
+}
+void launch_op(const GatedNorm& op, CudaContext& c) {
+  const GatedNormArgs a = gated_norm_args(op, c);
+  launch_gated_norm(a, choose_gated_norm(a), c.queue);
+}
+
+GluArgs glu_args(const Glu& op, CudaContext& c) {
+  GluArgs a;
+  a.act = op.act;
+  a.gate = c.at(op.gate), a.up = c.at(op.up), a.out = c.at(op.out);
+  a.gate_stride = op.gate.stride, a.up_stride = op.up.stride, a.out_stride = op.out.stride;
+  a.rows = op.rows, a.width = small(op.width), a.dtype = c.dtype(op.gate);
+  return a;
+}
+GluArgs glu_args(const Activation& op, CudaContext& c) {
+  GluArgs a;
+  a.act = op.act;
+  a.gate = c.at(op.x), a.out = c.at(op.out);
+  a.gate_stride = op.x.stride, a.out_stride = op.out.stride;
+  a.rows = op.rows, a.width = small(op.width), a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const Glu& op, CudaContext& c) {
+  return name(choose_glu(glu_args(op, c)));
+}
+std::string name_of(const Activation& op, CudaContext& c) {
+  return name(choose_glu(glu_args(op, c)));
+}
+void launch_op(const Glu& op, CudaContext& c) {
+  const GluArgs a = glu_args(op, c);
+  launch_glu(a, choose_glu(a), c.queue);
+}
+void launch_op(const Activation& op, CudaContext& c) {
+  const GluArgs a = glu_args(op, c);
+  launch_glu(a, choose_glu(a), c.queue);
+}
+
+// ---- state-space operators ----
+
+Conv1dArgs conv1d_args(const Conv1d& op, CudaContext& c) {
+  Conv1dArgs a;
+  a.x = c.at(op.x), a.weight = c.at(op.weight), a.bias = c.at(op.bias);
+  a.state = c.at(op.state), a.out = c.at(op.out), a.past_ptr = c.past;
+  a.x_stride = op.x.stride, a.out_stride = op.out.stride;
+  a.batch = op.batch, a.length = op.length;
+  a.channels = small(op.channels), a.width = small(op.width);
+  a.silu = op.silu, a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const Conv1d& op, CudaContext& c) {
+  return name(choose_conv1d(conv1d_args(op, c), c.sm_count));
+}
+void launch_op(const Conv1d& op, CudaContext& c) {
+  const Conv1dArgs a = conv1d_args(op, c);
+  launch_conv1d(a, choose_conv1d(a, c.sm_count), c.queue);
+}
+
+SelectiveScanArgs scan_args(const SelectiveScan& op, CudaContext& c) {
+  SelectiveScanArgs a;
+  a.x = c.at(op.x), a.dt = c.at(op.dt), a.b = c.at(op.b), a.c = c.at(op.c), a.z = c.at(op.z);
+  a.a_log = c.at(op.a_log), a.d_skip = c.at(op.d_skip), a.dt_bias = c.at(op.dt_bias);
+  a.state = c.at<float>(op.state), a.out = c.at(op.out), a.past_ptr = c.past;
+  a.x_stride = op.x.stride, a.dt_stride = op.dt.stride, a.b_stride = op.b.stride;
+  a.c_stride = op.c.stride, a.z_stride = op.z.stride, a.out_stride = op.out.stride;
+  a.batch = op.batch, a.length = op.length;
+  a.channels = small(op.channels), a.state_size = small(op.state_size), a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const SelectiveScan& op, CudaContext& c) {
+  return name(choose_selective_scan(scan_args(op, c), c.sm_count));
+}
+void launch_op(const SelectiveScan& op, CudaContext& c) {
+  const SelectiveScanArgs a = scan_args(op, c);
+  launch_selective_scan(a, choose_selective_scan(a, c.sm_count), c.queue);
+}
+
+SsdArgs ssd_args(const Ssd& op, CudaContext& c) {
+  SsdArgs a;
+  a.x = c.at(op.x), a.dt = c.at(op.dt), a.b = c.at(op.b), a.c = c.at(op.c);
+  a.a_log = c.at(op.a_log), a.d_skip = c.at(op.d_skip), a.dt_bias = c.at(op.dt_bias);
+  a.state = c.at<float>(op.state), a.out = c.at(op.out), a.past_ptr = c.past;
+  a.x_stride = op.x.stride, a.dt_stride = op.dt.stride, a.b_stride = op.b.stride;
+  a.c_stride = op.c.stride, a.out_stride = op.out.stride;
+  a.batch = op.batch, a.length = op.length;
+  a.heads = small(op.heads), a.head_dim = small(op.head_dim);
+  a.groups = small(op.groups), a.state_size = small(op.state_size);
+  a.dt_min = op.dt_min, a.dt_max = op.dt_max, a.dtype = c.dtype(op.x);
+  return a;
+}
+SsdChoice choose(const Ssd& op, const SsdArgs& a, CudaContext& c) {
+  return choose_ssd(a, op.form == SsdForm::chunked, c.sm_count);
+}
+int64_t workspace_of(const Ssd& op, CudaContext& c) {
+  const SsdArgs a = ssd_args(op, c);
+  return static_cast<int64_t>(ssd_workspace_bytes(a, choose(op, a, c)));
+}
+std::string name_of(const Ssd& op, CudaContext& c) {
+  return name(choose(op, ssd_args(op, c), c));
+}
+void launch_op(const Ssd& op, CudaContext& c) {
+  const SsdArgs a = ssd_args(op, c);
+  launch_ssd(a, choose(op, a, c), c.workspace(workspace_of(op, c)), c.queue);
+}
+
 // ---- what most operators say ----
 
 template <class Concrete>
@@ -274,11 +412,6 @@ template <class Concrete>
 std::string name_of(const Concrete&, CudaContext&) {
   return "cuda";
 }
-template <class Concrete>
-void launch_op(const Concrete&, CudaContext&) {
-  fail("cuda: operator not written yet");
-}
-
 }  // namespace
 
 void launch(const Op& op, CudaContext& c) {

@@ -1,7 +1,7 @@
 // Tensor-core pieces shared by the attention kernels: bf16 m16n8k16 products (sm_80 on).
 #pragma once
 
-#include "backend/cuda/device.cuh"
+#include "backend/cuda/vector.cuh"
 
 namespace tidemark::cuda {
 
@@ -17,14 +17,7 @@ __device__ inline void mma_bf16(float (&d)[4], uint32_t a0, uint32_t a1, uint32_
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-__device__ inline float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // Scores that no key may have: finite, so that a difference of two is no NaN.
 inline constexpr float masked_score = -1e30F;
-inline constexpr float log2_e = 1.44269504088896340736F;
 
 }  // namespace tidemark::cuda
