@@ -80,9 +80,9 @@ int64_t CpuBackend::workspace_bytes(const Node& node, const Plan& plan) const {
 
 void CpuBackend::attach(const Plan& plan, const MemoryLayout& layout) {
   detach();
-  const int64_t available = available_host_bytes();
-  check_fits(layout.size_bytes,
-             memory_limit_bytes_ > 0 ? std::min(available, memory_limit_bytes_) : available);
+  int64_t available_bytes = available_host_bytes();
+  if (memory_limit_bytes_ > 0) available_bytes = std::min(available_bytes, memory_limit_bytes_);
+  check_fits(layout.size_bytes, available_bytes);
   for (const Tag tag : all_tags)
     arenas_[static_cast<size_t>(tag)] = Arena(tag, layout.size_bytes[tag], threads_);
   plan_ = plan;

@@ -12,7 +12,7 @@ namespace tidemark {
 
 class CpuBackend : public Backend {
  public:
-  // threads 0: all cores this process may use; limit 0: what the machine has.
+  // threads 0: all cores this process may use; memory_limit_bytes 0: what the machine has.
   CpuBackend(int threads, int64_t memory_limit_bytes);
   BackendInfo info() const override;
   bool supports(DType) const override;
