@@ -43,10 +43,11 @@ int64_t best_of(const float* values, int64_t count) {
   return i;
 }
 
-// Takes the experts of all but the best groups out of the choice. sums: [groups] padded.
-void keep_best_groups(const Route& op, float* choice, float* sums) {
+// Takes the experts of all but the best groups out of the choice. sums, kept: [groups] padded.
+void keep_best_groups(const Route& op, float* choice, float* sums, float* kept) {
   const int64_t members = op.experts / op.groups, padded = round_up(op.groups, vector_floats);
   std::fill(sums, sums + padded, -HUGE_VALF);
+  std::fill(kept, kept + padded, 0.0F);
   for (int64_t g = 0; g < op.groups; ++g) {
     const float* group = choice + g * members;
     float first = -HUGE_VALF, second = -HUGE_VALF;
@@ -61,11 +62,10 @@ void keep_best_groups(const Route& op, float* choice, float* sums) {
   for (int64_t i = 0; i < op.top_groups; ++i) {
     const int64_t g = best_of(sums, padded);
     sums[g] = -HUGE_VALF;
-    std::transform(choice + g * members, choice + (g + 1) * members, choice + g * members,
-                   [](float v) { return v + 0x1p20F; });  // marked as kept
+    kept[g] = 1;
   }
   for (int64_t i = 0; i < op.experts; ++i)
-    choice[i] = choice[i] > 0x1p19F ? choice[i] - 0x1p20F : -HUGE_VALF;
+    if (kept[i / members] == 0) choice[i] = -HUGE_VALF;
 }
 
 // Tokens [begin, end): weights, and the chosen experts where their slots will be.
@@ -77,6 +77,7 @@ void choose(const Route& op, const CpuContext& context, int64_t begin, int64_t e
   const int64_t padded = round_up(op.experts, vector_floats);
   float* p = scratch;
   float* choice = p + padded;
+  float* groups = choice + padded;
   for (int64_t row = begin; row < end; ++row) {
     scores(op, logits + row * op.logits.stride, p);
     std::copy(p, p + op.experts, choice);
@@ -88,7 +89,8 @@ void choose(const Route& op, const CpuContext& context, int64_t begin, int64_t e
       const Bf16* bias = context.block<Bf16>(op.bias, op.experts);
       for (int64_t i = 0; i < op.experts; ++i) choice[i] += static_cast<float>(bias[i]);
     }
-    if (op.groups > 1) keep_best_groups(op, choice, choice + padded);
+    if (op.groups > 1)
+      keep_best_groups(op, choice, groups, groups + round_up(op.groups, vector_floats));
     float* weight = weights + row * op.weights.stride;
     int32_t* expert = chosen + row * op.position.stride;
     float total = 0;
@@ -115,7 +117,7 @@ HWY_EXPORT(choose);
 namespace {
 
 int64_t scratch_floats(const Route& op) {
-  return 2 * round_up(op.experts, vector_floats) + round_up(op.groups, vector_floats);
+  return 2 * (round_up(op.experts, vector_floats) + round_up(op.groups, vector_floats));
 }
 
 // Counting sort by expert; within one by token. `position` holds experts and becomes slots.
