@@ -16,7 +16,8 @@ namespace tidemark::cuda {
 
 class CudaBackend : public Backend {
  public:
-  explicit CudaBackend(int index);
+  // memory_limit_bytes 0: what the device has free.
+  CudaBackend(int index, int64_t memory_limit_bytes);
   ~CudaBackend() override;
   BackendInfo info() const override;
   bool supports(DType) const override;
@@ -47,6 +48,7 @@ class CudaBackend : public Backend {
   std::byte* bytes(TensorId, size_t count, int64_t offset_bytes) const;
 
   int index_;
+  int64_t memory_limit_bytes_;
   mutable CudaContext context_;
   Plan plan_;
   std::array<CapturedStep, 3> captured_;
