@@ -1,4 +1,5 @@
-// The CUDA backend against the scalar references and the golden folders; skipped where there is no GPU.
+// The CUDA backend against the scalar references and the golden folders; skipped where there is no
+// GPU.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -101,7 +102,8 @@ double error_of(const OpCase& op_case, Backend& backend, uint64_t seed) {
       if (executor.ids() != memory.ids) return INFINITY;
       continue;
     }
-    worst = std::max(worst, relative_error(executor.read(id), memory.tensors[static_cast<size_t>(id)]));
+    worst =
+        std::max(worst, relative_error(executor.read(id), memory.tensors[static_cast<size_t>(id)]));
   }
   return worst;
 }
@@ -129,7 +131,8 @@ TEST_P(Cuda, GoldenFoldersPass) {
       try {
         const VerifyResult result = verify_folder(entry.path(), *backend_, options);
         for (const TensorError& t : result.tensors)
-          EXPECT_TRUE(t.ok()) << entry.path() << " chunk " << chunk << ": " << t.tensor << " " << t.relative;
+          EXPECT_TRUE(t.ok()) << entry.path() << " chunk " << chunk << ": " << t.tensor << " "
+                              << t.relative;
         EXPECT_TRUE(result.ok()) << entry.path() << " chunk " << chunk;
       } catch (const Error& e) {
         ADD_FAILURE() << entry.path() << " chunk " << chunk << ": " << e.what();

@@ -92,8 +92,12 @@ void bench_gemv(Bench& b) {
         "{:6.2f}, m=8 {:6.2f} | ",
         s.what, s.n, s.k, name(a, chosen), us, floor, 100 * floor / us, time(chosen, plain, 1),
         time(chosen, b.queue, 4), time(chosen, b.queue, 8));
-    for (const GemvChoice& other :
-         {GemvChoice{8, 1, 32, 1}, {8, 1, 32, 2}, {8, 1, 32, 4}, {8, 1, 32, 8}, {8, 2, 32, 1}, {8, 4, 32, 1}})
+    for (const GemvChoice& other : {GemvChoice{8, 1, 32, 1},
+                                    {8, 1, 32, 2},
+                                    {8, 1, 32, 4},
+                                    {8, 1, 32, 8},
+                                    {8, 2, 32, 1},
+                                    {8, 4, 32, 1}})
       fmt::print("r{}k{} {:.2f} ", other.rows, other.warps_on_k, time(other, b.queue, 1));
     fmt::print("\n");
   }
@@ -123,8 +127,7 @@ void check_gemv(Bench& b) {
         check(cudaStreamSynchronize(b.queue.stream), "gemv");
         return download_bf16(out.get(), int64_t{m} * n);
       };
-      const double error =
-          relative_error(result(choose_gemv(a, b.sm_count)), result({}));
+      const double error = relative_error(result(choose_gemv(a, b.sm_count)), result({}));
       if (!(error < 1e-3)) fmt::print("check gemv {}x{}x{}: {:.1e} WRONG\n", m, n, k, error);
     }
   fmt::print("check gemv done\n");
@@ -307,9 +310,11 @@ void bench_prefill(Bench& b, CudnnAttention& cudnn) {
       AttentionArgs exact = p.args;
       exact.exact_past = c.past;
       if (cudnn.supports(exact))
-        report("exact", median_ms(
-                            b.queue,
-                            [&] { cudnn.run(exact, b.lengths.as<int32_t>(), b.workspace.get(), b.queue); }, 3));
+        report(
+            "exact",
+            median_ms(
+                b.queue,
+                [&] { cudnn.run(exact, b.lengths.as<int32_t>(), b.workspace.get(), b.queue); }, 3));
       else
         fmt::print(" exact refused: {}", cudnn.why_not());
     } else {

@@ -17,7 +17,9 @@ namespace tidemark {
 namespace {
 
 double now_ms() {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration<double, std::milli>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 // Small weights, whatever they are for: activations stay finite, and time does not depend on them.
@@ -58,11 +60,13 @@ class NodeTimes : public NodeObserver {
   std::map<std::string, std::pair<double, int>> by_role_;
 };
 
-void bench(const std::string& model, int64_t context, int64_t chunk, int64_t new_tokens, bool nodes) {
+void bench(const std::string& model, int64_t context, int64_t chunk, int64_t new_tokens,
+           bool nodes) {
   auto backend = make_cuda_backend(0, 0);
   const ModelSpec spec = load_spec(model);
   Workload w;
-  w.context = context, w.chunk = chunk > 0 ? chunk : context, w.new_tokens = new_tokens + 1, w.dtype = DType::bf16;
+  w.context = context, w.chunk = chunk > 0 ? chunk : context, w.new_tokens = new_tokens + 1,
+  w.dtype = DType::bf16;
   const double t0 = now_ms();
   Executor executor(build_plan(spec, w), *backend);
   const double t1 = now_ms();
@@ -83,14 +87,17 @@ void bench(const std::string& model, int64_t context, int64_t chunk, int64_t new
   std::vector<double> tpot;
   for (int i = 0; i < 3; ++i) {
     const double start = now_ms();
-    for (int64_t t = 0; t < new_tokens; ++t) backend->run_step(StepKind::decode, context + t, nullptr);
+    for (int64_t t = 0; t < new_tokens; ++t)
+      backend->run_step(StepKind::decode, context + t, nullptr);
     backend->synchronize();
     tpot.push_back((now_ms() - start) / static_cast<double>(new_tokens));
   }
   std::sort(tpot.begin(), tpot.end());
-  fmt::print("{} context {} chunk {}: TTFT {:.2f} ms (min {:.2f}), TPOT {:.3f} ms (min {:.3f}); attach {:.0f} ms; MiB {:.0f}\n",
-             model, context, w.chunk, ttft[2], ttft[0], tpot[1], tpot[0], t1 - t0,
-             static_cast<double>(executor.layout().size_bytes.total()) / (1 << 20));
+  fmt::print(
+      "{} context {} chunk {}: TTFT {:.2f} ms (min {:.2f}), TPOT {:.3f} ms (min {:.3f}); attach "
+      "{:.0f} ms; MiB {:.0f}\n",
+      model, context, w.chunk, ttft[2], ttft[0], tpot[1], tpot[0], t1 - t0,
+      static_cast<double>(executor.layout().size_bytes.total()) / (1 << 20));
   if (nodes) {
     NodeTimes prefill, decode;
     executor.prefill(&prefill);
@@ -100,7 +107,8 @@ void bench(const std::string& model, int64_t context, int64_t chunk, int64_t new
     std::map<std::string, int> kernels;
     for (StepKind kind : {StepKind::tail, StepKind::decode})
       for (const Node& node : executor.plan().step(kind).nodes)
-        ++kernels[fmt::format("{} {}: {}", name(kind), name(node.role), backend->implementation(node))];
+        ++kernels[fmt::format("{} {}: {}", name(kind), name(node.role),
+                              backend->implementation(node))];
     for (const auto& [kernel, count] : kernels) fmt::print("    {} x{}\n", kernel, count);
   }
 }
@@ -115,7 +123,8 @@ int main(int argc, char** argv) {
   if (nodes) ++at;
   for (; at + 3 < argc; at += 4) {
     try {
-      tidemark::bench(argv[at], std::stoll(argv[at + 1]), std::stoll(argv[at + 2]), std::stoll(argv[at + 3]), nodes);
+      tidemark::bench(argv[at], std::stoll(argv[at + 1]), std::stoll(argv[at + 2]),
+                      std::stoll(argv[at + 3]), nodes);
     } catch (const tidemark::Error& error) {
       fmt::print("{} {}: {}\n", argv[at], argv[at + 1], error.what());
       ++failures;

@@ -31,9 +31,9 @@ class CudaBackend : public Backend {
   void synchronize() override;
   std::string implementation(const Node&) const override;
 
-  cudaStream_t stream() const { return context_.queue.stream; }
-  // Nodes one after the other on the stream, with no graph, no fusion and no waiting: what a
-  // profiler watches, which is told of every launch.
+  size_t node_count(StepKind kind) const { return plan_.step(kind).nodes.size(); }
+  // Nodes one after the other on the stream, with no graph, no fusion, no overlap and no waiting:
+  // what a profiler watches, which is told of every launch.
   void run_step_plain(StepKind, int64_t past, NodeObserver& between);
 
  private:
