@@ -155,7 +155,7 @@ TEST_F(PowerTest, IdlePower) {
     return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch())
         .count();
   });
-  EXPECT_NEAR(*idle_power_w(*found.sensor, 0), 12.5, 1e-6);
+  EXPECT_NEAR(*idle_power_w(*found.sensor, 0), 12.5, 1e-3);
 }
 
 TEST_F(PowerTest, ClocksOfAServer) {
