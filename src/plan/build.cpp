@@ -51,8 +51,7 @@ void add_head(Builder& b, Operand residual, Operand ids) {
   const Operand logits =
       all ? b.persistent(Tag::logits, "logits", batch * b.workload().context, spec.vocab,
                          b.workload().logits_dtype)
-          : b.persistent(Tag::logits, "last_logits", batch, spec.vocab,
-                         b.workload().logits_dtype);
+          : b.persistent(Tag::logits, "last_logits", batch, spec.vocab, b.workload().logits_dtype);
   b.step().logits = logits.tensor;
   b.gemm(hidden, rows, spec.lm_head, no_weight, logits, false, Role::lm_head,
          static_cast<float>(spec.logits_scale));
