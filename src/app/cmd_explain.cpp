@@ -51,8 +51,14 @@ nlohmann::json as_json(const Plan& plan, const MemoryLayout& layout,
 
 void print(const Phased& phase) {
   Table table;
-  table.columns = {{"layer"}, {"op", Align::left}, {"role", Align::left}, {"shape", Align::left},
-                   {"calls"}, {"operations"},      {"read"},              {"written"}};
+  table.columns = {{"layer"},
+                   {"op", Align::left},
+                   {"role", Align::left},
+                   {"shape", Align::left},
+                   {"calls"},
+                   {"operations"},
+                   {"read"},
+                   {"written"}};
   for (const PassRow& row : phase.rows)
     table.rows.push_back({row.node->layer < 0 ? "-" : std::to_string(row.node->layer),
                           std::string(name(row.node->op)), std::string(name(row.node->role)),
@@ -113,7 +119,8 @@ void add_explain_command(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "explain", "Print the plan: operators with their shapes, operations and bytes, and memory");
-  command->add_option("model", options->model, "Preset name or folder with config.json")->required();
+  command->add_option("model", options->model, "Preset name or folder with config.json")
+      ->required();
   command->add_option("--context", options->context, "Prompt tokens, e.g. 512 or 8k")
       ->capture_default_str();
   command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")

@@ -13,9 +13,8 @@ namespace {
 int list_models(bool json) {
   nlohmann::json rows = nlohmann::json::array();
   Table table;
-  table.columns = {{"model", Align::left}, {"family", Align::left}, {"layers"},
-                   {"parameters"},         {"weights bf16"},        {"KV per token"},
-                   {"fixed state"}};
+  table.columns = {{"model", Align::left}, {"family", Align::left}, {"layers"},     {"parameters"},
+                   {"weights bf16"},       {"KV per token"},        {"fixed state"}};
   for (const Preset& preset : presets()) {
     const ModelSpec spec = load_spec(std::string(preset.name));
     const Footprint f = footprint(spec, DType::bf16);

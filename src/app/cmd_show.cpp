@@ -40,7 +40,8 @@ int show(const std::string& model, DType dtype, bool json) {
     const std::string text = layer_text(spec.layers[i]);
     size_t end = i + 1;
     while (end < spec.layers.size() && layer_text(spec.layers[end]) == text) ++end;
-    layers.emplace_back(end - i > 1 ? fmt::format("{}-{}", i, end - 1) : fmt::format("{}", i), text);
+    layers.emplace_back(end - i > 1 ? fmt::format("{}-{}", i, end - 1) : fmt::format("{}", i),
+                        text);
     i = end;
   }
   if (json) {
@@ -91,7 +92,8 @@ void add_show_command(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command = app.add_subcommand(
       "show", "Show a model: layers, parameters, bytes per token of KV, fixed state");
-  command->add_option("model", options->model, "Preset name or folder with config.json")->required();
+  command->add_option("model", options->model, "Preset name or folder with config.json")
+      ->required();
   command->add_option("--dtype", options->dtype, "f32 or bf16")->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON");
   command->callback([options, &exit_code] {

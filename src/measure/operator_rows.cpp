@@ -9,9 +9,8 @@ namespace tidemark {
 PhaseRows phase_rows(const Plan& plan, Phase phase) {
   PhaseRows result;
   if (phase == Phase::decode && plan.workload.new_tokens == 1) return result;
-  const std::vector<PassRow> pass = phase == Phase::prefill
-                                        ? prefill_rows(plan)
-                                        : decode_rows(plan, plan.workload.context);
+  const std::vector<PassRow> pass =
+      phase == Phase::prefill ? prefill_rows(plan) : decode_rows(plan, plan.workload.context);
   for (const PassRow& row : pass)
     result.rows.push_back({.index = static_cast<int64_t>(result.rows.size()),
                            .op = std::string(name(row.node->op)),

@@ -81,10 +81,6 @@ Summary summarize(std::vector<double> sample) {
           .samples = std::move(sample)};
 }
 
-double relative_half_width(const Summary& s) {
-  return s.median > 0 ? (s.ci_high - s.ci_low) / 2 / s.median : 0;
-}
-
 MannWhitney mann_whitney(std::span<const double> a, std::span<const double> b) {
   const auto na = static_cast<double>(a.size()), nb = static_cast<double>(b.size());
   if (a.empty() || b.empty()) return {};

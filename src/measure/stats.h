@@ -29,9 +29,6 @@ MedianInterval median_interval(int64_t n);
 // Fails on an empty sample.
 Summary summarize(std::vector<double> sample);
 
-// Half the width of the interval of the median, relative to the median.
-double relative_half_width(const Summary&);
-
 // Two-sided test of whether one of two samples tends to be larger. u counts the pairs (a, b) with
 // a > b, ties one half. Exact without ties and below 50 of each; else the normal approximation with
 // corrections for ties and continuity, as R's wilcox.test does.

@@ -38,6 +38,10 @@ std::string_view name(StopReason r) {
   return stop_reason_names[static_cast<size_t>(r)];
 }
 
+double relative_half_width(const Summary& s) {
+  return s.median > 0 ? (s.ci_high - s.ci_low) / 2 / s.median : 0;
+}
+
 std::string cell_key(const Cell& c) {
   return fmt::format(
       "model={}|family={}|device={}|dtype={}|batch={}|context={}|new_tokens={}|chunk={}|logits={}|"

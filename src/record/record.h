@@ -49,6 +49,9 @@ struct Summary {
   bool operator==(const Summary&) const = default;
 };
 
+// Half the width of the interval of the median, relative to the median.
+double relative_half_width(const Summary&);
+
 enum class StopReason { narrow_interval, time_budget, max_runs };
 
 // Why the measurement ended.

@@ -13,9 +13,10 @@ std::vector<int> column_widths(const Table& table, const Style& style) {
   for (size_t c = 0; c < table.columns.size(); ++c) {
     int width = std::max(table.columns[c].min_width, display_width(table.columns[c].title));
     for (const auto& row : table.rows)
-      if (c < row.size()) width = std::max(width, display_width(row[c]));
+      if (row.size() > 1 && c < row.size()) width = std::max(width, display_width(row[c]));
     widths.push_back(width);
   }
+  if (style.width == 0) return widths;
   const int gaps = table.indent + 2 * (static_cast<int>(widths.size()) - 1);
   for (;;) {
     int excess = std::accumulate(widths.begin(), widths.end(), gaps) - style.width;
@@ -71,6 +72,8 @@ std::string render(const Table& table, const Style& style) {
   for (const auto& row : table.rows) {
     if (row.empty())
       rule();
+    else if (row.size() == 1)
+      out += indent + row[0] + "\n";
     else
       line([&](size_t c) { return c < row.size() ? row[c] : std::string(); });
   }

@@ -18,7 +18,8 @@ struct Column {
 
 struct Table {
   std::vector<Column> columns;
-  std::vector<std::vector<std::string>> rows;  // an empty row is drawn as a rule
+  // A row without cells is drawn as a rule; a row of one cell runs across the columns as a title.
+  std::vector<std::vector<std::string>> rows;
   int indent = 2;
 };
 

@@ -59,9 +59,9 @@ size_t escape_length(std::string_view text) {
 }  // namespace
 
 Style style_of(std::FILE* file) {
-  Style style;
   const int descriptor = fileno(file);
-  if (isatty(descriptor) == 0) return style;
+  if (isatty(descriptor) == 0) return {.color = false, .width = 0};
+  Style style;
   const char* no_color = std::getenv("NO_COLOR");
   const char* term = std::getenv("TERM");
   style.color = (no_color == nullptr || *no_color == '\0') &&
@@ -127,14 +127,17 @@ std::string bar(double fraction, int width) {
   return out += eighths[static_cast<size_t>(filled % 8)];
 }
 
-std::string number_text(double value) {
-  const double size = std::abs(value);
-  if (size == 0) return "0";
-  if (!std::isfinite(value)) return "–";
+int decimals_of(double value) {
   // The bounds are where rounding to that many decimals would give a fifth digit.
   int decimals = 0;
-  for (double bound = 999.95; size < bound && decimals < 6; bound /= 10) ++decimals;
-  return fmt::format("{:.{}f}", value, decimals);
+  for (double bound = 999.95; std::abs(value) < bound && decimals < 6; bound /= 10) ++decimals;
+  return decimals;
+}
+
+std::string number_text(double value) {
+  if (value == 0) return "0";
+  if (!std::isfinite(value)) return "–";
+  return fmt::format("{:.{}f}", value, decimals_of(value));
 }
 
 Unit time_unit(double seconds) {

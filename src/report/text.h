@@ -11,10 +11,10 @@ namespace tidemark {
 // How a stream wants its text.
 struct Style {
   bool color = false;
-  int width = 100;  // columns
+  int width = 100;  // columns; 0: no end
 };
-// Colour only on a terminal, and not when NO_COLOR is set (no-color.org) or TERM is "dumb"; width
-// from the terminal, 100 elsewhere.
+// Colour and a width only on a terminal; no colour when NO_COLOR is set (no-color.org) or TERM is
+// "dumb". A pipe gets every column in full.
 Style style_of(std::FILE*);
 
 enum class Ink { plain, bold, dim, red, green, yellow, cyan };
@@ -33,6 +33,8 @@ std::string bar(double fraction, int width);
 
 // Four significant digits, never an exponent: "1944", "24.21", "0.01234".
 std::string number_text(double value);
+// How many decimals those are.
+int decimals_of(double value);
 // A unit that suits a value, so that a row of numbers can share it: 0.0413 -> {1000, "ms"}.
 struct Unit {
   double per_base = 1;

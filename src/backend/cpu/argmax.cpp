@@ -23,8 +23,9 @@ int32_t first_of_largest(const float* x, int64_t count) {
 }
 
 void argmax(const Argmax& op, const CpuContext& context, int64_t begin, int64_t end) {
-  const float* logits =
-      context.pointer<float>(op.logits, op.batch * op.rows_per_sequence, op.vocab);
+  Operand step = op.logits;
+  step.offset += op.past * op.rows_per_past * op.logits.stride;
+  const float* logits = context.pointer<float>(step, op.batch * op.rows_per_sequence, op.vocab);
   int32_t* ids = context.pointer<int32_t>(op.ids, op.batch, op.past + op.length + 1);
   for (int64_t b = begin; b < end; ++b) {
     const float* row = logits + ((b + 1) * op.rows_per_sequence - 1) * op.logits.stride;

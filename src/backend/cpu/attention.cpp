@@ -253,32 +253,10 @@ void attention_tile(const Attention& op, const CpuContext& context, const Attent
 
 // --- One position ---------------------------------------------------------------------------
 
-// The sums of four vectors' lanes, in the first four lanes.
-HWY_INLINE hn::Vec<hn::FixedTag<float, 4>> sums(Vec a, Vec b, Vec c, Vec d) {
-  const hn::FixedTag<float, 4> four;
-  const hn::Repartition<uint64_t, FloatTag> wide;
-  const Vec ab = hn::Add(hn::InterleaveLower(floats, a, b), hn::InterleaveUpper(floats, a, b));
-  const Vec cd = hn::Add(hn::InterleaveLower(floats, c, d), hn::InterleaveUpper(floats, c, d));
-  const auto x = hn::BitCast(wide, ab), y = hn::BitCast(wide, cd);
-  const Vec all_four = hn::Add(hn::BitCast(floats, hn::InterleaveLower(wide, x, y)),
-                               hn::BitCast(floats, hn::InterleaveUpper(wide, x, y)));
-  // Every 128-bit block now has its part of the four sums.
-  if constexpr (lanes == 16) {
-    const hn::FixedTag<float, 8> eight;
-    const auto half = hn::Add(hn::LowerHalf(eight, all_four), hn::UpperHalf(eight, all_four));
-    return hn::Add(hn::LowerHalf(four, half), hn::UpperHalf(four, half));
-  } else if constexpr (lanes == 8) {
-    return hn::Add(hn::LowerHalf(four, all_four), hn::UpperHalf(four, all_four));
-  } else {
-    return all_four;
-  }
-}
-
 // scores[h][j] for `heads` query rows and `count` keys; q is fp32, padded with zeros.
 template <int heads, class T>
 HWY_INLINE void key_scores(const float* q, int64_t q_stride, const T* k, int64_t k_stride,
                            int64_t count, int64_t width, float* scores) {
-  const hn::FixedTag<float, 4> four;
   const int64_t whole = width / lanes * lanes;
   for (int64_t j = 0; j < count; j += 4) {
     const T* key[4];
@@ -312,8 +290,7 @@ HWY_INLINE void key_scores(const float* q, int64_t q_stride, const T* k, int64_t
     }
 #pragma GCC unroll 4
     for (int h = 0; h < heads; ++h)
-      hn::StoreU(sums(sum[h][0], sum[h][1], sum[h][2], sum[h][3]), four,
-                 scores + h * key_block + j);
+      store_sums(sum[h][0], sum[h][1], sum[h][2], sum[h][3], scores + h * key_block + j);
   }
 }
 

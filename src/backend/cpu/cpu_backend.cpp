@@ -1,9 +1,10 @@
 #include "backend/cpu/cpu_backend.h"
 
 #include <fmt/format.h>
-#include <hwy/base.h>
+#include <hwy/highway.h>
 #include <omp.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <type_traits>
@@ -47,7 +48,9 @@ std::string isa() {
 
 }  // namespace
 
-CpuBackend::CpuBackend(int threads) : threads_(threads > 0 ? threads : omp_get_num_procs()) {}
+CpuBackend::CpuBackend(int threads, int64_t memory_limit_bytes)
+    : threads_(threads > 0 ? threads : omp_get_num_procs()),
+      memory_limit_bytes_(memory_limit_bytes) {}
 
 BackendInfo CpuBackend::info() const {
   return {.device = "cpu",
@@ -75,7 +78,9 @@ int64_t CpuBackend::workspace_bytes(const Node& node, const Plan& plan) const {
 
 void CpuBackend::attach(const Plan& plan, const MemoryLayout& layout) {
   detach();
-  check_fits(layout.size_bytes, available_host_bytes());
+  int64_t available_bytes = available_host_bytes();
+  if (memory_limit_bytes_ > 0) available_bytes = std::min(available_bytes, memory_limit_bytes_);
+  check_fits(layout.size_bytes, available_bytes);
   for (const Tag tag : all_tags)
     arenas_[static_cast<size_t>(tag)] = Arena(tag, layout.size_bytes[tag], threads_);
   plan_ = plan;
@@ -133,8 +138,8 @@ std::string CpuBackend::implementation(const Node& node) const {
                          : fmt::format("{} {}", variant, cpu::simd_target());
 }
 
-std::unique_ptr<Backend> make_cpu_backend(int threads) {
-  return std::make_unique<CpuBackend>(threads);
+std::unique_ptr<Backend> make_cpu_backend(int threads, int64_t memory_limit_bytes) {
+  return std::make_unique<CpuBackend>(threads, memory_limit_bytes);
 }
 
 }  // namespace tidemark

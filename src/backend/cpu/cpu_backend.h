@@ -12,7 +12,8 @@ namespace tidemark {
 
 class CpuBackend : public Backend {
  public:
-  explicit CpuBackend(int threads);  // 0: all cores this process may use
+  // threads 0: all cores this process may use; memory_limit_bytes 0: what the machine has.
+  CpuBackend(int threads, int64_t memory_limit_bytes);
   BackendInfo info() const override;
   bool supports(DType) const override;
   int64_t workspace_bytes(const Node&, const Plan&) const override;
@@ -30,6 +31,7 @@ class CpuBackend : public Backend {
   std::byte* bytes(TensorId, size_t count, int64_t offset_bytes) const;
 
   int threads_;
+  int64_t memory_limit_bytes_;
   mutable OneDnnGemms gemms_;  // a cache: what is asked about a node makes its primitive
   mutable Arenas arenas_;      // reading marks what was read
   Plan plan_;

@@ -45,48 +45,46 @@ void advance(const Rope& op, const Angles& angles) {
   }
 }
 
-// `to` may be `from`; dimensions past the rotary ones are copied.
 template <class T>
-void rotate(const Rope& op, const Angles& angles, const T* from, T* to) {
+void rotate(const Rope& op, const Angles& angles, T* x) {
   const int64_t half = op.rotary_dim / 2;
   for (int64_t j = 0; j < half; j += lanes) {
     const int64_t left = half - j;
     const Vec c = load_row(angles.cos32 + j, left), s = load_row(angles.sin32 + j, left);
-    const Vec first = load_row(from + j, left), second = load_row(from + half + j, left);
-    store_row(hn::NegMulAdd(second, s, hn::Mul(first, c)), to + j, left);
-    store_row(hn::MulAdd(first, s, hn::Mul(second, c)), to + half + j, left);
+    const Vec first = load_row(x + j, left), second = load_row(x + half + j, left);
+    store_row(hn::NegMulAdd(second, s, hn::Mul(first, c)), x + j, left);
+    store_row(hn::MulAdd(first, s, hn::Mul(second, c)), x + half + j, left);
   }
-  if (to != from)
-    std::memcpy(to + op.rotary_dim, from + op.rotary_dim,
-                static_cast<size_t>(op.head_dim - op.rotary_dim) * sizeof(T));
 }
 
 template <class T>
 void positions(const Rope& op, const CpuContext& context, int64_t begin, int64_t end,
                const Angles& angles) {
   const int64_t rows = op.batch * op.length, slots = op.batch * op.kv_heads * op.capacity;
+  const int64_t k_heads = op.k ? op.kv_heads : 0;
   T* q = context.pointer<T>(op.q, rows, op.heads * op.head_dim);
-  T* k = context.pointer<T>(op.k, rows, op.kv_heads * op.head_dim);
+  T* k = op.k ? context.pointer<T>(op.k, rows, op.kv_heads * op.head_dim) : nullptr;
   const bool append = static_cast<bool>(op.k_cache);
   const T* v = append ? context.pointer<T>(op.v, rows, op.kv_heads * op.value_dim) : nullptr;
   T* k_cache = append ? context.block<T>(op.k_cache, slots * op.head_dim) : nullptr;
   T* v_cache = append ? context.block<T>(op.v_cache, slots * op.value_dim) : nullptr;
+  const auto k_bytes = static_cast<size_t>(op.head_dim) * sizeof(T);
+  const auto v_bytes = static_cast<size_t>(op.value_dim) * sizeof(T);
   start(op, op.past + begin, angles);
   for (int64_t t = begin; t < end; ++t) {
     advance(op, angles);
     for (int64_t b = 0; b < op.batch; ++b) {
       const int64_t row = b * op.length + t;
-      for (int64_t h = 0; h < op.heads; ++h) {
-        T* head = q + row * op.q.stride + h * op.head_dim;
-        rotate(op, angles, head, head);
-      }
-      for (int64_t h = 0; h < op.kv_heads; ++h) {
+      for (int64_t h = 0; h < op.heads; ++h)
+        rotate(op, angles, q + row * op.q.stride + h * op.head_dim);
+      for (int64_t h = 0; h < k_heads; ++h) {
         T* head = k + row * op.k.stride + h * op.head_dim;
+        rotate(op, angles, head);
+        if (!append) continue;
         const int64_t slot = (b * op.kv_heads + h) * op.capacity + op.past + t;
-        rotate(op, angles, head, append ? k_cache + slot * op.head_dim : head);
-        if (append)
-          std::memcpy(v_cache + slot * op.value_dim, v + row * op.v.stride + h * op.value_dim,
-                      static_cast<size_t>(op.value_dim) * sizeof(T));
+        std::memcpy(k_cache + slot * op.head_dim, head, k_bytes);
+        std::memcpy(v_cache + slot * op.value_dim,
+                    v + row * op.v.stride + h * op.value_dim, v_bytes);
       }
     }
   }

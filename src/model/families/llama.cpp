@@ -10,8 +10,10 @@ ModelSpec make_llama(const Json& config) {
   const int64_t hidden = dimension(config, "hidden_size", 4096);
   const int64_t layers = dimension(config, "num_hidden_layers", 32, max_layers);
   const double eps = positive(config, "rms_norm_eps", 1e-6);
+  // Demanded even when head_dim stands on its own.
+  check_divides(config, "num_attention_heads", dimension(config, "num_attention_heads", 32), hidden,
+                "hidden_size");
   const Heads heads = read_heads(config, hidden, 32, std::nullopt);
-  check_divides(config, "num_attention_heads", heads.heads, hidden, "hidden_size");
   const bool attention_bias = flag(config, "attention_bias", false);
   const AttentionShape attention{.hidden = hidden,
                                  .heads = heads.heads,
