@@ -189,7 +189,7 @@
   for (const figure of data.figures) {
     const section = element("section", { id: figure.id }, element("h2", { textContent: figure.title }));
     if (figure.spec) {
-      section.append(element("p", { className: "soft", textContent: figure.how }), element("div", { className: "chart" }));
+      section.append(element("p", { className: "soft", textContent: figure.how }), element("div", { className: "scroll" }, element("div", { className: "chart" })));
       if (figure.remarks) section.append(element("p", { className: "soft", textContent: figure.remarks }));
     } else {
       section.append(element("p", { className: "empty-reason", textContent: figure.empty }));

@@ -3,7 +3,6 @@
 #include <set>
 
 #include "report/figures/chart.h"
-#include "report/figures/lines.h"
 #include "report/figures/series.h"
 #include "report/text.h"
 
@@ -53,62 +52,43 @@ FigureContent accuracy_figure(const Study& study) {
   }
   if (rows.empty())
     return {.empty = "None of the models with an accuracy has a measured TTFT in this study."};
-  JsonValue view = filled(R"json({
-    "encoding": {
-      "x": {
-        "field": "ttft",
-        "type": "quantitative",
-        "scale": {"type": "log", "padding": 30},
-        "axis": {
-          "title": "TTFT (logarithmic)",
-          "labelExpr": "@seconds",
-          "labelOverlap": true
-        }
-      },
-      "y": {
-        "field": "score",
-        "type": "quantitative",
-        "scale": {"zero": false, "padding": 20},
-        "title": "Score"
-      }
-    },
-    "layer": [
-      {
-        "mark": {"type": "point", "filled": true, "size": 110},
+  JsonValue view =
+      filled(R"json({
         "encoding": {
-          "color": {
-            "field": "model",
-            "type": "nominal",
-            "scale": "@colours",
-            "title": "Model"
-          },
-          "shape": {
-            "field": "model",
-            "type": "nominal",
-            "scale": "@shapes",
-            "title": "Model"
-          },
-          "tooltip": [
-            {"field": "model", "title": "Model"},
-            {"field": "score", "title": "Score"},
-            {"field": "text", "title": "TTFT"},
-            {
-              "field": "interval",
-              "title": "Interval of the median"
+          "x": "@x",
+          "y": {
+            "field": "score", "type": "quantitative", "scale": {"zero": false, "padding": 20},
+            "title": "Score"
+          }
+        },
+        "layer": [
+          {
+            "mark": {"type": "point", "filled": true, "size": 110},
+            "encoding": {
+              "color": {
+                "field": "model", "type": "nominal", "scale": "@colours", "title": "Model",
+                "legend": {"values": "@present_models"}
+              },
+              "shape": {
+                "field": "model", "type": "nominal", "scale": "@shapes", "title": "Model",
+                "legend": {"values": "@present_models"}
+              },
+              "tooltip": [
+                {"field": "model", "title": "Model"},
+                {"field": "score", "title": "Score"},
+                {"field": "text", "title": "TTFT"},
+                {"field": "interval", "title": "Interval of the median"}
+              ]
             }
-          ]
-        }
-      },
-      {
-        "mark": {"type": "text", "align": "left", "dx": 9, "dy": -6, "fontSize": 11},
-        "encoding": {"text": {"field": "model"}}
-      }
-    ]
-  })json",
-                          {{"seconds", seconds_label},
-                           {"colours", model_colours(study)},
-                           {"shapes", model_shapes(study)}});
-  const std::vector<std::string> panels = panels_of(rows);
+          }
+        ]
+      })json",
+             {{"x", log_channel("ttft", extent(rows, {"ttft"}),
+                                {"TTFT (logarithmic)", std::string(seconds_label), 24})},
+              {"present_models", present(rows, "model", model_names(study))},
+              {"colours", model_colours(study)},
+              {"shapes", model_shapes(study)}});
+  const std::vector<std::string> panels = values_of(rows, "panel");
   return {.spec = chart(std::move(rows), std::move(view), panels, {560, 320}, {320, 240}, 2),
           .table = std::move(table)};
 }

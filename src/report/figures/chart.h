@@ -1,6 +1,7 @@
 // The parts that Vega-Lite specifications of all figures share: theme, colours, axes, panels.
 #pragma once
 
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -17,10 +18,48 @@ struct PanelSize {
   int width = 300, height = 220;
 };
 
+// Smallest and largest positive number among `fields` of the rows.
+struct Extent {
+  double low = 0, high = 0;
+};
+Extent extent(const JsonValue& rows, std::initializer_list<const char*> fields);
+
+// Where a logarithmic axis over an extent has its ticks: at 1, 2 and 5 of each power of ten, or at
+// the powers alone when they are many.
+enum class Ticks { automatic, dense };
+std::vector<double> log_ticks(Extent, Ticks = Ticks::automatic);
+
+// Powers of two around an extent.
+std::vector<double> power_of_two_ticks(Extent);
+
+// A quantitative channel on a logarithmic scale; `padding` pixels beyond the extent.
+struct LogAxis {
+  std::string title{};
+  std::string label{};  // Vega expression; "" for plain numbers
+  int padding = 12;
+  Ticks ticks = Ticks::automatic;
+};
+JsonValue log_channel(const std::string& field, Extent, const LogAxis&);
+
+// What `field` holds in the rows, in the order of their appearance.
+std::vector<std::string> values_of(const JsonValue& rows, const std::string& field);
+
+// Those of `order` that `field` takes in the rows: what a legend lists.
+JsonValue present(const JsonValue& rows, const std::string& field, const JsonValue& order);
+
+// Fewest columns of panels that are a grid of their own (a row per model, a column per
+// configuration), and most.
+inline constexpr size_t least_grid = 2, most_grid = 3;
+
 // A complete specification of `view` (its "layer", "mark", "encoding", "params" ...) over `rows`:
 // one chart, or one panel for each of `panels` by the field "panel" of the rows.
 JsonValue chart(JsonValue rows, JsonValue view, const std::vector<std::string>& panels,
                 PanelSize single, PanelSize panel, int columns = 3);
+
+// The same for panels of one model and configuration each, in the fields "model" and
+// "configuration" of the rows: a grid when there are two or three configurations, else one after
+// another.
+JsonValue model_panels(JsonValue rows, JsonValue view, PanelSize single, PanelSize panel);
 
 // {"domain": [...], "range": [...]}: the same colour for a model, a tag and a group everywhere.
 // Colours are Okabe and Ito's, which stay apart for colour-blind readers.

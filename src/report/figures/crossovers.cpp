@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "report/figures/chart.h"
-#include "report/figures/lines.h"
 #include "report/figures/series.h"
 
 namespace tidemark {
@@ -39,89 +38,66 @@ FigureContent crossovers_figure(const Study& study) {
     content.empty = "No model overtakes another within the contexts measured; see the table.";
     return content;
   }
-  JsonValue view = filled(R"json({
-    "encoding": {
-      "y": {
-        "field": "pair",
-        "type": "nominal",
-        "title": null,
-        "sort": "@pairs",
-        "axis": {"labelLimit": 320, "grid": true}
-      },
-      "yOffset": {
-        "field": "metric",
-        "type": "nominal",
-        "scale": {"domain": ["ttft", "tpot", "memory", "energy"]}
-      },
-      "color": {
-        "field": "metric",
-        "type": "nominal",
-        "title": "Metric",
-        "scale": {
-          "domain": ["ttft", "tpot", "memory", "energy"],
-          "range": ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
-        }
-      }
-    },
-    "layer": [
-      {
-        "mark": {
-          "type": "rule",
-          "strokeWidth": 4,
-          "opacity": 0.45,
-          "strokeCap": "round"
-        },
+  JsonValue view =
+      filled(R"json({
         "encoding": {
-          "x": {
-            "field": "low",
-            "type": "quantitative",
-            "scale": {"type": "log", "base": 2}
+          "y": {
+            "field": "pair", "type": "nominal", "title": null, "sort": "@pairs",
+            "axis": {"labelLimit": 320, "grid": true}
           },
-          "x2": {"field": "high"}
-        }
-      },
-      {
-        "mark": {"type": "point", "filled": true, "size": 80},
-        "encoding": {
-          "x": {
-            "field": "context",
-            "type": "quantitative",
-            "scale": {"type": "log", "base": 2},
-            "axis": {
-              "title": "Context (tokens, logarithmic)",
-              "labelOverlap": true,
-              "labelExpr": "@tokens"
+          "yOffset": {"field": "metric", "type": "nominal", "scale": {"domain": "@metrics"}},
+          "color": {
+            "field": "metric", "type": "nominal", "title": "Metric",
+            "scale": {
+              "domain": ["ttft", "tpot", "memory", "energy"],
+              "range": ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
+            },
+            "legend": {"values": "@metrics"}
+          }
+        },
+        "layer": [
+          {
+            "mark": {"type": "rule", "strokeWidth": 4, "opacity": 0.45, "strokeCap": "round"},
+            "encoding": {
+              "x": {
+                "field": "low", "type": "quantitative",
+                "scale": {"type": "log", "base": 2, "nice": false, "padding": 24}
+              },
+              "x2": {"field": "high"}
             }
           },
-          "shape": {
-            "field": "metric",
-            "type": "nominal",
-            "title": "Metric",
-            "scale": {
-              "domain": [
-                "ttft",
-                "tpot",
-                "memory",
-                "energy"
+          {
+            "mark": {"type": "point", "filled": true, "size": 80},
+            "encoding": {
+              "x": {
+                "field": "context", "type": "quantitative",
+                "scale": {"type": "log", "base": 2, "nice": false, "padding": 24},
+                "axis": {
+                  "title": "Context (tokens, logarithmic)", "labelOverlap": true,
+                  "labelExpr": "@tokens", "values": "@ticks", "labelFlush": false
+                }
+              },
+              "shape": {
+                "field": "metric", "type": "nominal", "title": "Metric",
+                "scale": {"domain": ["ttft", "tpot", "memory", "energy"]},
+                "legend": {"values": "@metrics"}
+              },
+              "tooltip": [
+                {"field": "pair", "title": "Pair"},
+                {"field": "metric", "title": "Metric"},
+                {"field": "text", "title": "Crossover"},
+                {"field": "interval", "title": "Intervals overlap within"},
+                {"field": "note", "title": "Note"}
               ]
             }
-          },
-          "tooltip": [
-            {"field": "pair", "title": "Pair"},
-            {"field": "metric", "title": "Metric"},
-            {"field": "text", "title": "Crossover"},
-            {
-              "field": "interval",
-              "title": "Intervals overlap within"
-            },
-            {"field": "note", "title": "Note"}
-          ]
-        }
-      }
-    ]
-  })json",
-                          {{"pairs", pairs}, {"tokens", context_label}});
-  const std::vector<std::string> panels = panels_of(rows);
+          }
+        ]
+      })json",
+             {{"ticks", power_of_two_ticks(extent(rows, {"low", "high"}))},
+              {"metrics", present(rows, "metric", {"ttft", "tpot", "memory", "energy"})},
+              {"pairs", pairs},
+              {"tokens", context_label}});
+  const std::vector<std::string> panels = values_of(rows, "panel");
   const int height = 52 * static_cast<int>(pairs.size()) + 10;
   content.spec = chart(std::move(rows), std::move(view), panels, {460, height}, {320, height}, 2);
   return content;

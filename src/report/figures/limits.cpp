@@ -3,7 +3,6 @@
 
 #include "base/units.h"
 #include "report/figures/chart.h"
-#include "report/figures/lines.h"
 #include "report/figures/series.h"
 #include "report/text.h"
 
@@ -44,21 +43,15 @@ FigureContent limits_figure(const Study& study) {
   JsonValue view = filled(R"json({
     "encoding": {
       "y": {
-        "field": "model",
-        "type": "nominal",
-        "title": null,
-        "sort": "@models",
+        "field": "model", "type": "nominal", "title": null, "sort": "@models",
         "axis": {"grid": true, "labelLimit": 200}
       },
       "x": {
-        "field": "context",
-        "type": "quantitative",
-        "scale": {"type": "log", "base": 2},
+        "field": "context", "type": "quantitative",
+        "scale": {"type": "log", "base": 2, "nice": false, "padding": 20},
         "axis": {
-          "title": "Longest context that fits (tokens, logarithmic)",
-          "labelOverlap": true,
-          "tickCount": 8,
-          "labelExpr": "@tokens"
+          "title": "Longest context that fits (tokens, logarithmic)", "values": "@ticks",
+          "labelExpr": "@tokens", "labelOverlap": "greedy", "labelFlush": false
         }
       }
     },
@@ -71,9 +64,7 @@ FigureContent limits_figure(const Study& study) {
         "mark": {"type": "point", "filled": true, "size": 110},
         "encoding": {
           "color": {
-            "field": "policy",
-            "type": "nominal",
-            "title": "Chunk and logits",
+            "field": "policy", "type": "nominal", "title": "Chunk and logits",
             "scale": {
               "domain": "@policies",
               "range": [
@@ -88,23 +79,14 @@ FigureContent limits_figure(const Study& study) {
             }
           },
           "shape": {
-            "field": "policy",
-            "type": "nominal",
-            "title": "Chunk and logits",
+            "field": "policy", "type": "nominal", "title": "Chunk and logits",
             "scale": {"domain": "@policies"}
           },
           "tooltip": [
             {"field": "model", "title": "Model"},
             {"field": "policy", "title": "Policy"},
-            {
-              "field": "context",
-              "title": "Longest context",
-              "format": ","
-            },
-            {
-              "field": "tag",
-              "title": "Next to break the budget"
-            },
+            {"field": "context", "title": "Longest context", "format": ","},
+            {"field": "tag", "title": "Next to break the budget"},
             {"field": "basis", "title": "Basis"}
           ]
         }
@@ -113,10 +95,9 @@ FigureContent limits_figure(const Study& study) {
   })json",
                           {{"models", model_names(study)},
                            {"policies", policies},
-                           {"tokens",
-                            "datum.value >= 1048576 ? datum.value / 1048576 + 'M' : datum.value >= "
-                            "1024 ? datum.value / 1024 + 'K' : datum.value"}});
-  const std::vector<std::string> panels = panels_of(rows);
+                           {"ticks", power_of_two_ticks(extent(rows, {"context"}))},
+                           {"tokens", context_label}});
+  const std::vector<std::string> panels = values_of(rows, "panel");
   const int height = 28 * static_cast<int>(model_names(study).size()) + 10;
   return {.spec = chart(std::move(rows), std::move(view), panels, {560, height}, {340, height}, 2),
           .table = std::move(table)};

@@ -23,16 +23,6 @@ bool has_interval(const Summary& s) {
 
 }  // namespace
 
-std::vector<std::string> panels_of(const JsonValue& rows) {
-  std::vector<std::string> panels;
-  for (const JsonValue& row : rows) {
-    auto panel = row.at("panel").get<std::string>();
-    if (std::find(panels.begin(), panels.end(), panel) == panels.end())
-      panels.push_back(std::move(panel));
-  }
-  return panels;
-}
-
 JsonValue line_rows(const Study& study, const LineMetric& metric) {
   const Configurations configurations(study);
   JsonValue rows = JsonValue::array();
@@ -46,6 +36,7 @@ JsonValue line_rows(const Study& study, const LineMetric& metric) {
     if (summary && summary->median > 0) {
       row["value"] = summary->median;
       row["text"] = metric.text(summary->median);
+      row["interval"] = row["spread"] = "not known";
       if (has_interval(*summary)) {
         row["low"] = summary->ci_low;
         row["high"] = summary->ci_high;
@@ -95,125 +86,90 @@ JsonValue line_view(const Study& study, const LineMetric& metric, const JsonValu
   const bool both_sources = std::any_of(rows.begin(), rows.end(), [&](const JsonValue& r) {
     return r["source"] != rows.front()["source"];
   });
-  JsonValue axis = {{"title", metric.title}, {"labelOverlap", true}};
-  if (!metric.label.empty()) axis["labelExpr"] = metric.label;
-  JsonValue view = filled(R"json({
-    "encoding": {
-      "x": "@context",
-      "color": {
-        "field": "model",
-        "type": "nominal",
-        "scale": "@colours",
-        "title": "Model"
-      },
-      "opacity": {"condition": {"param": "pick", "value": 1}, "value": 0.12}
-    },
-    "layer": [
-      {
-        "transform": [{"filter": "isValid(datum.value)"}],
-        "mark": {"type": "line"},
-        "encoding": {
-          "y": "@y",
-          "strokeDash": {
-            "field": "source",
-            "type": "nominal",
-            "title": "Source",
-            "legend": "@source_legend",
-            "scale": {
-              "domain": ["measured", "predicted"],
-              "range": [[1, 0], [5, 4]]
-            }
-          }
-        }
-      },
-      {
-        "transform": [{"filter": "isValid(datum.low)"}],
-        "mark": {"type": "errorbar", "ticks": {"size": 7}},
-        "encoding": {
-          "y": {"field": "low", "type": "quantitative", "title": "@title"},
-          "y2": {"field": "high"}
-        }
-      },
-      {
-        "transform": [{"filter": "isValid(datum.value)"}],
-        "params": [
-          {
-            "name": "pick",
-            "select": {"type": "point", "fields": ["model"]},
-            "bind": "legend"
-          }
-        ],
-        "mark": {"type": "point", "strokeWidth": 1.5},
-        "encoding": {
-          "y": "@y",
-          "shape": {
-            "field": "model",
-            "type": "nominal",
-            "scale": "@shapes",
-            "title": "Model"
-          },
-          "fill": {
-            "condition": {
-              "test": "datum.source == 'measured'",
-              "field": "model",
-              "type": "nominal",
-              "scale": "@colours",
-              "title": "Model"
-            },
-            "value": "transparent"
-          },
-          "tooltip": [
-            {"field": "model", "title": "Model"},
-            {
-              "field": "context",
-              "title": "Context",
-              "format": ","
-            },
-            {"field": "text", "title": "@title"},
-            {
-              "field": "interval",
-              "title": "Interval of the median"
-            },
-            {
-              "field": "spread",
-              "title": "5th to 95th percentile"
-            },
-            {"field": "runs", "title": "Runs"},
-            {"field": "source", "title": "Source"},
-            {"field": "flags", "title": "Flags"}
-          ]
-        }
-      }
-    ]
-  })json",
-                          {{"context", context_channel(rows)},
-                           {"colours", model_colours(study)},
-                           {"shapes", model_shapes(study)},
-                           {"title", metric.title},
-                           {"source_legend", both_sources ? JsonValue::object() : JsonValue()},
-                           {"y",
-                            {{"field", "value"},
-                             {"type", "quantitative"},
-                             {"scale", {{"type", "log"}}},
-                             {"axis", axis}}}});
-
-  // What ran out of memory or failed: a cross at the top, one line per model.
   std::set<std::string> failing;
   for (const JsonValue& row : rows)
     if (!row.contains("value")) failing.insert(row["model"]);
+  // Above the lines there is room for the crosses of what failed.
+  const int padding = 12 + 13 * static_cast<int>(failing.size());
+  JsonValue view =
+      filled(R"json({
+        "encoding": {
+          "x": "@context",
+          "color": {
+            "field": "model", "type": "nominal", "scale": "@colours", "title": "Model",
+            "legend": {"values": "@present_models"}
+          },
+          "opacity": {"condition": {"param": "pick", "value": 1}, "value": 0.12}
+        },
+        "layer": [
+          {
+            "transform": [{"filter": "isValid(datum.value)"}], "mark": {"type": "line"},
+            "encoding": {
+              "y": "@y",
+              "strokeDash": {
+                "field": "source", "type": "nominal", "title": "Source",
+                "legend": "@source_legend",
+                "scale": {"domain": ["measured", "predicted"], "range": [[1, 0], [5, 4]]}
+              }
+            }
+          },
+          {
+            "transform": [{"filter": "isValid(datum.low)"}],
+            "mark": {"type": "errorbar", "ticks": {"size": 7}},
+            "encoding": {
+              "y": {"field": "low", "type": "quantitative", "title": "@title"},
+              "y2": {"field": "high"}
+            }
+          },
+          {
+            "transform": [{"filter": "isValid(datum.value)"}],
+            "params": [
+              {"name": "pick", "select": {"type": "point", "fields": ["model"]}, "bind": "legend"}
+            ],
+            "mark": {"type": "point", "strokeWidth": 1.5},
+            "encoding": {
+              "y": "@y",
+              "shape": {
+                "field": "model", "type": "nominal", "scale": "@shapes", "title": "Model",
+                "legend": {"values": "@present_models"}
+              },
+              "fill": {
+                "condition": {
+                  "test": "datum.source == 'measured'", "field": "model", "type": "nominal",
+                  "scale": "@colours", "title": "Model", "legend": {"values": "@present_models"}
+                },
+                "value": "transparent"
+              },
+              "tooltip": [
+                {"field": "model", "title": "Model"},
+                {"field": "context", "title": "Context", "format": ","},
+                {"field": "text", "title": "@title"},
+                {"field": "interval", "title": "Interval of the median"},
+                {"field": "spread", "title": "5th to 95th percentile"},
+                {"field": "runs", "title": "Runs"},
+                {"field": "source", "title": "Source"},
+                {"field": "flags", "title": "Flags"}
+              ]
+            }
+          }
+        ]
+      })json",
+             {{"context", context_channel(rows)},
+              {"colours", model_colours(study)},
+              {"shapes", model_shapes(study)},
+              {"title", metric.title},
+              {"source_legend", both_sources ? JsonValue::object() : JsonValue()},
+              {"present_models", present(rows, "model", model_names(study))},
+              {"y", log_channel("value", extent(rows, {"value", "low", "high"}),
+                                {metric.title, metric.label, padding, metric.ticks})}});
+
+  // What ran out of memory or failed: a cross at the top, one line per model.
   int line = 0;
   for (const std::string& model : model_names(study)) {
     if (!failing.contains(model)) continue;
     view["layer"].push_back(filled(R"json({
       "transform": [
-        {
-          "filter": {
-            "and": [
-              "!isValid(datum.value)",
-              {"field": "model", "equal": "@model"}
-            ]
-          }
-        }
+        {"filter": {"and": ["!isValid(datum.value)", {"field": "model", "equal": "@model"}]}}
       ],
       "mark": {"type": "text", "text": "\u2715", "fontSize": 12, "fontWeight": "bold"},
       "encoding": {
@@ -236,7 +192,7 @@ FigureContent line_figure(const Study& study, const LineMetric& metric) {
   if (std::none_of(rows.begin(), rows.end(),
                    [](const JsonValue& r) { return r.contains("value"); }))
     return {.empty = metric.missing};
-  const std::vector<std::string> panels = panels_of(rows);
+  const std::vector<std::string> panels = values_of(rows, "panel");
   JsonValue view = line_view(study, metric, rows);
   return {.spec = chart(std::move(rows), std::move(view), panels, {620, 340}, {330, 240}, 2),
           .table = line_table(study, metric)};

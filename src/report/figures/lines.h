@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "report/figures/chart.h"
 #include "report/figures/figure.h"
 
 namespace tidemark {
@@ -15,6 +16,7 @@ struct LineMetric {
   std::string missing{};  // "no record has a TTFT"
   std::function<std::optional<Summary>(const Record&)> of{};
   std::function<std::string(double)> text{};
+  Ticks ticks = Ticks::automatic;
   std::string label{};  // Vega expression of an axis label; "" for plain numbers
 };
 
@@ -25,8 +27,5 @@ DataTable line_table(const Study&, const LineMetric&);
 // The layers over such rows.
 JsonValue line_view(const Study&, const LineMetric&, const JsonValue& rows);
 FigureContent line_figure(const Study&, const LineMetric&);
-
-// The panels of line_rows, in order.
-std::vector<std::string> panels_of(const JsonValue& rows);
 
 }  // namespace tidemark

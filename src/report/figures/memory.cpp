@@ -1,6 +1,7 @@
 // Memory by tag against context, stacked, one panel per model and configuration.
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "base/units.h"
 #include "report/figures/chart.h"
@@ -41,11 +42,12 @@ std::vector<const Record*> shown_records(const Study& study) {
   return records;
 }
 
-void add_bars(JsonValue& rows, const Record& r, const std::string& panel) {
+void add_bars(JsonValue& rows, const Record& r, const std::string& configuration) {
   const auto add = [&](std::string_view tag, int64_t bytes, int order) {
     if (bytes == 0) return;
     rows.push_back({{"kind", "tag"},
-                    {"panel", panel},
+                    {"model", r.cell.model},
+                    {"configuration", configuration},
                     {"context", r.cell.context},
                     {"tag", tag},
                     {"order", order},
@@ -76,17 +78,20 @@ FigureContent memory_figure(const Study& study) {
     largest = std::max({largest, shown_total(*r), r->memory.predicted.total()});
   if (largest == 0) return {.empty = "No record holds memory by tag."};
 
-  std::set<std::pair<std::string, int64_t>> budgets;
+  // A panel without a single bar says nothing that the list of failures does not.
+  std::set<std::string> with_bars;
+  for (const Record* r : records)
+    if (shown_total(*r) > 0) with_bars.insert(r->cell.model);
+  std::set<std::tuple<std::string, std::string, int64_t>> budgets;
   bool budget_above = false;
-  std::vector<std::string> panels;
   for (const Record* r : records) {
-    const std::string panel = panel_title(*r, configurations);
-    if (panels.empty() || panels.back() != panel)
-      if (std::find(panels.begin(), panels.end(), panel) == panels.end()) panels.push_back(panel);
-    add_bars(rows, *r, panel);
+    if (!with_bars.contains(r->cell.model)) continue;
+    const std::string configuration = configurations.of(r->cell);
+    add_bars(rows, *r, configuration);
     const int64_t planned = r->memory.predicted.total();
     rows.push_back({{"kind", "total"},
-                    {"panel", panel},
+                    {"model", r->cell.model},
+                    {"configuration", configuration},
                     {"context", r->cell.context},
                     {"gib", static_cast<double>(std::max(planned, shown_total(*r))) / gib},
                     {"planned", static_cast<double>(planned) / gib},
@@ -97,10 +102,9 @@ FigureContent memory_figure(const Study& study) {
     if (budget(*r) > 2 * largest)
       budget_above = true;
     else if (budget(*r) > 0)
-      budgets.insert({panel, budget(*r)});
+      budgets.insert({r->cell.model, configuration, budget(*r)});
 
-    std::vector<JsonValue> row = {r->cell.model, configurations.of(r->cell), name(r->source),
-                                  r->cell.context};
+    std::vector<JsonValue> row = {r->cell.model, configuration, name(r->source), r->cell.context};
     const auto add = [&](std::optional<int64_t> bytes) {
       row.push_back(bytes ? JsonValue(static_cast<double>(*bytes) / mib) : JsonValue(nullptr));
     };
@@ -114,9 +118,10 @@ FigureContent memory_figure(const Study& study) {
     row.push_back(r->reason);
     table.rows.push_back(std::move(row));
   }
-  for (const auto& [panel, bytes] : budgets)
+  for (const auto& [model, configuration, bytes] : budgets)
     rows.push_back({{"kind", "budget"},
-                    {"panel", panel},
+                    {"model", model},
+                    {"configuration", configuration},
                     {"gib", static_cast<double>(bytes) / gib},
                     {"text", "budget " + format_bytes(bytes)}});
 
@@ -128,31 +133,19 @@ FigureContent memory_figure(const Study& study) {
         "encoding": {
           "x": "@x",
           "y": {
-            "field": "gib",
-            "type": "quantitative",
-            "stack": "zero",
-            "title": "Memory (GiB)"
+            "field": "gib", "type": "quantitative", "stack": "zero", "title": "Memory (GiB)",
+            "axis": {"tickCount": 5}
           },
           "color": {
-            "field": "tag",
-            "type": "nominal",
-            "title": "Tag",
-            "scale": "@tags"
+            "field": "tag", "type": "nominal", "title": "Tag", "scale": "@tags",
+            "legend": {"values": "@present_tags"}
           },
           "order": {"field": "order", "type": "quantitative"},
           "opacity": {
-            "condition": {
-              "test": "datum.basis == 'measured'",
-              "value": 1
-            },
-            "value": 0.45
+            "condition": {"test": "datum.basis == 'measured'", "value": 1}, "value": 0.45
           },
           "tooltip": [
-            {
-              "field": "context",
-              "title": "Context",
-              "format": ","
-            },
+            {"field": "context", "title": "Context", "format": ","},
             {"field": "tag", "title": "Tag"},
             {"field": "text", "title": "Size"},
             {"field": "total", "title": "All tags"},
@@ -164,36 +157,20 @@ FigureContent memory_figure(const Study& study) {
         "transform": [{"filter": "datum.kind == 'total' && datum.planned > 0"}],
         "mark": {"type": "tick", "thickness": 2, "width": {"band": 0.9}},
         "encoding": {
-          "x": "@x",
-          "y": {"field": "planned", "type": "quantitative"},
+          "x": "@x", "y": {"field": "planned", "type": "quantitative"},
           "tooltip": [
-            {
-              "field": "context",
-              "title": "Context",
-              "format": ","
-            },
+            {"field": "context", "title": "Context", "format": ","},
             {"field": "text", "title": "Planned total"}
           ]
         }
       },
       {
         "transform": [{"filter": "datum.kind == 'total' && datum.outcome != 'ok'"}],
-        "mark": {
-          "type": "text",
-          "text": "\u2715",
-          "dy": -9,
-          "fontSize": 13,
-          "fontWeight": "bold"
-        },
+        "mark": {"type": "text", "text": "\u2715", "dy": -9, "fontSize": 13, "fontWeight": "bold"},
         "encoding": {
-          "x": "@x",
-          "y": {"field": "gib", "type": "quantitative"},
+          "x": "@x", "y": {"field": "gib", "type": "quantitative"},
           "tooltip": [
-            {
-              "field": "context",
-              "title": "Context",
-              "format": ","
-            },
+            {"field": "context", "title": "Context", "format": ","},
             {"field": "outcome", "title": "Outcome"},
             {"field": "reason", "title": "Reason"}
           ]
@@ -209,16 +186,9 @@ FigureContent memory_figure(const Study& study) {
       },
       {
         "transform": [{"filter": "datum.kind == 'budget'"}],
-        "mark": {
-          "type": "text",
-          "align": "left",
-          "baseline": "bottom",
-          "dy": -3,
-          "fontSize": 11
-        },
+        "mark": {"type": "text", "align": "left", "baseline": "bottom", "dy": -3, "fontSize": 11},
         "encoding": {
-          "x": {"value": 4},
-          "y": {"field": "gib", "type": "quantitative"},
+          "x": {"value": 4}, "y": {"field": "gib", "type": "quantitative"},
           "text": {"field": "text"}
         }
       }
@@ -232,13 +202,14 @@ FigureContent memory_figure(const Study& study) {
                                {"labelExpr", context_label},
                                {"labelAngle", 0},
                                {"labelOverlap", true}}}}},
-                           {"tags", tag_colours()}});
+                           {"tags", tag_colours()},
+                           {"present_tags", present(rows, "tag", tag_order())}});
   FigureContent content{.table = std::move(table)};
   if (budget_above)
     content.remarks =
         "Budgets more than twice as large as the largest bar are not drawn; the table holds "
         "them.";
-  content.spec = chart(std::move(rows), std::move(view), panels, {560, 340}, {250, 210}, 3);
+  content.spec = model_panels(std::move(rows), std::move(view), {560, 340}, {230, 170});
   return content;
 }
 

@@ -7,7 +7,6 @@
 #include <set>
 
 #include "report/figures/chart.h"
-#include "report/figures/lines.h"
 #include "report/figures/series.h"
 #include "report/grouping.h"
 
@@ -47,7 +46,7 @@ DataTable share_table(const std::vector<const Record*>& records,
 }
 
 // Bars of shares over `x`, a field of the rows, with the length of the pass above.
-JsonValue share_view(JsonValue x) {
+JsonValue share_view(JsonValue x, const JsonValue& rows) {
   return filled(R"json({
     "layer": [
       {
@@ -56,32 +55,20 @@ JsonValue share_view(JsonValue x) {
         "encoding": {
           "x": "@x",
           "y": {
-            "field": "share",
-            "type": "quantitative",
-            "stack": "zero",
+            "field": "share", "type": "quantitative", "stack": "zero",
             "title": "Share of the pass",
-            "axis": {"format": ".0%", "tickCount": 5},
-            "scale": {"domainMin": 0}
+            "axis": {"format": ".0%", "values": [0, 0.25, 0.5, 0.75, 1]},
+            "scale": {"domain": [0, 1.22]}
           },
           "color": {
-            "field": "group",
-            "type": "nominal",
-            "title": "Operators",
-            "scale": "@groups"
+            "field": "group", "type": "nominal", "title": "Operators", "scale": "@groups",
+            "legend": {"values": "@present_groups"}
           },
           "order": {"field": "order", "type": "quantitative"},
           "tooltip": [
             {"field": "group", "title": "Operators"},
-            {
-              "field": "context",
-              "title": "Context",
-              "format": ","
-            },
-            {
-              "field": "share",
-              "title": "Share",
-              "format": ".2%"
-            },
+            {"field": "context", "title": "Context", "format": ","},
+            {"field": "share", "title": "Share", "format": ".2%"},
             {"field": "text", "title": "Time"},
             {"field": "wall", "title": "Whole pass"},
             {"field": "source", "title": "Source"}
@@ -90,26 +77,33 @@ JsonValue share_view(JsonValue x) {
       },
       {
         "transform": [{"filter": "isValid(datum.top)"}],
-        "mark": {"type": "text", "baseline": "bottom", "dy": -3, "fontSize": 10},
+        "mark": {
+          "type": "text", "align": "left", "baseline": "middle", "angle": 320, "dx": 2, "dy": -5,
+          "fontSize": 9
+        },
         "encoding": {
-          "x": "@x",
-          "y": {"field": "top", "type": "quantitative"},
-          "text": {"field": "wall"}
+          "x": "@x", "y": {"field": "top", "type": "quantitative"}, "text": {"field": "short"}
         }
       }
     ]
   })json",
-                {{"x", std::move(x)}, {"groups", group_colours()}});
+                {{"x", std::move(x)},
+                 {"groups", group_colours()},
+                 {"present_groups", present(rows, "group", group_colours()["domain"])}});
 }
 
+// `place` says where the bar stands: "model" and "configuration", or "panel" and "at".
 void add_shares(JsonValue& rows, const Record& r, const OperatorProfile& profile,
-                const std::string& panel, const std::string& at) {
+                const JsonValue& place) {
   const GroupTimes times = group_times(profile);
-  const JsonValue common = {{"panel", panel},
-                            {"at", at},
-                            {"context", r.cell.context},
-                            {"source", name(r.source)},
-                            {"wall", time_text(profile.wall_s)}};
+  JsonValue common = place;
+  common["context"] = r.cell.context;
+  common["source"] = name(r.source);
+  common["wall"] = time_text(profile.wall_s);
+  const Unit unit = time_unit(profile.wall_s);
+  common["short"] = fmt::format("{:.2g} {}", profile.wall_s * unit.per_base, unit.name);
+  if (profile.wall_s * unit.per_base >= 100)
+    common["short"] = fmt::format("{:.0f} {}", profile.wall_s * unit.per_base, unit.name);
   double top = 0;
   int order = 0;
   const auto add = [&](std::string_view group, double time_s) {
@@ -152,7 +146,8 @@ FigureContent shares_figure(const Study& study, Phase phase) {
     return {.empty = fmt::format("No record holds the operators of a {} pass.", name(phase))};
   JsonValue rows = JsonValue::array();
   for (const Record* r : records)
-    add_shares(rows, *r, *profile_of(*r, phase), panel_title(*r, configurations), "");
+    add_shares(rows, *r, *profile_of(*r, phase),
+               {{"model", r->cell.model}, {"configuration", configurations.of(r->cell)}});
   const JsonValue x = {
       {"field", "context"},
       {"type", "ordinal"},
@@ -160,8 +155,8 @@ FigureContent shares_figure(const Study& study, Phase phase) {
        {{"title", phase == Phase::prefill ? "Context (tokens)" : "Tokens before the step"},
         {"labelExpr", context_label},
         {"labelAngle", 0}}}};
-  const std::vector<std::string> panels = panels_of(rows);
-  return {.spec = chart(std::move(rows), share_view(x), panels, {560, 320}, {270, 200}, 3),
+  JsonValue view = share_view(x, rows);
+  return {.spec = model_panels(std::move(rows), std::move(view), {560, 320}, {230, 160}),
           .table = share_table(records, configurations, phase)};
 }
 
@@ -204,8 +199,8 @@ FigureContent devices_figure(const Study& study) {
       if (r->cell.model != model || r->cell.context != context) continue;
       drawn.push_back(r);
       add_shares(rows, *r, *r->prefill,
-                 model + ", " + tokens_text(static_cast<double>(context)) + " tokens",
-                 configurations.of(r->cell));
+                 {{"panel", model + "\n" + tokens_text(static_cast<double>(context)) + " tokens"},
+                  {"at", configurations.of(r->cell)}});
     }
   }
   if (rows.empty())
@@ -214,8 +209,9 @@ FigureContent devices_figure(const Study& study) {
                        {"type", "nominal"},
                        {"title", nullptr},
                        {"axis", {{"labelAngle", -25}, {"labelLimit", 160}}}};
-  const std::vector<std::string> panels = panels_of(rows);
-  return {.spec = chart(std::move(rows), share_view(x), panels, {420, 320}, {270, 200}, 3),
+  const std::vector<std::string> panels = values_of(rows, "panel");
+  JsonValue view = share_view(x, rows);
+  return {.spec = chart(std::move(rows), std::move(view), panels, {420, 320}, {170, 180}, 4),
           .table = share_table(drawn, configurations, Phase::prefill)};
 }
 

@@ -1,8 +1,8 @@
 // Predicted over measured, for every cell that has both.
+#include <algorithm>
 #include <map>
 
 #include "report/figures/chart.h"
-#include "report/figures/lines.h"
 #include "report/figures/series.h"
 
 namespace tidemark {
@@ -81,16 +81,21 @@ FigureContent prediction_figure(const Study& study) {
     }
   }
   if (rows.empty()) return {.empty = "No cell of this study was both predicted and measured."};
+  // As far to either side of one as the worst ratio, and never less than a quarter.
+  double widest = 1.25;
+  for (const JsonValue& row : rows) {
+    const double ratio = row["ratio"];
+    if (ratio > 0) widest = std::max({widest, 1.05 * ratio, 1.05 / ratio});
+  }
   JsonValue view = filled(R"json({
     "encoding": {
       "y": {
-        "field": "ratio",
-        "type": "quantitative",
-        "scale": {"type": "log"},
+        "field": "ratio", "type": "quantitative",
+        "scale": {"type": "log", "nice": false, "domain": "@domain"},
         "axis": {
           "title": "Predicted / measured",
-          "labelExpr": "format(datum.value, '~r')",
-          "labelOverlap": true
+          "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
+          "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
         }
       }
     },
@@ -101,15 +106,12 @@ FigureContent prediction_figure(const Study& study) {
       },
       {"mark": {"type": "rule", "strokeWidth": 1}, "encoding": {"y": {"datum": 1}}},
       {
-        "mark": {"type": "line", "strokeWidth": 1, "opacity": 0.5},
+        "mark": {"type": "line", "strokeWidth": 1, "strokeOpacity": 0.5},
         "encoding": {
-          "x": "@context",
-          "detail": {"field": "configuration"},
+          "x": "@context", "detail": {"field": "configuration"},
           "color": {
-            "field": "model",
-            "type": "nominal",
-            "scale": "@colours",
-            "title": "Model"
+            "field": "model", "type": "nominal", "scale": "@colours", "title": "Model",
+            "legend": {"values": "@present_models"}
           }
         }
       },
@@ -118,44 +120,31 @@ FigureContent prediction_figure(const Study& study) {
         "encoding": {
           "x": "@context",
           "color": {
-            "field": "model",
-            "type": "nominal",
-            "scale": "@colours",
-            "title": "Model"
+            "field": "model", "type": "nominal", "scale": "@colours", "title": "Model",
+            "legend": {"values": "@present_models"}
           },
           "shape": {
-            "field": "model",
-            "type": "nominal",
-            "scale": "@shapes",
-            "title": "Model"
+            "field": "model", "type": "nominal", "scale": "@shapes", "title": "Model",
+            "legend": {"values": "@present_models"}
           },
           "tooltip": [
             {"field": "model", "title": "Model"},
-            {
-              "field": "configuration",
-              "title": "Configuration"
-            },
-            {
-              "field": "context",
-              "title": "Context",
-              "format": ","
-            },
+            {"field": "configuration", "title": "Configuration"},
+            {"field": "context", "title": "Context", "format": ","},
             {"field": "predicted", "title": "Predicted"},
             {"field": "measured", "title": "Measured"},
-            {
-              "field": "ratio",
-              "title": "Predicted / measured",
-              "format": ".4~g"
-            }
+            {"field": "ratio", "title": "Predicted / measured", "format": ".4~g"}
           ]
         }
       }
     ]
   })json",
                           {{"context", context_channel(rows)},
+                           {"domain", {1 / widest, widest}},
+                           {"present_models", present(rows, "model", model_names(study))},
                            {"colours", model_colours(study)},
                            {"shapes", model_shapes(study)}});
-  const std::vector<std::string> panels = panels_of(rows);
+  const std::vector<std::string> panels = values_of(rows, "panel");
   return {.spec = chart(std::move(rows), std::move(view), panels, {560, 320}, {330, 220}, 2),
           .table = std::move(table)};
 }

@@ -6,7 +6,6 @@
 #include <set>
 
 #include "report/figures/chart.h"
-#include "report/figures/lines.h"
 #include "report/figures/series.h"
 #include "report/grouping.h"
 
@@ -101,7 +100,7 @@ FigureContent roofline_figure(const Study& study) {
   }
   if (rows.empty()) return {.empty = "No measured record holds operator times with their costs."};
   // Prefill before decode, then by configuration.
-  std::vector<std::string> panels = panels_of(rows);
+  std::vector<std::string> panels = values_of(rows, "panel");
   std::stable_sort(panels.begin(), panels.end(), [](const auto& a, const auto& b) {
     return a.starts_with("prefill") && !b.starts_with("prefill");
   });
@@ -110,102 +109,57 @@ FigureContent roofline_figure(const Study& study) {
       if (c.device == machine.first && c.dtype == machine.second)
         add_ceiling(rows, c, panel, range_of_panel[panel].first, range_of_panel[panel].second);
 
-  JsonValue view = filled(R"json({
-    "encoding": {
-      "x": {
-        "field": "intensity",
-        "type": "quantitative",
-        "scale": {"type": "log"},
-        "axis": {
-          "title": "Operations per byte",
-          "labelOverlap": true,
-          "labelExpr": "format(datum.value, '~r')"
-        }
-      },
-      "y": {
-        "field": "gflops",
-        "type": "quantitative",
-        "scale": {"type": "log"},
-        "axis": {
-          "title": "GFLOP/s",
-          "labelOverlap": true,
-          "labelExpr": "format(datum.value, '~r')"
-        }
-      }
-    },
-    "layer": [
-      {
-        "transform": [{"filter": "datum.kind == 'ceiling'"}],
-        "mark": {
-          "type": "line",
-          "strokeWidth": 2,
-          "color": "#8A8A8A",
-          "strokeJoin": "round"
-        },
-        "encoding": {
-          "detail": {"field": "ceiling"},
-          "order": {"field": "intensity"},
-          "tooltip": [{"field": "text", "title": "Ceiling"}]
-        }
-      },
-      {
-        "transform": [{"filter": "datum.kind == 'point'"}],
-        "mark": {"type": "point", "filled": true, "opacity": 0.8},
-        "encoding": {
-          "color": {
-            "field": "group",
-            "type": "nominal",
-            "title": "Operators",
-            "scale": "@groups"
-          },
-          "shape": {
-            "field": "model",
-            "type": "nominal",
-            "title": "Model",
-            "scale": "@shapes"
-          },
-          "size": {
-            "field": "share",
-            "type": "quantitative",
-            "title": "Share of the pass",
-            "scale": {"domain": [0, 1], "range": [25, 700]},
-            "legend": {
-              "format": ".0%",
-              "values": [0.05, 0.25, 0.75]
+  JsonValue view = filled(
+      R"json({
+        "encoding": {"x": "@x", "y": "@y"},
+        "layer": [
+          {
+            "transform": [{"filter": "datum.kind == 'ceiling'"}],
+            "mark": {"type": "line", "strokeWidth": 2, "color": "#8A8A8A", "strokeJoin": "round"},
+            "encoding": {
+              "detail": {"field": "ceiling"}, "order": {"field": "intensity"},
+              "tooltip": [{"field": "text", "title": "Ceiling"}]
             }
           },
-          "tooltip": [
-            {"field": "model", "title": "Model"},
-            {
-              "field": "context",
-              "title": "Context",
-              "format": ","
-            },
-            {"field": "role", "title": "Role"},
-            {"field": "group", "title": "Group"},
-            {
-              "field": "intensity",
-              "title": "Operations per byte",
-              "format": ",.4~g"
-            },
-            {
-              "field": "gflops",
-              "title": "GFLOP/s",
-              "format": ",.4~g"
-            },
-            {"field": "bandwidth", "title": "Bytes per time"},
-            {"field": "time", "title": "Time in a pass"},
-            {
-              "field": "share",
-              "title": "Share",
-              "format": ".2%"
+          {
+            "transform": [{"filter": "datum.kind == 'point'"}],
+            "mark": {"type": "point", "filled": true, "opacity": 0.8},
+            "encoding": {
+              "color": {
+                "field": "group", "type": "nominal", "title": "Operators", "scale": "@groups",
+                "legend": {"values": "@present_groups"}
+              },
+              "shape": {
+                "field": "model", "type": "nominal", "title": "Model", "scale": "@shapes",
+                "legend": {"values": "@present_models"}
+              },
+              "size": {
+                "field": "share", "type": "quantitative", "title": "Share of the pass",
+                "scale": {"domain": [0, 1], "range": [25, 700]},
+                "legend": {"format": ".0%", "values": [0.05, 0.25, 0.75]}
+              },
+              "tooltip": [
+                {"field": "model", "title": "Model"},
+                {"field": "context", "title": "Context", "format": ","},
+                {"field": "role", "title": "Role"},
+                {"field": "group", "title": "Group"},
+                {"field": "intensity", "title": "Operations per byte", "format": ",.4~g"},
+                {"field": "gflops", "title": "GFLOP/s", "format": ",.4~g"},
+                {"field": "bandwidth", "title": "Bytes per time"},
+                {"field": "time", "title": "Time in a pass"},
+                {"field": "share", "title": "Share", "format": ".2%"}
+              ]
             }
-          ]
-        }
-      }
-    ]
-  })json",
-                          {{"groups", group_colours()}, {"shapes", model_shapes(study)}});
+          }
+        ]
+      })json",
+      {{"x",
+        log_channel("intensity", extent(rows, {"intensity"}), {"Operations per byte", "", 14})},
+       {"y", log_channel("gflops", extent(rows, {"gflops"}), {"GFLOP/s", "", 14})},
+       {"present_groups", present(rows, "group", group_colours()["domain"])},
+       {"present_models", present(rows, "model", model_names(study))},
+       {"groups", group_colours()},
+       {"shapes", model_shapes(study)}});
   FigureContent content{.table = std::move(table)};
   content.remarks = "Of each model the longest context; the table holds all.";
   if (std::none_of(rows.begin(), rows.end(),

@@ -1,10 +1,11 @@
 // What a long context costs: TTFT and TPOT of each model at a short and at a long context.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
 
 #include "report/figures/chart.h"
-#include "report/figures/lines.h"
 #include "report/figures/series.h"
 #include "report/text.h"
 
@@ -74,7 +75,7 @@ FigureContent short_long_figure(const Study& study) {
                           {"label", label}});
         };
         add("short", range.shortest, at_short, "");
-        add("long", range.longest, at_long, "\u00d7" + number_text(growth));
+        add("long", range.longest, at_long, fmt::format("\u00d7{:.3g}", growth));
         table.rows.push_back({metric.name, configuration, model, range.shortest, at_short.median,
                               range.longest, at_long.median, growth,
                               interval_text(at_long, time_text)});
@@ -84,96 +85,54 @@ FigureContent short_long_figure(const Study& study) {
   if (rows.empty())
     return {.empty = "No configuration has all its models measured at two common contexts."};
 
-  JsonValue view = filled(R"json({
-    "encoding": {
-      "y": {
-        "field": "model",
-        "type": "nominal",
-        "title": null,
-        "sort": "@models",
-        "axis": {"grid": true, "labelLimit": 200}
-      }
-    },
-    "layer": [
-      {
-        "mark": {"type": "line", "strokeWidth": 2.5, "opacity": 0.45},
+  JsonValue view = filled(
+      R"json({
         "encoding": {
-          "x": {
-            "field": "value",
-            "type": "quantitative",
-            "scale": {"type": "log"}
-          },
-          "detail": {"field": "model"},
-          "color": {
-            "field": "model",
-            "type": "nominal",
-            "scale": "@colours",
-            "legend": null
+          "y": {
+            "field": "model", "type": "nominal", "title": null, "sort": "@models",
+            "axis": {"grid": true, "labelLimit": 200}
           }
-        }
-      },
-      {
-        "mark": {"type": "point", "size": 95, "strokeWidth": 2},
-        "encoding": {
-          "x": {
-            "field": "value",
-            "type": "quantitative",
-            "scale": {"type": "log"},
-            "axis": {
-              "title": "Time (logarithmic)",
-              "labelExpr": "@seconds",
-              "labelOverlap": true
+        },
+        "layer": [
+          {
+            "mark": {"type": "line", "strokeWidth": 2.5, "opacity": 0.45},
+            "encoding": {
+              "x": "@x", "detail": {"field": "model"},
+              "color": {"field": "model", "type": "nominal", "scale": "@colours", "legend": null}
             }
           },
-          "color": {
-            "field": "model",
-            "type": "nominal",
-            "scale": "@colours",
-            "legend": null
-          },
-          "fill": {
-            "condition": {
-              "test": "datum.length == 'long'",
-              "field": "model",
-              "type": "nominal",
-              "scale": "@colours",
-              "legend": null
-            },
-            "value": "white"
-          },
-          "tooltip": [
-            {"field": "model", "title": "Model"},
-            {
-              "field": "context",
-              "title": "Context",
-              "format": ","
-            },
-            {"field": "text", "title": "Median"},
-            {
-              "field": "interval",
-              "title": "Interval of the median"
+          {
+            "mark": {"type": "point", "size": 95, "strokeWidth": 2},
+            "encoding": {
+              "x": "@x",
+              "color": {"field": "model", "type": "nominal", "scale": "@colours", "legend": null},
+              "fill": {
+                "condition": {
+                  "test": "datum.length == 'long'", "field": "model", "type": "nominal",
+                  "scale": "@colours", "legend": null
+                },
+                "value": "#FFFFFF"
+              },
+              "tooltip": [
+                {"field": "model", "title": "Model"},
+                {"field": "context", "title": "Context", "format": ","},
+                {"field": "text", "title": "Median"},
+                {"field": "interval", "title": "Interval of the median"}
+              ]
             }
-          ]
-        }
-      },
-      {
-        "mark": {"type": "text", "align": "left", "dx": 10, "fontSize": 11},
-        "encoding": {
-          "x": {
-            "field": "value",
-            "type": "quantitative",
-            "scale": {"type": "log"}
           },
-          "text": {"field": "label"}
-        }
-      }
-    ],
-    "resolve": {"scale": {"x": "independent"}}
-  })json",
-                          {{"models", model_names(study)},
-                           {"colours", model_colours(study)},
-                           {"seconds", seconds_label}});
-  const std::vector<std::string> panels = panels_of(rows);
+          {
+            "mark": {"type": "text", "align": "left", "dx": 10, "fontSize": 11},
+            "encoding": {"x": "@x", "text": {"field": "label"}}
+          }
+        ],
+        "resolve": {"scale": {"x": "independent"}}
+      })json",
+      {{"models", model_names(study)},
+       {"colours", model_colours(study)},
+       {"x", log_channel("value", extent(rows, {"value"}),
+                         {"Time (logarithmic)", std::string(seconds_label), 46, Ticks::dense})}});
+  const std::vector<std::string> panels = values_of(rows, "panel");
   const int height = 26 * static_cast<int>(model_names(study).size()) + 10;
   FigureContent content{.table = std::move(table)};
   for (const auto& [shortest, longest] : ranges)

@@ -35,7 +35,7 @@ FigureContent throughput_figure(const Study& study) {
   if (!any) return {.empty = "No record holds a throughput."};
   LineMetric both = prefill;
   both.title = "Tokens per second";
-  const std::vector<std::string> panels = panels_of(rows);
+  const std::vector<std::string> panels = values_of(rows, "panel");
   JsonValue view = line_view(study, both, rows);
   view["resolve"] = {{"scale", {{"y", "independent"}}}};
   DataTable table = line_table(study, prefill);
