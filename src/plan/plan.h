@@ -16,9 +16,9 @@ namespace tidemark {
 // What is asked of a model.
 struct Workload {
   int64_t batch = 1;
-  int64_t context = 512;   // prompt tokens per sequence
-  int64_t new_tokens = 1;  // output tokens, the first of which the prefill gives
-  int64_t chunk = 512;     // prefill tokens per step
+  int64_t context = 512;     // prompt tokens per sequence
+  int64_t new_tokens = 1;    // output tokens, the first of which the prefill gives
+  int64_t chunk = 512;       // prefill tokens per step
   DType dtype = DType::f32;  // weights, activations, KV and conv state; SSM state is f32
   LogitsPolicy logits = LogitsPolicy::last;
   // Backends compute f32 logits. bf16 is for memory alone: to plan as those do who keep 16 bits.
