@@ -83,7 +83,7 @@ FigureContent memory_figure(const Study& study) {
   for (const Record* r : records)
     if (shown_total(*r) > 0) with_bars.insert(r->cell.model);
   std::set<std::tuple<std::string, std::string, int64_t>> budgets;
-  bool budget_above = false;
+  bool budget_above = false, failures = false, plans = false;
   for (const Record* r : records) {
     if (!with_bars.contains(r->cell.model)) continue;
     const std::string configuration = configurations.of(r->cell);
@@ -98,6 +98,8 @@ FigureContent memory_figure(const Study& study) {
                     {"outcome", name(r->outcome)},
                     {"reason", r->reason},
                     {"text", format_bytes(planned)}});
+    failures = failures || r->outcome != Outcome::ok;
+    plans = plans || planned > 0;
     // A budget far above every bar would only flatten them.
     if (budget(*r) > 2 * largest)
       budget_above = true;
@@ -134,7 +136,7 @@ FigureContent memory_figure(const Study& study) {
           "x": "@x",
           "y": {
             "field": "gib", "type": "quantitative", "stack": "zero", "title": "Memory (GiB)",
-            "axis": {"tickCount": 5}
+            "axis": {"tickCount": 5}, "scale": {"domain": [0, "@top"]}
           },
           "color": {
             "field": "tag", "type": "nominal", "title": "Tag", "scale": "@tags",
@@ -203,10 +205,11 @@ FigureContent memory_figure(const Study& study) {
                                {"labelExpr", context_label},
                                {"labelAngle", 0},
                                {"labelOverlap", true}}}}},
+                           {"top", 1.12 * static_cast<double>(largest) / gib},
                            {"tags", tag_colours()},
                            {"present_tags", present(rows, "tag", tag_order())}});
-  if (std::ranges::all_of(records, [](const Record* r) { return r->outcome == Outcome::ok; }))
-    drop_layer(view, "failures");
+  if (!failures) drop_layer(view, "failures");
+  if (!plans) drop_layer(view, "plans");
   if (budgets.empty()) {
     drop_layer(view, "budgets");
     drop_layer(view, "budget_labels");
