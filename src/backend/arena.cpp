@@ -59,12 +59,12 @@ int64_t control_group_headroom_bytes() {
     std::string path = line.substr(second + 1);
     if (path == "/" || path.starts_with("/..")) path.clear();
     if (controllers.empty())
-      headroom = std::min(headroom, group_headroom_bytes("/sys/fs/cgroup" + path, "memory.max",
-                                                         "memory.current"));
+      headroom = std::min(
+          headroom, group_headroom_bytes("/sys/fs/cgroup" + path, "memory.max", "memory.current"));
     else if (("," + controllers + ",").find(",memory,") != std::string::npos)
-      headroom = std::min(headroom,
-                          group_headroom_bytes("/sys/fs/cgroup/memory" + path,
-                                               "memory.limit_in_bytes", "memory.usage_in_bytes"));
+      headroom = std::min(
+          headroom, group_headroom_bytes("/sys/fs/cgroup/memory" + path, "memory.limit_in_bytes",
+                                         "memory.usage_in_bytes"));
   }
   return headroom;
 }
@@ -72,10 +72,11 @@ int64_t control_group_headroom_bytes() {
 }  // namespace
 
 OutOfMemory::OutOfMemory(Tag tag, int64_t wanted_bytes, int64_t available_bytes)
-    : Error(fmt::format("out of memory at {}: the plan needs {:.1f} MiB up to there, the device has "
-                        "{:.1f} MiB",
-                        name(tag), static_cast<double>(wanted_bytes) / mib,
-                        static_cast<double>(available_bytes) / mib)),
+    : Error(
+          fmt::format("out of memory at {}: the plan needs {:.1f} MiB up to there, the device has "
+                      "{:.1f} MiB",
+                      name(tag), static_cast<double>(wanted_bytes) / mib,
+                      static_cast<double>(available_bytes) / mib)),
       tag_(tag),
       wanted_bytes_(wanted_bytes),
       available_bytes_(available_bytes) {}
@@ -108,7 +109,9 @@ Arena::~Arena() {
   if (data_) munmap(data_, static_cast<size_t>(size_bytes_));
 }
 
-Arena::Arena(Arena&& other) noexcept { swap(other); }
+Arena::Arena(Arena&& other) noexcept {
+  swap(other);
+}
 
 Arena& Arena::operator=(Arena&& other) noexcept {
   Arena taken(std::move(other));
@@ -129,8 +132,10 @@ std::byte* Arena::at(int64_t offset_bytes, int64_t count_bytes) {
   const int64_t end = offset_bytes + count_bytes;
   if (offset_bytes < 0 || count_bytes < 0 || end > size_bytes_)
     fail("arena {}: bytes [{}, {}) wanted, {} taken", name(tag_), offset_bytes, end, size_bytes_);
+  constexpr int64_t whole = tensor_alignment_bytes;
+  const int64_t mark = std::min((end + whole - 1) / whole * whole, size_bytes_);
   int64_t seen = high_water_bytes();
-  while (end > seen && !high_water_bytes_.compare_exchange_weak(seen, end)) {
+  while (mark > seen && !high_water_bytes_.compare_exchange_weak(seen, mark)) {
   }
   return data_ + offset_bytes;
 }

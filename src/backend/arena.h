@@ -16,8 +16,8 @@ namespace tidemark {
 class OutOfMemory : public Error {
  public:
   OutOfMemory(Tag tag, int64_t wanted_bytes, int64_t available_bytes);
-  Tag tag() const { return tag_; }                         // the first one that did not fit
-  int64_t wanted_bytes() const { return wanted_bytes_; }   // of the plan up to and with that tag
+  Tag tag() const { return tag_; }                        // the first one that did not fit
+  int64_t wanted_bytes() const { return wanted_bytes_; }  // of the plan up to and with that tag
   int64_t available_bytes() const { return available_bytes_; }
 
  private:
@@ -41,7 +41,8 @@ class Arena {
   Arena(Arena&&) noexcept;
   Arena& operator=(Arena&&) noexcept;
 
-  // The bytes [offset, offset + count), which become part of the high-water mark.
+  // The bytes [offset, offset + count), which become part of the high-water mark, in whole units of
+  // a tensor's alignment.
   std::byte* at(int64_t offset_bytes, int64_t count_bytes);
   int64_t size_bytes() const { return size_bytes_; }
   int64_t high_water_bytes() const { return high_water_bytes_.load(std::memory_order_relaxed); }

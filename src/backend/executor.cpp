@@ -11,6 +11,9 @@ namespace tidemark {
 Executor::Executor(Plan plan, Backend& backend) : plan_(std::move(plan)), backend_(backend) {
   if (!backend.supports(plan_.workload.dtype))
     fail("dtype: {} has no {} kernels", backend.info().device, name(plan_.workload.dtype));
+  if (plan_.workload.logits_dtype != DType::f32)
+    fail("logits_dtype: {} computes f32 logits, found {}", backend.info().device,
+         name(plan_.workload.logits_dtype));
   layout_ = layout_memory(plan_, [&](const Node& n) { return backend.workspace_bytes(n, plan_); });
   backend_.attach(plan_, layout_);
 }

@@ -16,8 +16,12 @@ void check(const Workload& w) {
   at_least_one("batch", w.batch);
   at_least_one("new_tokens", w.new_tokens);
   at_least_one("chunk", w.chunk);
-  if (w.dtype != DType::f32 && w.dtype != DType::bf16)
-    fail("dtype: expected f32 or bf16, found {}", name(w.dtype));
+  auto float_type = [](const char* key, DType dtype) {
+    if (dtype != DType::f32 && dtype != DType::bf16)
+      fail("{}: expected f32 or bf16, found {}", key, name(dtype));
+  };
+  float_type("dtype", w.dtype);
+  float_type("logits_dtype", w.logits_dtype);
 }
 
 Role norm_role(const Sublayer& sublayer) {
@@ -46,8 +50,9 @@ void add_head(Builder& b, Operand residual, Operand ids) {
 
   const Operand logits =
       all ? b.persistent(Tag::logits, "logits", batch * b.workload().context, spec.vocab,
-                         DType::f32)
-          : b.persistent(Tag::logits, "last_logits", batch, spec.vocab, DType::f32);
+                         b.workload().logits_dtype)
+          : b.persistent(Tag::logits, "last_logits", batch, spec.vocab,
+                         b.workload().logits_dtype);
   b.step().logits = logits.tensor;
   b.gemm(hidden, rows, spec.lm_head, no_weight, logits, false, Role::lm_head,
          static_cast<float>(spec.logits_scale));

@@ -19,9 +19,10 @@ struct Workload {
   int64_t context = 512;   // prompt tokens per sequence
   int64_t new_tokens = 1;  // output tokens, the first of which the prefill gives
   int64_t chunk = 512;     // prefill tokens per step
-  DType dtype =
-      DType::f32;  // weights, activations, KV and conv state; SSM state and logits are f32
+  DType dtype = DType::f32;  // weights, activations, KV and conv state; SSM state is f32
   LogitsPolicy logits = LogitsPolicy::last;
+  // Backends compute f32 logits. bf16 is for memory alone: to plan as those do who keep 16 bits.
+  DType logits_dtype = DType::f32;
 };
 
 struct Tensor {
@@ -50,7 +51,7 @@ struct Step {
   std::vector<Node> nodes;
   TensorId residual = no_tensor;      // [B * L, D], the stream entering each layer
   TensorId final_hidden = no_tensor;  // after the final norm: [B, D], or [B * L, D] with all logits
-  TensorId logits = no_tensor;        // f32; last and decode: [B, V]; all: [context * B, V]
+  TensorId logits = no_tensor;        // last and decode: [B, V]; all: [context * B, V]
 };
 
 struct Plan {

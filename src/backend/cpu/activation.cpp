@@ -11,6 +11,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 template <class T>
 struct Row {
@@ -20,8 +21,7 @@ struct Row {
   template <Act act>
   void run() const {
     for (int64_t i = 0; i < count; i += lanes)
-      store_row(activate<act>(load_row(x + i, count - i)), out + i,
-                count - i);
+      store_row(activate<act>(load_row(x + i, count - i)), out + i, count - i);
   }
 };
 
@@ -46,6 +46,7 @@ void activation(const Activation& op, const CpuContext& context, int64_t begin, 
     elements<Bf16>(op, context, begin, end);
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

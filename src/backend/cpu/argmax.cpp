@@ -10,6 +10,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 int32_t first_of_largest(const float* x, int64_t count) {
   Vec best = all(-HUGE_VALF);
@@ -33,6 +34,7 @@ void argmax(const Argmax& op, const CpuContext& context, int64_t begin, int64_t 
   }
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

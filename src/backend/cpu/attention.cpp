@@ -1,14 +1,14 @@
 // Attention: causal, grouped-query, with online softmax (FlashAttention-2, arXiv 2307.08691).
-// Many positions: a task is a tile of up to 128 query rows, all heads of a key/value group together,
-// with the rows along the vector lanes: S^T = K Q^T and O^T += V^T P^T read the cache in its natural
-// layout, and maxima and sums are per lane. Keys and values of a bf16 cache are unpacked per tile.
-// One position (decode): the cache is streamed once, in splits of the context when sequences and
-// groups alone cannot occupy the threads; 4 keys x up to 4 heads of the group share each load.
-// Limit: multiply-adds for many positions (softmax adds about 18 vector operations to P + Pv), the
-// memory of the cache for one. bf16 is computed at fp32 rate.
-#include <algorithm>
-
+// Many positions: a task is a tile of up to 128 query rows, all heads of a key/value group
+// together, with the rows along the vector lanes: S^T = K Q^T and O^T += V^T P^T read the cache in
+// its natural layout, and maxima and sums are per lane. Keys and values of a bf16 cache are
+// unpacked per tile. One position (decode): the cache is streamed once, in splits of the context
+// when sequences and groups alone cannot occupy the threads; 4 keys x up to 4 heads of the group
+// share each load. Limit: multiply-adds for many positions (softmax adds about 18 vector operations
+// to P + Pv), the memory of the cache for one. bf16 is computed at fp32 rate.
 #include "backend/cpu/attention.h"
+
+#include <algorithm>
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/attention.cpp"
@@ -21,6 +21,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 // Stands for minus infinity, so that differences stay numbers: 2^(hidden - m) is 1e-38.
 constexpr float hidden = -1e30F;
@@ -238,8 +239,7 @@ void query_tile(const Attention& op, const CpuContext& context, const AttentionT
   for (int64_t row = 0; row < used; ++row) {
     T* out = p.out + (begin + row / group) * op.out.stride + row % group * value_dim;
     const float scale = 1.0F / r.total[row];
-    for (int64_t j = 0; j < value_dim; ++j)
-      out[j] = static_cast<T>(r.out[j * rows + row] * scale);
+    for (int64_t j = 0; j < value_dim; ++j) out[j] = static_cast<T>(r.out[j * rows + row] * scale);
   }
 }
 
@@ -413,8 +413,7 @@ void merge_splits(const Attention& op, const CpuContext& context, const Attentio
   for (int64_t h = 0; h < tiles.group; ++h) {
     const float* first = partial + pair * tiles.splits * split_stride + h * out_stride;
     float largest = hidden, total = 0;
-    for (int64_t s = 0; s < tiles.splits; ++s)
-      largest = std::max(largest, first[s * split_stride]);
+    for (int64_t s = 0; s < tiles.splits; ++s) largest = std::max(largest, first[s * split_stride]);
     for (int64_t s = 0; s < tiles.splits; ++s)
       total += first[s * split_stride + 1] * std::exp2(first[s * split_stride] - largest);
     for (int64_t j = 0; j < op.value_dim; j += lanes) {
@@ -436,6 +435,7 @@ void attention_merge(const Attention& op, const CpuContext& context, const Atten
     merge_splits<Bf16>(op, context, tiles, pair, partial);
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -510,7 +510,7 @@ void run(const Attention& op, const CpuContext& context) {
                   [&](int64_t begin, int64_t end, int thread) {
                     for (int64_t item = begin; item < end; ++item)
                       HWY_DYNAMIC_DISPATCH(attention_split)
-                      (op, context, tiles, item, scratch, own + thread * size);
+                    (op, context, tiles, item, scratch, own + thread * size);
                   });
   parallel_ranges(context.threads, pairs, 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t pair = begin; pair < end; ++pair)

@@ -13,6 +13,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 constexpr int64_t block_channels = 64;
 
@@ -71,6 +72,7 @@ void conv1d(const Conv1d& op, const CpuContext& context, int64_t item, float* sc
     channel_block<Bf16>(op, context, b, first, scratch);
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -79,7 +81,9 @@ namespace tidemark::cpu {
 HWY_EXPORT(conv1d);
 
 namespace {
-int64_t scratch_floats(const Conv1d& op) { return (2 * op.width + 1) * 64; }
+int64_t scratch_floats(const Conv1d& op) {
+  return (2 * op.width + 1) * 64;
+}
 }  // namespace
 
 int64_t workspace_bytes(const Conv1d& op, const CpuContext& context) {

@@ -62,13 +62,15 @@ BackendInfo CpuBackend::info() const {
           .memory_bytes = memory_total_bytes()};
 }
 
-bool CpuBackend::supports(DType dtype) const { return dtype == DType::f32 || dtype == DType::bf16; }
+bool CpuBackend::supports(DType dtype) const {
+  return dtype == DType::f32 || dtype == DType::bf16;
+}
 
 CpuContext CpuBackend::context(const Plan& plan) const {
   // oneDNN takes its threads from OpenMP's current setting, when making and when running.
   omp_set_num_threads(threads_);
-  return {.plan = &plan, .layout = &layout_, .arenas = &arenas_, .gemms = &gemms_,
-          .threads = threads_};
+  return {
+      .plan = &plan, .layout = &layout_, .arenas = &arenas_, .gemms = &gemms_, .threads = threads_};
 }
 
 int64_t CpuBackend::workspace_bytes(const Node& node, const Plan& plan) const {

@@ -9,6 +9,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 template <class T>
 void rows(const Embedding& op, const CpuContext& context, int64_t begin, int64_t end) {
@@ -35,6 +36,7 @@ void embedding(const Embedding& op, const CpuContext& context, int64_t begin, in
     rows<Bf16>(op, context, begin, end);
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

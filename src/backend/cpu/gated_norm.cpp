@@ -12,6 +12,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 template <class T>
 void vectors(const GatedNorm& op, const CpuContext& context, int64_t begin, int64_t end,
@@ -35,8 +36,8 @@ void vectors(const GatedNorm& op, const CpuContext& context, int64_t begin, int6
     }
     const float scale = 1.0F / std::sqrt(sum(squares) / static_cast<float>(width) + op.eps);
     for (int64_t i = 0; i < width; i += lanes) {
-      Vec y = hn::Mul(hn::Mul(load(scratch + i), all(scale)),
-                      load_row(weight + first + i, width - i));
+      Vec y =
+          hn::Mul(hn::Mul(load(scratch + i), all(scale)), load_row(weight + first + i, width - i));
       if (op.norm_before_gate) y = hn::Mul(y, silu(load_row(gate + i, width - i)));
       store_row(y, to + i, width - i);
     }
@@ -51,6 +52,7 @@ void gated_norm(const GatedNorm& op, const CpuContext& context, int64_t begin, i
     vectors<Bf16>(op, context, begin, end, scratch);
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -59,7 +61,9 @@ namespace tidemark::cpu {
 HWY_EXPORT(gated_norm);
 
 namespace {
-int64_t scratch_floats(const GatedNorm& op) { return round_up(op.width, vector_floats); }
+int64_t scratch_floats(const GatedNorm& op) {
+  return round_up(op.width, vector_floats);
+}
 }  // namespace
 
 int64_t workspace_bytes(const GatedNorm& op, const CpuContext& context) {

@@ -1,6 +1,6 @@
 // Gemm: out (+)= scale * (x weight^T + bias), weights row-major as they are in a checkpoint.
-// Few rows (decode): gemm_skinny.cpp, bound by the memory of the weight. Else oneDNN where it has an
-// optimised implementation (AMX, AVX-512, AVX2, Arm), and gemm_tiled.cpp where it has none (bf16
+// Few rows (decode): gemm_skinny.cpp, bound by the memory of the weight. Else oneDNN where it has
+// an optimised implementation (AMX, AVX-512, AVX2, Arm), and gemm_tiled.cpp where it has none (bf16
 // without AVX-512). All accumulate in fp32.
 #include "backend/cpu/gemm.h"
 
@@ -55,18 +55,24 @@ GemmArgs resolve(const Gemm& op, const CpuContext& context) {
 
 int64_t workspace_bytes(const Gemm& op, const CpuContext& context) {
   switch (choose(op, context)) {
-    case Way::skinny: return skinny_workspace_bytes(op);
-    case Way::onednn: return context.gemms->scratch_bytes(shape_of(op, context));
-    case Way::tiled: return tiled_workspace_bytes(op, context.threads);
+    case Way::skinny:
+      return skinny_workspace_bytes(op);
+    case Way::onednn:
+      return context.gemms->scratch_bytes(shape_of(op, context));
+    case Way::tiled:
+      return tiled_workspace_bytes(op, context.threads);
   }
   return 0;
 }
 
 std::string_view variant(const Gemm& op, const CpuContext& context) {
   switch (choose(op, context)) {
-    case Way::skinny: return "skinny";
-    case Way::onednn: return context.gemms->implementation(shape_of(op, context));
-    case Way::tiled: return "tiled";
+    case Way::skinny:
+      return "skinny";
+    case Way::onednn:
+      return context.gemms->implementation(shape_of(op, context));
+    case Way::tiled:
+      return "tiled";
   }
   return {};
 }
@@ -78,8 +84,10 @@ void run(const Gemm& op, const CpuContext& context) {
                                              : resolve<Bf16, Bf16>(op, context);
   auto* scratch = context.workspace<float>(workspace_bytes(op, context));
   switch (choose(op, context)) {
-    case Way::skinny: return run_skinny(args, context.threads, scratch);
-    case Way::tiled: return run_tiled(args, context.threads, scratch);
+    case Way::skinny:
+      return run_skinny(args, context.threads, scratch);
+    case Way::tiled:
+      return run_tiled(args, context.threads, scratch);
     case Way::onednn:
       context.gemms->run(shape_of(op, context), args.x, args.weight, args.bias, args.out, scratch);
   }

@@ -1,6 +1,6 @@
 // Products of a few rows (decode: one per sequence), at the speed of memory.
-// x is unpacked to fp32 once; threads share the rows of the weight, and 4 of them at a time (2 where
-// x has many rows) are multiplied with every row of x, so that each weight is loaded once and
+// x is unpacked to fp32 once; threads share the rows of the weight, and 4 of them at a time (2
+// where x has many rows) are multiplied with every row of x, so that each weight is loaded once and
 // several streams of memory are open. bf16 weights are loaded 32 at a time: even ones by a shift,
 // odd ones by a mask, x being unpacked in that order.
 // Limit: bytes of the weight; 8 rows of x are where arithmetic catches up.
@@ -17,13 +17,16 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 // Two vectors of consecutive weights: for bf16 the even and the odd ones.
 struct Pair {
   Vec first, second;
 };
 
-HWY_INLINE Pair load_pair(const float* from) { return {load(from), load(from + lanes)}; }
+HWY_INLINE Pair load_pair(const float* from) {
+  return {load(from), load(from + lanes)};
+}
 
 HWY_INLINE Pair load_pair(const Bf16* from) {
   const auto both = hn::LoadU(WordTag(), reinterpret_cast<const uint32_t*>(from));
@@ -99,15 +102,24 @@ void some_rows(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
 template <class T, class Out>
 void by_count(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
   switch (g.m) {
-    case 1: return some_rows<1, T, Out>(g, x, begin, end);
-    case 2: return some_rows<2, T, Out>(g, x, begin, end);
-    case 3: return some_rows<3, T, Out>(g, x, begin, end);
-    case 4: return some_rows<4, T, Out>(g, x, begin, end);
-    case 5: return some_rows<5, T, Out>(g, x, begin, end);
-    case 6: return some_rows<6, T, Out>(g, x, begin, end);
-    case 7: return some_rows<7, T, Out>(g, x, begin, end);
-    case 8: return some_rows<8, T, Out>(g, x, begin, end);
-    default: fail("skinny product: at most {} rows, found {}", skinny_rows, g.m);
+    case 1:
+      return some_rows<1, T, Out>(g, x, begin, end);
+    case 2:
+      return some_rows<2, T, Out>(g, x, begin, end);
+    case 3:
+      return some_rows<3, T, Out>(g, x, begin, end);
+    case 4:
+      return some_rows<4, T, Out>(g, x, begin, end);
+    case 5:
+      return some_rows<5, T, Out>(g, x, begin, end);
+    case 6:
+      return some_rows<6, T, Out>(g, x, begin, end);
+    case 7:
+      return some_rows<7, T, Out>(g, x, begin, end);
+    case 8:
+      return some_rows<8, T, Out>(g, x, begin, end);
+    default:
+      fail("skinny product: at most {} rows, found {}", skinny_rows, g.m);
   }
 }
 
@@ -124,6 +136,7 @@ void skinny(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
     by_count<Bf16, Bf16>(g, x, begin, end);
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -133,7 +146,9 @@ namespace tidemark::cpu {
 HWY_EXPORT(skinny_unpack);
 HWY_EXPORT(skinny);
 
-int64_t skinny_workspace_bytes(const Gemm& op) { return op.m * round_up(op.k, vector_floats) * 4; }
+int64_t skinny_workspace_bytes(const Gemm& op) {
+  return op.m * round_up(op.k, vector_floats) * 4;
+}
 
 void run_skinny(const GemmArgs& g, int threads, float* scratch) {
   HWY_DYNAMIC_DISPATCH(skinny_unpack)(g, scratch);

@@ -16,6 +16,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 constexpr int64_t panel_cols = 64, panel_depth = 512, panel_rows = 96;
 
@@ -77,6 +78,7 @@ int64_t tiled_floats(int64_t m) {
   return panel_depth * panel_cols + panel_rows * panel_depth + m * panel_cols;
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

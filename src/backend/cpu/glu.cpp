@@ -11,6 +11,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 template <class T>
 struct Row {
@@ -21,8 +22,8 @@ struct Row {
   template <Act act>
   void run() const {
     for (int64_t i = 0; i < count; i += lanes)
-      store_row(hn::Mul(activate<act>(load_row(gate + i, count - i)), load_row(up + i, count - i)), out + i,
-                count - i);
+      store_row(hn::Mul(activate<act>(load_row(gate + i, count - i)), load_row(up + i, count - i)),
+                out + i, count - i);
   }
 };
 
@@ -49,6 +50,7 @@ void glu(const Glu& op, const CpuContext& context, int64_t begin, int64_t end) {
     elements<Bf16>(op, context, begin, end);
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

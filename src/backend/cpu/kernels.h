@@ -23,7 +23,9 @@ void run(const SelectLast&, const CpuContext&);
 void run(const Argmax&, const CpuContext&);
 
 // Scratch of an operator, whatever its `past`. Operators not named here need none.
-int64_t workspace_bytes(const auto&, const CpuContext&) { return 0; }
+int64_t workspace_bytes(const auto&, const CpuContext&) {
+  return 0;
+}
 int64_t workspace_bytes(const GatedNorm&, const CpuContext&);
 int64_t workspace_bytes(const Gemm&, const CpuContext&);
 int64_t workspace_bytes(const Rope&, const CpuContext&);
@@ -33,7 +35,9 @@ int64_t workspace_bytes(const SelectiveScan&, const CpuContext&);
 int64_t workspace_bytes(const Ssd&, const CpuContext&);
 
 // Which of several variants runs an operator; the others have one, named after their file.
-std::string_view variant(const auto&, const CpuContext&) { return {}; }
+std::string_view variant(const auto&, const CpuContext&) {
+  return {};
+}
 std::string_view variant(const Gemm&, const CpuContext&);
 std::string_view variant(const Attention&, const CpuContext&);
 std::string_view variant(const SelectiveScan&, const CpuContext&);

@@ -11,6 +11,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 template <class T>
 void vectors(const Norm& op, const CpuContext& context, int64_t begin, int64_t end) {
@@ -61,6 +62,7 @@ void norm(const Norm& op, const CpuContext& context, int64_t begin, int64_t end)
     vectors<Bf16>(op, context, begin, end);
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

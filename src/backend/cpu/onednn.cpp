@@ -1,7 +1,6 @@
 #include "backend/cpu/onednn.h"
 
 #include <oneapi/dnnl/dnnl.hpp>
-
 #include <unordered_map>
 
 #include "base/error.h"
@@ -22,9 +21,9 @@ void append_scale(dnnl::post_ops& ops, float scale) {
 }
 
 // Empty when the machine has no implementation.
-PrimitiveDesc describe(const dnnl::engine& engine, const memory::desc& x, const memory::desc& weight,
-                       const memory::desc& bias, const memory::desc& out,
-                       const primitive_attr& attr) {
+PrimitiveDesc describe(const dnnl::engine& engine, const memory::desc& x,
+                       const memory::desc& weight, const memory::desc& bias,
+                       const memory::desc& out, const primitive_attr& attr) {
 #if DNNL_VERSION_MAJOR >= 3
   return PrimitiveDesc(engine, x, weight, bias, out, attr, true);
 #else
@@ -95,9 +94,8 @@ OneDnnGemms::Entry& OneDnnGemms::find(const GemmShape& s) {
     entry->bias = placeholder(bias, engine);
     entry->out = placeholder(out, engine);
     entry->scratch = placeholder(desc.scratchpad_desc(), engine);
-    entry->arguments = {{DNNL_ARG_SRC, entry->x},
-                        {DNNL_ARG_WEIGHTS, entry->weight},
-                        {DNNL_ARG_DST, entry->out}};
+    entry->arguments = {
+        {DNNL_ARG_SRC, entry->x}, {DNNL_ARG_WEIGHTS, entry->weight}, {DNNL_ARG_DST, entry->out}};
     if (s.bias) entry->arguments.insert({DNNL_ARG_BIAS, entry->bias});
     if (entry->scratch_bytes > 0) entry->arguments.insert({DNNL_ARG_SCRATCHPAD, entry->scratch});
   }
@@ -108,7 +106,9 @@ const std::string& OneDnnGemms::implementation(const GemmShape& shape) {
   return find(shape).implementation;
 }
 
-int64_t OneDnnGemms::scratch_bytes(const GemmShape& shape) { return find(shape).scratch_bytes; }
+int64_t OneDnnGemms::scratch_bytes(const GemmShape& shape) {
+  return find(shape).scratch_bytes;
+}
 
 void OneDnnGemms::run(const GemmShape& shape, const void* x, const void* weight, const void* bias,
                       void* out, void* scratch) {

@@ -73,7 +73,7 @@ HWY_INLINE void product_panel(const Product& p, int64_t col) {
   if (row < p.rows) product_block<1, vectors>(p, row, col, p.depth);
 }
 
-static HWY_NOINLINE void multiply(const Product& p) {
+inline HWY_NOINLINE void multiply(const Product& p) {
   constexpr int widest = HWY_TARGET == HWY_AVX2 || HWY_TARGET == HWY_EMU128 ? 2 : 4;
   int64_t col = 0;
   for (; col + widest * lanes <= p.cols; col += widest * lanes) product_panel<widest>(p, col);

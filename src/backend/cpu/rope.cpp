@@ -12,6 +12,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 // cos and sin of all pairs at one position, kept in double and used in fp32.
 struct Angles {
@@ -83,8 +84,8 @@ void positions(const Rope& op, const CpuContext& context, int64_t begin, int64_t
         if (!append) continue;
         const int64_t slot = (b * op.kv_heads + h) * op.capacity + op.past + t;
         std::memcpy(k_cache + slot * op.head_dim, head, k_bytes);
-        std::memcpy(v_cache + slot * op.value_dim,
-                    v + row * op.v.stride + h * op.value_dim, v_bytes);
+        std::memcpy(v_cache + slot * op.value_dim, v + row * op.v.stride + h * op.value_dim,
+                    v_bytes);
       }
     }
   }
@@ -95,14 +96,14 @@ void rope(const Rope& op, const CpuContext& context, int64_t begin, int64_t end,
   const int64_t half = op.rotary_dim / 2;
   auto* wide = reinterpret_cast<double*>(scratch);
   auto* narrow = reinterpret_cast<float*>(wide + 4 * half);
-  const Angles angles{wide,   wide + half,   wide + 2 * half, wide + 3 * half,
-                      narrow, narrow + half};
+  const Angles angles{wide, wide + half, wide + 2 * half, wide + 3 * half, narrow, narrow + half};
   if (context.is_f32(op.q))
     positions<float>(op, context, begin, end, angles);
   else
     positions<Bf16>(op, context, begin, end, angles);
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -111,7 +112,9 @@ namespace tidemark::cpu {
 HWY_EXPORT(rope);
 
 namespace {
-int64_t angle_bytes(const Rope& op) { return round_up(op.rotary_dim / 2 * 40, 64); }
+int64_t angle_bytes(const Rope& op) {
+  return round_up(op.rotary_dim / 2 * 40, 64);
+}
 }  // namespace
 
 int64_t workspace_bytes(const Rope& op, const CpuContext& context) {

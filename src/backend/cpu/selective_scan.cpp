@@ -1,10 +1,10 @@
-// Selective scan of Mamba (arXiv 2312.00752, section 3.3, algorithm 2), fused with softplus, skip and
-// gate. Nothing of size [L, D, N] is stored.
-// Many positions: a task is one vector of channels of one sequence; its N states and rates stay in
-// L1 while time runs, B and C are broadcast, so no sum crosses lanes. Few positions (decode): lanes
-// run over the state, which is read and written once, in place.
-// Limit: one exp per channel, state and position. It is about 13 of the 16 vector operations, so
-// many positions are bound by arithmetic; decode is bound by the memory of state and rates.
+// Selective scan of Mamba (arXiv 2312.00752, section 3.3, algorithm 2), fused with softplus, skip
+// and gate. Nothing of size [L, D, N] is stored. Many positions: a task is one vector of channels
+// of one sequence; its N states and rates stay in L1 while time runs, B and C are broadcast, so no
+// sum crosses lanes. Few positions (decode): lanes run over the state, which is read and written
+// once, in place. Limit: one exp per channel, state and position. It is about 13 of the 16 vector
+// operations, so many positions are bound by arithmetic; decode is bound by the memory of state and
+// rates.
 #include <algorithm>
 
 #undef HWY_TARGET_INCLUDE
@@ -17,6 +17,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 template <class T>
 struct ScanPointers {
@@ -165,6 +166,7 @@ void selective_scan(const SelectiveScan& op, const CpuContext& context, int64_t 
     channels<Bf16>(op, context, item, few, scratch);
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -175,7 +177,9 @@ HWY_EXPORT(selective_scan);
 namespace {
 
 // Turning the state to lanes of channels and back pays off from about here.
-bool few_positions(const SelectiveScan& op) { return op.length < 8; }
+bool few_positions(const SelectiveScan& op) {
+  return op.length < 8;
+}
 
 int64_t scratch_floats(const SelectiveScan& op) {
   return (2 * op.state_size + 3) * vector_floats + 2 * round_up(op.state_size, vector_floats);
@@ -195,9 +199,8 @@ void run(const SelectiveScan& op, const CpuContext& context) {
   auto* scratch = context.workspace<float>(workspace_bytes(op, context));
   const int64_t items = op.batch * divide_up(op.channels, vector_floats);
   parallel_ranges(context.threads, items, 8, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t item = begin; item < end; ++item)
-      HWY_DYNAMIC_DISPATCH(selective_scan)
-      (op, context, item, few_positions(op), scratch + thread * scratch_floats(op));
+    for (int64_t item = begin; item < end; ++item) HWY_DYNAMIC_DISPATCH(selective_scan)
+    (op, context, item, few_positions(op), scratch + thread * scratch_floats(op));
   });
 }
 

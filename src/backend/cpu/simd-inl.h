@@ -30,18 +30,24 @@ constexpr FloatTag floats;
 constexpr float log2_e = 1.44269504F;
 constexpr int64_t lanes = static_cast<int64_t>(hn::MaxLanes(FloatTag()));
 
-HWY_INLINE Vec all(float value) { return hn::Set(floats, value); }
+HWY_INLINE Vec all(float value) {
+  return hn::Set(floats, value);
+}
 
 // --- Loads and stores -----------------------------------------------------------------------
 
-HWY_INLINE Vec load(const float* from) { return hn::LoadU(floats, from); }
+HWY_INLINE Vec load(const float* from) {
+  return hn::LoadU(floats, from);
+}
 
 HWY_INLINE Vec load(const Bf16* from) {
   const auto half = hn::LoadU(HalfTag(), reinterpret_cast<const uint16_t*>(from));
   return hn::BitCast(floats, hn::ShiftLeft<16>(hn::PromoteTo(WordTag(), half)));
 }
 
-HWY_INLINE void store(Vec value, float* to) { hn::StoreU(value, floats, to); }
+HWY_INLINE void store(Vec value, float* to) {
+  hn::StoreU(value, floats, to);
+}
 
 // Rounds to nearest even.
 HWY_INLINE void store(Vec value, Bf16* to) {
@@ -87,8 +93,12 @@ HWY_INLINE void unpack_row(const T* from, int64_t count, float* to) {
   for (int64_t i = 0; i < count; i += lanes) store(load_row(from + i, count - i), to + i);
 }
 
-HWY_INLINE float sum(Vec v) { return hn::GetLane(hn::SumOfLanes(floats, v)); }
-HWY_INLINE float max(Vec v) { return hn::GetLane(hn::MaxOfLanes(floats, v)); }
+HWY_INLINE float sum(Vec v) {
+  return hn::GetLane(hn::SumOfLanes(floats, v));
+}
+HWY_INLINE float max(Vec v) {
+  return hn::GetLane(hn::MaxOfLanes(floats, v));
+}
 
 #if HWY_TARGET == HWY_SCALAR
 HWY_INLINE void store_sums(Vec a, Vec b, Vec c, Vec d, float* to) {
@@ -133,9 +143,15 @@ HWY_INLINE Vec polynomial(Vec x, const float (&c)[n]) {
 // 2^x for x in [-126, 127.9], -126 below. Relative error 1e-7: x is split into the nearest integer
 // and a rest in [-1/2, 1/2], for which a polynomial of degree 6 has 3e-9.
 HWY_INLINE Vec exp2(Vec x) {
-  constexpr float c[] = {1.0F,           0.6931472067F,  0.2402265121F, 0.05550327214F,
-                         0.009618025603F, 0.001340043217F, 0.0001546973191F};
-  // Max keeps a NaN in its second argument. Adding 1.5 * 2^23 leaves the nearest integer in the low bits.
+  constexpr float c[] = {1.0F,
+                         0.6931472067F,
+                         0.2402265121F,
+                         0.05550327214F,
+                         0.009618025603F,
+                         0.001340043217F,
+                         0.0001546973191F};
+  // Max keeps a NaN in its second argument. Adding 1.5 * 2^23 leaves the nearest integer in the low
+  // bits.
   const Vec magic = all(12582912.0F);
   const Vec clamped = hn::Max(all(-126.0F), x);
   const Vec shifted = hn::Add(clamped, magic);
@@ -147,8 +163,13 @@ HWY_INLINE Vec exp2(Vec x) {
 // e^x, 1.2e-38 below -87.3; infinity above 88.7. Relative error 2e-7 over the whole range: the
 // product x * log2(e) is kept in two parts.
 HWY_INLINE Vec exp(Vec x) {
-  constexpr float c[] = {1.0F,           0.6931472067F,  0.2402265121F, 0.05550327214F,
-                         0.009618025603F, 0.001340043217F, 0.0001546973191F};
+  constexpr float c[] = {1.0F,
+                         0.6931472067F,
+                         0.2402265121F,
+                         0.05550327214F,
+                         0.009618025603F,
+                         0.001340043217F,
+                         0.0001546973191F};
   const Vec magic = all(12582912.0F);
   const Vec clamped = hn::Max(all(-87.33F), x);
   const Vec high = all(1.44269504F), low = all(1.92596299e-8F);
@@ -156,8 +177,7 @@ HWY_INLINE Vec exp(Vec x) {
   const Vec nearest = hn::Sub(shifted, magic);
   const Vec rest = hn::MulAdd(clamped, low, hn::MulSub(clamped, high, nearest));
   const auto power = hn::ShiftLeft<23>(hn::BitCast(IntTag(), shifted));
-  const Vec value =
-      hn::BitCast(floats, hn::Add(hn::BitCast(IntTag(), polynomial(rest, c)), power));
+  const Vec value = hn::BitCast(floats, hn::Add(hn::BitCast(IntTag(), polynomial(rest, c)), power));
   return hn::IfThenElse(hn::Gt(x, all(88.72F)), all(HUGE_VALF), value);
 }
 
@@ -165,11 +185,13 @@ HWY_INLINE Vec sigmoid(Vec x) {
   return hn::Div(all(1.0F), hn::Add(all(1.0F), exp(hn::Neg(x))));
 }
 
-HWY_INLINE Vec silu(Vec x) { return hn::Div(x, hn::Add(all(1.0F), exp(hn::Neg(x)))); }
+HWY_INLINE Vec silu(Vec x) {
+  return hn::Div(x, hn::Add(all(1.0F), exp(hn::Neg(x))));
+}
 
 // log(1 + e^x) = max(x, 0) + log1p(e^-|x|), and log1p(u) = 2 atanh(u / (2 + u)).
 HWY_INLINE Vec softplus(Vec x) {
-  constexpr float c[] = {1.0F, 0.3333333963F, 0.1999934741F,
+  constexpr float c[] = {1.0F,          0.3333333963F, 0.1999934741F,
                          0.1431031172F, 0.1069713357F, 0.1220470215F};
   const Vec u = exp(hn::Neg(hn::Abs(x)));
   const Vec s = hn::Div(u, hn::Add(u, all(2.0F)));
@@ -190,11 +212,11 @@ HWY_INLINE Vec tanh(Vec x) {
 
 // Chebyshev fits: on [0, 1] x * p(x^2), on [1, 4] a polynomial in (|x| - 2.5) / 1.5, then 1.
 HWY_INLINE Vec erf(Vec x) {
-  constexpr float near[] = {1.128379166F,   -0.376126269F,   0.1128359746F, -0.02685432879F,
+  constexpr float near[] = {1.128379166F,   -0.376126269F,     0.1128359746F,   -0.02685432879F,
                             0.00518931194F, -0.0008018854966F, 7.882497023e-05F};
-  constexpr float far[] = {0.9995930476F,  0.003267276919F,  -0.01225279947F, 0.02818722266F,
-                           -0.04365193426F, 0.04639105123F,  -0.03186589637F, 0.009574278362F,
-                           0.006630969924F, -0.01040347254F, 0.004676661933F, 0.001536217172F,
+  constexpr float far[] = {0.9995930476F,    0.003267276919F,  -0.01225279947F, 0.02818722266F,
+                           -0.04365193426F,  0.04639105123F,   -0.03186589637F, 0.009574278362F,
+                           0.006630969924F,  -0.01040347254F,  0.004676661933F, 0.001536217172F,
                            -0.002039517818F, 9.703090125e-05F, 0.000259857077F};
   const Vec a = hn::Min(hn::Abs(x), all(4.0F));
   const Vec below = hn::Mul(x, polynomial(hn::Mul(x, x), near));
@@ -210,8 +232,8 @@ HWY_INLINE Vec activate(Vec x) {
   if constexpr (act == Act::gelu)
     return hn::Mul(hn::Mul(all(0.5F), x), hn::Add(all(1.0F), erf(hn::Mul(x, all(0.70710678F)))));
   if constexpr (act == Act::gelu_tanh) {
-    const Vec inner = hn::Mul(all(0.7978845608F),
-                              hn::MulAdd(hn::Mul(hn::Mul(x, x), x), all(0.044715F), x));
+    const Vec inner =
+        hn::Mul(all(0.7978845608F), hn::MulAdd(hn::Mul(hn::Mul(x, x), x), all(0.044715F), x));
     return hn::Mul(hn::Mul(all(0.5F), x), hn::Add(all(1.0F), tanh(inner)));
   }
   if constexpr (act == Act::relu2) {
@@ -225,12 +247,18 @@ HWY_INLINE Vec activate(Vec x) {
 template <class Body>
 HWY_INLINE void with_activation(Act act, const Body& body) {
   switch (act) {
-    case Act::silu: return body.template run<Act::silu>();
-    case Act::gelu: return body.template run<Act::gelu>();
-    case Act::gelu_tanh: return body.template run<Act::gelu_tanh>();
-    case Act::relu2: return body.template run<Act::relu2>();
-    case Act::sigmoid: return body.template run<Act::sigmoid>();
-    case Act::identity: return body.template run<Act::identity>();
+    case Act::silu:
+      return body.template run<Act::silu>();
+    case Act::gelu:
+      return body.template run<Act::gelu>();
+    case Act::gelu_tanh:
+      return body.template run<Act::gelu_tanh>();
+    case Act::relu2:
+      return body.template run<Act::relu2>();
+    case Act::sigmoid:
+      return body.template run<Act::sigmoid>();
+    case Act::identity:
+      return body.template run<Act::identity>();
   }
 }
 

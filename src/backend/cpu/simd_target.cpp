@@ -9,9 +9,13 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
-const char* target() { return hwy::TargetName(HWY_TARGET); }
+const char* target() {
+  return hwy::TargetName(HWY_TARGET);
+}
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -20,7 +24,9 @@ namespace tidemark::cpu {
 
 HWY_EXPORT(target);
 
-std::string_view simd_target() { return HWY_DYNAMIC_DISPATCH(target)(); }
+std::string_view simd_target() {
+  return HWY_DYNAMIC_DISPATCH(target)();
+}
 
 }  // namespace tidemark::cpu
 #endif

@@ -2,11 +2,11 @@
 //   within:  Y = (C B^T * decay(t, s), s <= t) (d X)     decay(t, s) = exp(a_t - a_s)
 //   carried: Y += exp(a_t) C S^T
 //   state:   S = exp(a_Q) S + (exp(a_Q - a_t) d X)^T B,  a the running sum of d * A
-// C B^T is computed once per group and shared by its heads. All products use product-inl.h, the same
-// as attention. Running sums are kept in two floats: their differences matter, not their size.
-// Limit: multiply-adds of the four products; the decay costs one exp per (t, s) pair beside P + N/H.
-// The recurrence (decode) reads and writes the state once: bound by memory.
-// Work is split over sequences and heads, so at most batch * heads threads are busy.
+// C B^T is computed once per group and shared by its heads. All products use product-inl.h, the
+// same as attention. Running sums are kept in two floats: their differences matter, not their size.
+// Limit: multiply-adds of the four products; the decay costs one exp per (t, s) pair beside P +
+// N/H. The recurrence (decode) reads and writes the state once: bound by memory. Work is split over
+// sequences and heads, so at most batch * heads threads are busy.
 #include <algorithm>
 
 #undef HWY_TARGET_INCLUDE
@@ -20,6 +20,7 @@
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
 
 constexpr int64_t block_rows = 48;  // rows of C B^T that are decayed and used at a time
 
@@ -138,13 +139,13 @@ void head_block(const Ssd& op, const CpuContext& context, int64_t start, int64_t
   const int64_t head_dim = op.head_dim, n = op.state_size;
   const Sizes s(op);
   const Scratch r = carve(op, base, group, thread);
-  const T* x = context.pointer<T>(op.x, rows, op.heads * head_dim) + first * op.x.stride +
-               head * head_dim;
+  const T* x =
+      context.pointer<T>(op.x, rows, op.heads * head_dim) + first * op.x.stride + head * head_dim;
   const T* dt = context.pointer<T>(op.dt, rows, op.heads) + first * op.dt.stride + head;
   T* out = context.pointer<T>(op.out, rows, op.heads * head_dim) + first * op.out.stride +
            head * head_dim;
-  float* state = context.block<float>(op.state, op.batch * op.heads * head_dim * n) +
-                 item * head_dim * n;
+  float* state =
+      context.block<float>(op.state, op.batch * op.heads * head_dim * n) + item * head_dim * n;
   const float rate = -std::exp(static_cast<float>(context.block<T>(op.a_log, op.heads)[head]));
   const float skip = static_cast<float>(context.block<T>(op.d_skip, op.heads)[head]);
   const float bias =
@@ -205,7 +206,8 @@ void head_block(const Ssd& op, const CpuContext& context, int64_t start, int64_t
       float* decayed = r.decayed + i * s.q;
       const Vec sum = all(r.sum[t]), rest = all(r.rest[t]);
       for (int64_t j = 0; j <= t; j += lanes) {
-        const Vec exponent = hn::Add(hn::Sub(sum, load(r.sum + j)), hn::Sub(rest, load(r.rest + j)));
+        const Vec exponent =
+            hn::Add(hn::Sub(sum, load(r.sum + j)), hn::Sub(rest, load(r.rest + j)));
         store(hn::Mul(exp(exponent), load(scores + j)), decayed + j);
       }
       for (int64_t j = t + 1; j < seen; ++j) decayed[j] = 0;
@@ -272,8 +274,8 @@ void head_recurrence(const Ssd& op, const CpuContext& context, int64_t item) {
   const T* bs = context.pointer<T>(op.b, rows, width) + group * n;
   const T* cs = context.pointer<T>(op.c, rows, width) + group * n;
   T* outs = context.pointer<T>(op.out, rows, op.heads * head_dim) + head * head_dim;
-  float* state = context.block<float>(op.state, op.batch * op.heads * head_dim * n) +
-                 item * head_dim * n;
+  float* state =
+      context.block<float>(op.state, op.batch * op.heads * head_dim * n) + item * head_dim * n;
   const float rate = -std::exp(static_cast<float>(context.block<T>(op.a_log, op.heads)[head]));
   const float skip = static_cast<float>(context.block<T>(op.d_skip, op.heads)[head]);
   const float bias =
@@ -310,6 +312,7 @@ void ssd_recurrence(const Ssd& op, const CpuContext& context, int64_t item) {
     head_recurrence<Bf16>(op, context, item);
 }
 
+}  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
