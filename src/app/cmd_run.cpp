@@ -19,7 +19,7 @@ struct Options {
   int64_t batch = 1, new_tokens = 32, threads = 0;
   double budget_s = 30, threshold = 0.02;
   uint64_t seed = 0;
-  bool synthetic = false, operators = false;
+  bool synthetic = false, operators = false, no_profile = false;
 };
 
 MeasureRequest request_of(const Options& options, const std::string& model, int64_t context) {
@@ -39,11 +39,13 @@ MeasureRequest request_of(const Options& options, const std::string& model, int6
   request.tokens_file = options.tokens;
   request.options.stopping.time_budget_s = options.budget_s;
   request.options.stopping.threshold = options.threshold;
+  if (options.no_profile)
+    request.options.prefill_profile_passes = request.options.decode_profile_passes = 0;
   return request;
 }
 
 void write_json(const std::string& file, const std::vector<Record>& records) {
-  nlohmann::json out = nlohmann::json::array();
+  nlohmann::ordered_json out = nlohmann::ordered_json::array();
   for (const Record& record : records) out.push_back(to_json(record));
   if (file == "-") {
     fmt::print("{}\n", out.dump(2));
@@ -128,7 +130,11 @@ void add_run_command(CLI::App& app, int& exit_code) {
                    "Stop when every 95 % interval is this narrow, relative to its median")
       ->capture_default_str();
   command->add_flag("--ops", options->operators, "Every operator, not only categories");
+  command->add_flag("--no-profile", options->no_profile, "Skip the operator-level runs");
   command->add_option("--json", options->json, "Write records with every sample to a file, or -");
+  // The last value wins, so that a script's defaults can be overridden behind them.
+  for (CLI::Option* option : command->get_options())
+    if (option->get_name() != "model") option->take_last();
   command->callback([options, &exit_code] { exit_code = run(*options); });
 }
 

@@ -4,6 +4,8 @@ namespace tidemark {
 
 void add_commands(CLI::App& app, int& exit_code) {
   app.require_subcommand(1);
+  add_sweep_command(app, exit_code);
+  add_run_cell_command(app, exit_code);
   add_run_command(app, exit_code);
   add_models_command(app, exit_code);
   add_show_command(app, exit_code);

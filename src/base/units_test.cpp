@@ -24,7 +24,8 @@ TEST(Units, reads_token_counts) {
   EXPECT_EQ(parse_tokens("1k"), 1024);
   EXPECT_EQ(parse_tokens("128K"), 131072);
   EXPECT_EQ(parse_tokens("1m"), 1048576);
-  for (const char* wrong : {"", "0", "-5", "k", "1.5k", "8kk", "8 k x", "9999999999999999999"})
+  for (const char* wrong : {"", "0", "-5", "k", "1.5k", "8kk", "8 k x", "9999999999999999999",
+                            "2000000000000", "999999999999m"})
     EXPECT_THROW(parse_tokens(wrong), Error) << wrong;
 }
 

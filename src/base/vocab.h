@@ -41,12 +41,14 @@ enum class Role {
   mlp_act,
   mlp_down,
   router,
+  moe_combine,
   ssm_norm,
   in_proj,
   conv,
   x_proj,
   dt_proj,
   ssm_param_norm,
+  gate_proj,
   ssm_scan,
   ssm_gate,
   out_proj,
@@ -55,6 +57,7 @@ enum class Role {
   final_norm,
   select_last,
   lm_head,
+  logits_cap,
   sample
 };
 enum class Phase { prefill, decode };

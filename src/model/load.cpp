@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <ranges>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -39,8 +38,10 @@ ModelSpec load_spec(const std::string& model) {
   }
   if (std::filesystem::is_directory(model, error))
     fail("{}: expected a config.json in the folder, found none", model);
+  std::vector<std::string_view> names;
+  for (const Preset& preset : presets()) names.push_back(preset.name);
   fail("model '{}': expected a folder with config.json or one of the presets {}", printable(model),
-       fmt::join(presets() | std::views::transform(&Preset::name), ", "));
+       fmt::join(names, ", "));
 }
 
 }  // namespace tidemark

@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cmath>
 
+#include "base/error.h"
+
 namespace tidemark {
 namespace {
 

@@ -22,6 +22,10 @@ std::string spaced(std::string_view name) {
   return text;
 }
 
+std::string within(double half_width) {
+  return fmt::format("±{}", percent_text(half_width));
+}
+
 std::string title_of(const Cell& c) {
   std::string text = fmt::format("{}, batch {}, context {}", name(c.dtype), c.batch, c.context);
   if (c.new_tokens > 1) text += fmt::format(" + {} new tokens", c.new_tokens);
@@ -55,7 +59,7 @@ void add_summary(Table& table, std::string_view label, const std::optional<Summa
        inked(fmt::format("{} {}", number_text(s.median * unit.per_base), unit.name), Ink::bold,
              style),
        range(s.p5, s.p95), range(s.ci_low, s.ci_high),
-       s.n > 1 ? "±" + percent_text(relative_half_width(s)) : std::string(absent),
+       s.n > 1 ? within(relative_half_width(s)) : std::string(absent),
        inked(percent_text(s.ci_coverage), covered ? Ink::plain : Ink::yellow, style),
        fmt::format("{}", s.n)});
 }
@@ -65,7 +69,7 @@ std::string stopping_text(const Stopping& s, double coverage) {
       fmt::format("{} run{} in {} after {} warm-up: ", s.runs, s.runs == 1 ? "" : "s",
                   time_text(s.elapsed_s), s.warmup_runs);
   const std::string asked = percent_text(s.threshold);
-  const std::string reached = "±" + percent_text(s.relative_half_width);
+  const std::string reached = within(s.relative_half_width);
   if (s.reason == StopReason::narrow_interval)
     return runs +
            fmt::format("stopped when the intervals were within ±{} (widest {})", asked, reached);
@@ -91,7 +95,7 @@ std::string times_text(const Metrics& m, const Style& style) {
   add_summary(table, "end to end", m.end_to_end_s, unit(m.end_to_end_s), style);
   add_summary(table, "prefill", m.prefill_tokens_per_s, {1, "tok/s"}, style);
   add_summary(table, "decode", m.decode_tokens_per_s, {1, "tok/s"}, style);
-  std::string text = "\n" + render(table, style);
+  std::string text = fmt::format("\n{}", render(table, style));
   if (m.stopping) {
     const bool narrow = m.stopping->reason == StopReason::narrow_interval;
     text += "  " +
@@ -146,7 +150,7 @@ std::string memory_text(const Record& r, const Style& style) {
   if (m.peak_rss_bytes)
     table.rows.push_back({"peak RSS", std::string(absent), bytes_text(*m.peak_rss_bytes), "",
                           inked("of the whole process", Ink::dim, style)});
-  std::string text = "\n" + render(table, style);
+  std::string text = fmt::format("\n{}", render(table, style));
   if (!agrees)
     text += "  " +
             inked("The measured high-water mark differs from the plan: one of them is wrong.",
@@ -299,7 +303,7 @@ std::string variant_of(const Cell& c, std::span<const Record> records) {
     });
   };
   std::string text;
-  const auto add = [&](std::string part) { text += (text.empty() ? "" : ", ") + part; };
+  const auto add = [&](std::string part) { text.append(text.empty() ? "" : ", ").append(part); };
   if (differs(&Cell::device)) add(printable(c.device));
   if (differs(&Cell::dtype)) add(std::string(name(c.dtype)));
   if (differs(&Cell::batch)) add(fmt::format("batch {}", c.batch));
@@ -342,7 +346,7 @@ std::string with_interval(const std::optional<Summary>& s, const Style& style) {
     return fmt::format("{} {}", time_text(s->median),
                        inked(fmt::format("n = {}", s->n), Ink::yellow, style));
   return fmt::format("{} {}", time_text(s->median),
-                     inked("±" + percent_text(relative_half_width(*s)), Ink::dim, style));
+                     inked(within(relative_half_width(*s)), Ink::dim, style));
 }
 
 std::string rate_text(const std::optional<Summary>& s) {
@@ -414,7 +418,7 @@ Table shares_table(const Order& order, std::span<const Record> records,
 std::string machine_text(const Provenance& p, const Style& style) {
   std::string libraries;
   for (const std::string& library : p.libraries)
-    libraries += (libraries.empty() ? "" : ", ") + library;
+    libraries.append(libraries.empty() ? "" : ", ").append(library);
   std::string text;
   const auto add = [&](std::string_view label, const std::string& value) {
     if (!value.empty())
@@ -437,7 +441,7 @@ std::string record_text(const Record& r, bool operators, const Style& style) {
   std::string text = fmt::format("\n━━ {}  {}\n", inked(printable(r.cell.model), Ink::bold, style),
                                  title_of(r.cell));
   const auto note = [&](std::string_view line, Ink ink) {
-    text += fmt::format("  {}\n", inked(printable(line), ink, style));
+    text += fmt::format("  {}\n", inked(line, ink, style));
   };
   std::string origin = r.weights.empty() ? "" : fmt::format("weights: {}", r.weights);
   if (!r.prompt.empty())
@@ -447,7 +451,7 @@ std::string record_text(const Record& r, bool operators, const Style& style) {
   if (!origin.empty()) note(origin, Ink::dim);
   if (r.outcome != Outcome::ok)
     note(fmt::format("{}: {}", spaced(name(r.outcome)), r.reason), Ink::red);
-  for (const std::string& flag : r.flags) note("! " + flag, Ink::yellow);
+  for (const std::string& flag : r.flags) note(fmt::format("! {}", flag), Ink::yellow);
 
   if (r.metrics.ttft_s) text += times_text(r.metrics, style);
   if (r.memory.predicted.total() > 0) text += memory_text(r, style);

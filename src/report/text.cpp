@@ -112,13 +112,6 @@ std::string clipped(std::string_view text, int width) {
   return kept + "…" + (escaped ? "\033[0m" : "");
 }
 
-std::string printable(std::string_view text) {
-  std::string out(text);
-  for (char& c : out)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  return out;
-}
-
 std::string bar(double fraction, int width) {
   constexpr std::string_view eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
   const auto filled = static_cast<int>(std::lround(std::clamp(fraction, 0.0, 1.0) * width * 8));

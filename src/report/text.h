@@ -25,9 +25,6 @@ std::string inked(std::string_view text, Ink, const Style&);
 int display_width(std::string_view);
 // Cuts to `width` columns, the last of which is then "…".
 std::string clipped(std::string_view, int width);
-// Names come from files: control characters, which a terminal would obey, become '?'.
-std::string printable(std::string_view);
-
 // A bar of `fraction` of `width` columns, to an eighth of one.
 std::string bar(double fraction, int width);
 

@@ -53,7 +53,6 @@ TEST(ReportText, ClippingKeepsWholeCharacters) {
   EXPECT_EQ(clipped("abcdef", 4), "abc…");
   EXPECT_EQ(clipped("模型模型", 6), "模型…");
   EXPECT_EQ(clipped("\033[31mabcdef\033[0m", 3), "\033[31mab…\033[0m");
-  EXPECT_EQ(printable("a\033[2Jb\n"), "a?[2Jb?");
 }
 
 TEST(ReportText, BarsAreDrawnToAnEighth) {

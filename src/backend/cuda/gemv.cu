@@ -1,0 +1,259 @@
+// Matrix times few vectors. Algorithm:
+//   1. a group of lanes owns `rows` rows of the weight; its lanes stride k in 16-byte loads;
+//   2. the first loads leave before the kernel waits for its predecessor (weights never change), so
+//      that a chain of these kernels keeps memory busy across launches;
+//   3. products are summed in fp32, over the lanes by shuffles, over warps that split k in shared
+//   memory;
+//   4. one lane adds bias and residual and stores.
+// With a prologue every block first makes all of x in shared memory, by way of the norm or the
+// gated unit that the product follows: less than a launch costs, and rounded as the operator alone
+// would. Limit: the bytes of the weight over memory bandwidth. Up to 8 rows of x share one pass.
+#include "backend/cuda/gemv.h"
+#include "backend/cuda/vector.cuh"
+
+namespace tidemark::cuda {
+namespace {
+
+constexpr int warps_per_block = 8;
+
+template <class T, int kVector>
+struct Chunk;  // kVector elements of T, one load
+template <>
+struct Chunk<bf16, 8> {
+  uint4 bits = {0, 0, 0, 0};
+  __device__ void load_constant(const bf16* p) { bits = load_streaming(p); }
+  __device__ void load(const bf16* p) { bits = *reinterpret_cast<const uint4*>(p); }
+  __device__ void expand(float (&v)[8]) const {
+    v[0] = low_half(bits.x), v[1] = high_half(bits.x), v[2] = low_half(bits.y),
+    v[3] = high_half(bits.y);
+    v[4] = low_half(bits.z), v[5] = high_half(bits.z), v[6] = low_half(bits.w),
+    v[7] = high_half(bits.w);
+  }
+};
+template <>
+struct Chunk<float, 4> {
+  uint4 bits = {0, 0, 0, 0};
+  __device__ void load_constant(const float* p) { bits = load_streaming(p); }
+  __device__ void load(const float* p) { bits = *reinterpret_cast<const uint4*>(p); }
+  __device__ void expand(float (&v)[4]) const {
+    v[0] = __uint_as_float(bits.x), v[1] = __uint_as_float(bits.y);
+    v[2] = __uint_as_float(bits.z), v[3] = __uint_as_float(bits.w);
+  }
+};
+template <class T>
+struct Chunk<T, 1> {
+  T value = from_float<T>(0.0F);
+  __device__ void load_constant(const T* p) { value = *p; }
+  __device__ void load(const T* p) { value = *p; }
+  __device__ void expand(float (&v)[1]) const { v[0] = to_float(value); }
+};
+
+__device__ inline float activate_by(Act act, float x) {
+  switch (act) {
+    case Act::silu:
+      return activate<Act::silu>(x);
+    case Act::gelu:
+      return activate<Act::gelu>(x);
+    case Act::gelu_tanh:
+      return activate<Act::gelu_tanh>(x);
+    case Act::relu2:
+      return activate<Act::relu2>(x);
+    case Act::sigmoid:
+      return activate<Act::sigmoid>(x);
+    default:
+      return x;
+  }
+}
+
+// x, by way of the prologue, to shared memory: [m][k].
+template <class T>
+__device__ inline void stage_x(const GemvArgs& a, T* staged) {
+  constexpr int vector = full_vector<T>, threads = warps_per_block * 32;
+  __shared__ float partial[warps_per_block];
+  for (int m = 0; m < a.m; ++m) {
+    const T* x = static_cast<const T*>(a.x) + m * a.x_stride;
+    T* to = staged + m * a.k;
+    float v[vector], w[vector];
+    if (a.prologue == Prologue::glu) {
+      const T* up = static_cast<const T*>(a.up) + m * a.up_stride;
+      for (int i = threadIdx.x * vector; i < a.k; i += threads * vector) {
+        to_floats(load_vector<T, vector>(x + i), v);
+        to_floats(load_vector<T, vector>(up + i), w);
+#pragma unroll
+        for (int j = 0; j < vector; ++j) v[j] = activate_by(a.act, v[j]) * w[j];
+        store_vector<T>(to + i, v);
+      }
+      continue;
+    }
+    float squares = 0;
+    for (int i = threadIdx.x * vector; i < a.k; i += threads * vector) {
+      to_floats(load_vector<T, vector>(x + i), v);
+#pragma unroll
+      for (int j = 0; j < vector; ++j) squares = fmaf(v[j], v[j], squares);
+    }
+    squares = lane_sum(squares);
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = squares;
+    __syncthreads();
+    squares = 0;
+#pragma unroll
+    for (int i = 0; i < warps_per_block; ++i) squares += partial[i];
+    const float inverse = rsqrtf(squares / static_cast<float>(a.k) + a.eps);
+    const T* weight = static_cast<const T*>(a.norm_weight);
+    for (int i = threadIdx.x * vector; i < a.k; i += threads * vector) {
+      to_floats(load_vector<T, vector>(x + i), v);
+      to_floats(load_vector<T, vector>(weight + i), w);
+#pragma unroll
+      for (int j = 0; j < vector; ++j) v[j] *= inverse * (w[j] + a.weight_offset);
+      store_vector<T>(to + i, v);
+    }
+    if (m + 1 < a.m) __syncthreads();  // `partial` is used again
+  }
+  __syncthreads();
+}
+
+template <class T, int kVector, int kM, int kRows, int kLanes, int kWarpsOnK, bool kStaged>
+__global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) {
+  constexpr int unroll = kRows >= 4 ? 2 : 8 / kRows / (kM > 4 ? 2 : 1);
+  constexpr int groups_per_warp = 32 / kLanes;
+  constexpr int row_warps = warps_per_block / kWarpsOnK;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int row_warp = warp % row_warps, k_warp = warp / row_warps;
+  const int group = lane / kLanes, group_lane = lane % kLanes;
+  const int row0 = ((blockIdx.x * row_warps + row_warp) * groups_per_warp + group) * kRows;
+  const T* weight = static_cast<const T*>(a.weight);
+  const T* x = static_cast<const T*>(a.x);
+  constexpr int stride = kWarpsOnK * kLanes * kVector;
+
+  Chunk<T, kVector> w[unroll][kRows];
+  const auto load_weights = [&](int k0) {
+#pragma unroll
+    for (int u = 0; u < unroll; ++u)
+#pragma unroll
+      for (int r = 0; r < kRows; ++r)
+        if (k0 + u * stride < a.k && row0 + r < a.n)
+          w[u][r].load_constant(weight + (row0 + r) * a.weight_stride + k0 + u * stride);
+  };
+  int k0 = (k_warp * kLanes + group_lane) * kVector;
+  load_weights(k0);
+  let_next_start();
+  wait_for_previous();
+  extern __shared__ uint4 shared[];
+  int64_t x_stride = a.x_stride;
+  if constexpr (kStaged) {
+    stage_x<T>(a, reinterpret_cast<T*>(shared));
+    x = reinterpret_cast<const T*>(shared), x_stride = a.k;
+  }
+
+  float sum[kM][kRows] = {};
+  while (k0 < a.k) {
+#pragma unroll
+    for (int u = 0; u < unroll; ++u) {
+      if (k0 + u * stride >= a.k) break;
+      float wv[kRows][kVector];
+#pragma unroll
+      for (int r = 0; r < kRows; ++r) w[u][r].expand(wv[r]);
+#pragma unroll
+      for (int m = 0; m < kM; ++m) {
+        if (m >= a.m) break;
+        Chunk<T, kVector> chunk;
+        chunk.load(x + m * x_stride + k0 + u * stride);
+        float xv[kVector];
+        chunk.expand(xv);
+#pragma unroll
+        for (int r = 0; r < kRows; ++r)
+#pragma unroll
+          for (int i = 0; i < kVector; ++i) sum[m][r] = fmaf(wv[r][i], xv[i], sum[m][r]);
+      }
+    }
+    k0 += unroll * stride;
+    if (k0 < a.k) load_weights(k0);
+  }
+
+#pragma unroll
+  for (int m = 0; m < kM; ++m)
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) sum[m][r] = lane_sum<kLanes>(sum[m][r]);
+
+  if constexpr (kWarpsOnK > 1) {
+    __shared__ float partial[kWarpsOnK][row_warps][groups_per_warp][kM][kRows];
+    if (group_lane == 0)
+#pragma unroll
+      for (int m = 0; m < kM; ++m)
+#pragma unroll
+        for (int r = 0; r < kRows; ++r) partial[k_warp][row_warp][group][m][r] = sum[m][r];
+    __syncthreads();
+    if (k_warp != 0) return;
+#pragma unroll
+    for (int m = 0; m < kM; ++m)
+#pragma unroll
+      for (int r = 0; r < kRows; ++r)
+#pragma unroll
+        for (int s = 1; s < kWarpsOnK; ++s) sum[m][r] += partial[s][row_warp][group][m][r];
+  }
+  if (group_lane != 0) return;
+#pragma unroll
+  for (int m = 0; m < kM; ++m) {
+    if (m >= a.m) break;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      const int row = row0 + r;
+      if (row >= a.n) break;
+      float value = sum[m][r];
+      if (a.bias) value += to_float(static_cast<const T*>(a.bias)[row]);
+      value *= a.scale;
+      const int64_t at = m * a.out_stride + row;
+      if (a.out_dtype == DType::f32) {
+        float* out = static_cast<float*>(a.out) + at;
+        *out = a.accumulate ? *out + value : value;
+      } else {
+        bf16* out = static_cast<bf16*>(a.out) + at;
+        *out = from_float<bf16>(a.accumulate ? to_float(*out) + value : value);
+      }
+    }
+  }
+}
+
+template <class T, int kVector, int kM, int kRows, int kLanes, int kWarpsOnK>
+void launch_shape(const GemvArgs& a, const Queue& queue) {
+  constexpr int rows_per_block = warps_per_block / kWarpsOnK * (32 / kLanes) * kRows;
+  const dim3 grid((a.n + rows_per_block - 1) / rows_per_block), block(warps_per_block * 32);
+  if (a.prologue == Prologue::none)
+    return launch_kernel(gemv_kernel<T, kVector, kM, kRows, kLanes, kWarpsOnK, false>, grid, block,
+                         0, queue, "gemv", a);
+  if constexpr (kVector > 1 && kLanes == 32) {
+    const auto kernel = gemv_kernel<T, kVector, kM, kRows, kLanes, kWarpsOnK, true>;
+    static const cudaError_t allowed = cudaFuncSetAttribute(
+        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, gemv_max_staged_bytes);
+    check(allowed, "gemv: shared memory");
+    launch_kernel(kernel, grid, block, sizeof(T) * a.m * a.k, queue, "gemv", a);
+  }
+}
+
+template <class T, int kVector, int kRows, int kLanes, int kWarpsOnK>
+void launch_rows(const GemvArgs& a, const Queue& queue) {
+  if (a.m == 1) return launch_shape<T, kVector, 1, kRows, kLanes, kWarpsOnK>(a, queue);
+  if (a.m == 2) return launch_shape<T, kVector, 2, kRows, kLanes, kWarpsOnK>(a, queue);
+  if (a.m <= 4) return launch_shape<T, kVector, 4, kRows, kLanes, kWarpsOnK>(a, queue);
+  launch_shape<T, kVector, 8, kRows, kLanes, kWarpsOnK>(a, queue);
+}
+
+template <class T, int kVector>
+void launch_dtype(const GemvArgs& a, const GemvChoice& c, const Queue& queue) {
+  if (c.vector == 1) return launch_rows<T, 1, 1, 32, 1>(a, queue);
+  if (c.lanes == 8) return launch_rows<T, kVector, 1, 8, 1>(a, queue);
+  if (c.rows == 4) return launch_rows<T, kVector, 4, 32, 1>(a, queue);
+  if (c.rows == 2) return launch_rows<T, kVector, 2, 32, 1>(a, queue);
+  if (c.warps_on_k == 8) return launch_rows<T, kVector, 1, 32, 8>(a, queue);
+  if (c.warps_on_k == 4) return launch_rows<T, kVector, 1, 32, 4>(a, queue);
+  if (c.warps_on_k == 2) return launch_rows<T, kVector, 1, 32, 2>(a, queue);
+  launch_rows<T, kVector, 1, 32, 1>(a, queue);
+}
+
+}  // namespace
+
+void launch_gemv(const GemvArgs& a, const GemvChoice& c, const Queue& queue) {
+  if (a.dtype == DType::bf16) return launch_dtype<bf16, 8>(a, c, queue);
+  launch_dtype<float, 4>(a, c, queue);
+}
+
+}  // namespace tidemark::cuda
