@@ -59,8 +59,7 @@ void add_head(Builder& b, Operand residual, Operand ids) {
   const Operand logits =
       all ? b.persistent(Tag::logits, "logits", batch * (spec.meta_tokens + b.workload().context),
                          spec.vocab, b.workload().logits_dtype)
-          : b.persistent(Tag::logits, "last_logits", batch, spec.vocab,
-                         b.workload().logits_dtype);
+          : b.persistent(Tag::logits, "last_logits", batch, spec.vocab, b.workload().logits_dtype);
   b.step().logits = logits.tensor;
   const int64_t out_per_past = all ? batch * spec.vocab : 0;
   b.emit(Gemm{.x = hidden,
