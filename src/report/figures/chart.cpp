@@ -121,6 +121,20 @@ JsonValue model_panels(JsonValue rows, JsonValue view, PanelSize single, PanelSi
   return chart(std::move(rows), std::move(view), panels, single, panel, 3);
 }
 
+void drop_layer(JsonValue& view, std::string_view layer) {
+  auto& layers = view["layer"].get_ref<JsonValue::array_t&>();
+  std::erase_if(layers, [&](const JsonValue& l) { return l.value("name", "") == layer; });
+}
+
+bool any_row(const JsonValue& rows, const std::string& field) {
+  return std::ranges::any_of(rows, [&](const JsonValue& row) { return row.contains(field); });
+}
+
+bool any_row(const JsonValue& rows, const std::string& field, const std::string& value) {
+  return std::ranges::any_of(rows,
+                             [&](const JsonValue& row) { return row.value(field, "") == value; });
+}
+
 std::vector<std::string> values_of(const JsonValue& rows, const std::string& field) {
   std::vector<std::string> values;
   for (const JsonValue& row : rows) {

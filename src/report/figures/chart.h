@@ -41,6 +41,12 @@ struct LogAxis {
 };
 JsonValue log_channel(const std::string& field, Extent, const LogAxis&);
 
+// Takes the layer of that name out of a view: Vega has no scale for a layer without rows.
+void drop_layer(JsonValue& view, std::string_view layer);
+// Whether some row has the member, or has it with that value.
+bool any_row(const JsonValue& rows, const std::string& field);
+bool any_row(const JsonValue& rows, const std::string& field, const std::string& value);
+
 // What `field` holds in the rows, in the order of their appearance.
 std::vector<std::string> values_of(const JsonValue& rows, const std::string& field);
 

@@ -114,7 +114,7 @@ JsonValue line_view(const Study& study, const LineMetric& metric, const JsonValu
             }
           },
           {
-            "transform": [{"filter": "isValid(datum.low)"}],
+            "name": "intervals", "transform": [{"filter": "isValid(datum.low)"}],
             "mark": {"type": "errorbar", "ticks": {"size": 7}},
             "encoding": {
               "y": {"field": "low", "type": "quantitative", "title": "@title"},
@@ -162,6 +162,8 @@ JsonValue line_view(const Study& study, const LineMetric& metric, const JsonValu
               {"present_models", present(rows, "model", model_names(study))},
               {"y", log_channel("value", extent(rows, {"value", "low", "high"}),
                                 {metric.title, metric.label, padding, metric.ticks})}});
+
+  if (!any_row(rows, "low")) drop_layer(view, "intervals");
 
   // What ran out of memory or failed: a cross at the top, one line per model.
   int line = 0;

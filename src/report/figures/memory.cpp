@@ -128,7 +128,7 @@ FigureContent memory_figure(const Study& study) {
   JsonValue view = filled(R"json({
     "layer": [
       {
-        "transform": [{"filter": "datum.kind == 'tag'"}],
+        "name": "bars", "transform": [{"filter": "datum.kind == 'tag'"}],
         "mark": {"type": "bar", "width": {"band": 0.78}},
         "encoding": {
           "x": "@x",
@@ -154,7 +154,7 @@ FigureContent memory_figure(const Study& study) {
         }
       },
       {
-        "transform": [{"filter": "datum.kind == 'total' && datum.planned > 0"}],
+        "name": "plans", "transform": [{"filter": "datum.kind == 'total' && datum.planned > 0"}],
         "mark": {"type": "tick", "thickness": 2, "width": {"band": 0.9}},
         "encoding": {
           "x": "@x", "y": {"field": "planned", "type": "quantitative"},
@@ -165,6 +165,7 @@ FigureContent memory_figure(const Study& study) {
         }
       },
       {
+        "name": "failures",
         "transform": [{"filter": "datum.kind == 'total' && datum.outcome != 'ok'"}],
         "mark": {"type": "text", "text": "\u2715", "dy": -9, "fontSize": 13, "fontWeight": "bold"},
         "encoding": {
@@ -177,7 +178,7 @@ FigureContent memory_figure(const Study& study) {
         }
       },
       {
-        "transform": [{"filter": "datum.kind == 'budget'"}],
+        "name": "budgets", "transform": [{"filter": "datum.kind == 'budget'"}],
         "mark": {"type": "rule", "strokeDash": [6, 4], "strokeWidth": 1.5},
         "encoding": {
           "y": {"field": "gib", "type": "quantitative"},
@@ -185,7 +186,7 @@ FigureContent memory_figure(const Study& study) {
         }
       },
       {
-        "transform": [{"filter": "datum.kind == 'budget'"}],
+        "name": "budget_labels", "transform": [{"filter": "datum.kind == 'budget'"}],
         "mark": {"type": "text", "align": "left", "baseline": "bottom", "dy": -3, "fontSize": 11},
         "encoding": {
           "x": {"value": 4}, "y": {"field": "gib", "type": "quantitative"},
@@ -204,6 +205,12 @@ FigureContent memory_figure(const Study& study) {
                                {"labelOverlap", true}}}}},
                            {"tags", tag_colours()},
                            {"present_tags", present(rows, "tag", tag_order())}});
+  if (std::ranges::all_of(records, [](const Record* r) { return r->outcome == Outcome::ok; }))
+    drop_layer(view, "failures");
+  if (budgets.empty()) {
+    drop_layer(view, "budgets");
+    drop_layer(view, "budget_labels");
+  }
   FigureContent content{.table = std::move(table)};
   if (budget_above)
     content.remarks =
