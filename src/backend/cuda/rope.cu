@@ -50,9 +50,8 @@ __global__ void __launch_bounds__(threads) rope_kernel(RopeArgs a) {
   const int64_t cache_row = int64_t{b} * a.kv_heads * a.capacity + position;
   for (int i = threadIdx.x; i < a.kv_heads * items; i += threads) {
     const int head = i / items;
-    T* copy = a.k_cache
-                  ? static_cast<T*>(a.k_cache) + (cache_row + head * a.capacity) * a.head_dim
-                  : nullptr;
+    T* copy = a.k_cache ? static_cast<T*>(a.k_cache) + (cache_row + head * a.capacity) * a.head_dim
+                        : nullptr;
     rotate(k + head * a.head_dim, copy, i % items);
   }
   if (!a.v_cache) return;

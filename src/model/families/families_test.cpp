@@ -268,8 +268,9 @@ TEST(Rope, longrope_has_factors_for_short_and_long) {
   EXPECT_NEAR(rope.inv_freq[7], last / 2, 1e-12);
   EXPECT_NEAR(rope.long_inv_freq[7], last / 8, 1e-12);
   config["rope_parameters"]["long_factor"] = {1, 1};
-  EXPECT_EQ(error_of(config),
-            "config.json: key 'rope_parameters.long_factor': expected 8 factors, found an array of 2");
+  EXPECT_EQ(
+      error_of(config),
+      "config.json: key 'rope_parameters.long_factor': expected 8 factors, found an array of 2");
 }
 
 TEST(Rope, types_we_lack_and_missing_factors_are_named) {
