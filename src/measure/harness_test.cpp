@@ -160,6 +160,16 @@ TEST(Harness, OperatorTimesAndGapCloseToTheWall) {
   EXPECT_EQ(r.decode->passes, 20);
 }
 
+// The slow pass is left out, in the rows, the gap and the wall alike.
+TEST(Harness, OutlierPassesAreLeftOutWhole) {
+  ClockworkBackend backend;
+  backend.slow_every = 3 * 5;  // the gap before one step in one of five passes: 4.5 s more
+  const Record r = measured(backend, 1);
+  EXPECT_NEAR(r.prefill->wall_s, 19.5, 1e-9);
+  EXPECT_NEAR(r.prefill->gap_s, 1.5, 1e-9);
+  EXPECT_NEAR(r.prefill->rows[2].time_s, 5, 1e-9);
+}
+
 TEST(Harness, ProfileBudgetLimitsThePasses) {
   ClockworkBackend backend;
   MeasureOptions options{.profile_budget_s = 45};
