@@ -21,7 +21,7 @@ constexpr double copy_rate = 4.2e12, product_rate = 770e12;  // bytes/s, FLOP/s 
 struct Bench {
   Queue queue;
   int sm_count = 0;
-  DeviceBuffer past{8}, lengths{64}, workspace{64 << 20}, tickets{max_attention_tickets * 4};
+  DeviceBuffer past{8}, lengths{64}, workspace{64 << 20};
   void set_position(int64_t position, int32_t length) {
     launch_set_position({past.as<int64_t>(), lengths.as<int32_t>(), 1, length}, position, queue);
     check(cudaStreamSynchronize(queue.stream), "position");
@@ -92,11 +92,13 @@ void bench_gemv(Bench& b) {
         "{:6.2f}, m=8 {:6.2f} | ",
         s.what, s.n, s.k, name(a, chosen), us, floor, 100 * floor / us, time(chosen, plain, 1),
         time(chosen, b.queue, 4), time(chosen, b.queue, 8));
-    for (const int k : {1, 2, 4, 8})
-      for (const int per_sm : {1, 2}) {
-        const GemvChoice other{true, std::min(b.sm_count * per_sm, (s.n * k + 7) / 8), k};
-        fmt::print("k{}b{} {:.2f} ", k, per_sm, time(other, b.queue, 1));
-      }
+    for (const GemvChoice& other : {GemvChoice{8, 1, 32, 1},
+                                    {8, 1, 32, 2},
+                                    {8, 1, 32, 4},
+                                    {8, 1, 32, 8},
+                                    {8, 2, 32, 1},
+                                    {8, 4, 32, 1}})
+      fmt::print("r{}k{} {:.2f} ", other.rows, other.warps_on_k, time(other, b.queue, 1));
     fmt::print("\n");
   }
 }
@@ -125,8 +127,7 @@ void check_gemv(Bench& b) {
         check(cudaStreamSynchronize(b.queue.stream), "gemv");
         return download_bf16(out.get(), int64_t{m} * n);
       };
-      const double error =
-          relative_error(result(choose_gemv(a, b.sm_count)), result({false, (n + 7) / 8, 1}));
+      const double error = relative_error(result(choose_gemv(a, b.sm_count)), result({}));
       if (!(error < 1e-3)) fmt::print("check gemv {}x{}x{}: {:.1e} WRONG\n", m, n, k, error);
     }
   fmt::print("check gemv done\n");
@@ -208,7 +209,7 @@ struct AttentionProblem {
     args.batch = 1, args.length = length, args.heads = h.heads, args.kv_heads = h.kv_heads;
     args.head_dim = h.head_dim, args.value_dim = h.value_dim;
     args.scale = 1.0F / std::sqrt(static_cast<float>(h.head_dim)), args.dtype = DType::bf16;
-    args.workspace = b.workspace.as<float>(), args.tickets = b.tickets.as<unsigned int>();
+    args.workspace = b.workspace.as<float>();
   }
   static int64_t width(const Heads& h) {
     return int64_t{h.heads} * h.head_dim + int64_t{h.kv_heads} * (h.head_dim + h.value_dim);
@@ -256,6 +257,12 @@ void check_attention(Bench& b, CudnnAttention& cudnn) {
         launch_attention_split(p.args, attention_splits(p.args, b.sm_count), b.queue);
       });
     if (c.window == 0 && c.length > 1) {
+      AttentionArgs exact = p.args;
+      exact.exact_past = c.past;
+      if (cudnn.supports(exact))
+        compare("cudnn exact", [&] { cudnn.run(exact, nullptr, b.workspace.get(), b.queue); });
+      else
+        line += " exact refused: " + cudnn.why_not();
       if (cudnn.supports(p.args))
         compare("cudnn",
                 [&] { cudnn.run(p.args, b.lengths.as<int32_t>(), b.workspace.get(), b.queue); });
@@ -300,6 +307,16 @@ void bench_prefill(Bench& b, CudnnAttention& cudnn) {
           median_ms(
               b.queue,
               [&] { cudnn.run(p.args, b.lengths.as<int32_t>(), b.workspace.get(), b.queue); }, 3));
+      AttentionArgs exact = p.args;
+      exact.exact_past = c.past;
+      if (cudnn.supports(exact))
+        report(
+            "exact",
+            median_ms(
+                b.queue,
+                [&] { cudnn.run(exact, b.lengths.as<int32_t>(), b.workspace.get(), b.queue); }, 3));
+      else
+        fmt::print(" exact refused: {}", cudnn.why_not());
     } else {
       fmt::print(" cudnn refused: {};", cudnn.why_not());
     }
@@ -434,7 +451,6 @@ void run(const std::string& what) {
   check(cudaStreamCreate(&b.queue.stream), "stream");
   b.queue.overlap = true;
   check(cudaDeviceGetAttribute(&b.sm_count, cudaDevAttrMultiProcessorCount, 0), "device");
-  check(cudaMemset(b.tickets.get(), 0, static_cast<size_t>(b.tickets.bytes())), "tickets");
   CudnnAttention cudnn;
   fmt::print("{} {}\n", GemmLibrary::version(),
              cudnn.version().empty() ? cudnn.why_not() : cudnn.version());

@@ -275,7 +275,7 @@ struct ScanCase {
   int64_t batch, length;
   int32_t channels, state_size;
   std::vector<int64_t> cuts = {};
-  int channels_per_block = 0, polynomial = 0;
+  int channels_per_block = 0;
   int64_t pad = 8;
 };
 
@@ -328,7 +328,6 @@ void check_scan(const ScanCase& k, DType dtype) {
     a.channels = k.channels, a.state_size = k.state_size, a.dtype = dtype;
     SelectiveScanChoice choice = choose_selective_scan(a, sm_count);
     if (k.channels_per_block > 0) choice.channels_per_block = k.channels_per_block;
-    choice.polynomial = k.polynomial;
     ran += (ran.empty() ? "" : " + ") + name(choice);
     launch_selective_scan(a, choice, queue);
     finish("selective scan");
@@ -545,13 +544,11 @@ void check_all() {
     check_scan({2, 9, 33, 40}, dtype);
     check_scan({1, 256, 24, 16}, dtype);
     check_scan({2, 777, 100, 16}, dtype);
-    check_scan({2, 333, 45, 7, {}, 0, 0, 3}, dtype);
+    check_scan({2, 333, 45, 7, {}, 0, 3}, dtype);
     check_scan({1, 300, 64, 32}, dtype);
     check_scan({2, 900, 72, 16, {513, 1, 20, 366}}, dtype);
     for (const int channels : {8, 16, 24, 32})
-      if (dtype == DType::bf16 || channels <= 24)
-        for (const int polynomial : {0, 2})
-          check_scan({1, 600, 96, 16, {}, channels, polynomial}, dtype);
+      if (dtype == DType::bf16 || channels <= 24) check_scan({1, 600, 96, 16, {}, channels}, dtype);
     check_conv({1, 1, 64, 4, true, true}, dtype);
     check_conv({2, 2, 40, 4, false, true}, dtype);
     check_conv({3, 133, 72, 4, true, true}, dtype);
@@ -709,7 +706,6 @@ struct SsdBuffers {
     a.batch = batch, a.length = length, a.heads = heads, a.head_dim = head_dim, a.groups = 1;
     a.state_size = state_size, a.dtype = DType::bf16;
   }
-  int64_t bytes() const { return xbc.bytes + dt.bytes + out.bytes; }
   int64_t width;
   Random xbc, dt, heads_a, heads_d, heads_b;
   Memory state, out;
@@ -733,7 +729,7 @@ void time_ssd(int64_t length, bool sweep, double bar) {
   run(chosen, bar);
   if (!sweep) return;
   for (const int heads : {1, 2, 3})
-    for (const int segments : {1, 2, 4, 5, 6, 8, 11, 16})
+    for (const int segments : {4, 5, 6, 8, 11, 12, 16, 22})
       if ((length + 63) / 64 >= 2 * segments) run({SsdKernel::blocks, heads, segments}, 0);
 }
 
@@ -782,8 +778,7 @@ void time_scan(int64_t length, int32_t channels, bool sweep, double bar) {
   };
   run(choose_selective_scan(sets[0]->a, sm_count), bar);
   if (!sweep) return;
-  for (const int per_block : {8, 16, 24, 32})
-    for (const int polynomial : {0, 2}) run({ScanKernel::tiles, per_block, polynomial}, 0);
+  for (const int per_block : {8, 16, 24, 32}) run({ScanKernel::tiles, per_block}, 0);
 }
 
 struct ConvBuffers {
@@ -818,7 +813,8 @@ void time_conv(int64_t length, bool sweep, double bar) {
   };
   run(choose_conv1d(sets[0]->a, sm_count), bar);
   if (!sweep) return;
-  for (const int tokens : {8, 16, 32, 64, 128}) run({8, tokens}, 0);
+  for (const int vector : {4, 8})
+    for (const int tokens : {8, 16, 32, 64, 128}) run({vector, tokens}, 0);
 }
 
 void time_rowwise(int64_t rows) {

@@ -14,8 +14,9 @@ namespace tidemark {
 std::vector<BackendInfo> list_cuda_devices();
 std::string cuda_absence();
 
+// With a memory limit the device counts as one of that size, driver and libraries included.
 // Throws Error with one line: no driver, no such device, an architecture this build has no code
 // for.
-std::unique_ptr<Backend> make_cuda_backend(int index);
+std::unique_ptr<Backend> make_cuda_backend(int index, int64_t memory_limit_bytes);
 
 }  // namespace tidemark

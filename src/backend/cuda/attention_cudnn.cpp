@@ -120,8 +120,8 @@ class GraphBuilder {
                           bool by_value = false) {
     return tensor(uid, type, dims, strides, false, by_value);
   }
-  const Descriptor& scalar(Uid uid) {
-    return bound(uid, CUDNN_DATA_FLOAT, {1, 1, 1, 1}, {1, 1, 1, 1}, true);
+  const Descriptor& scalar(Uid uid, cudnnDataType_t type = CUDNN_DATA_FLOAT) {
+    return bound(uid, type, {1, 1, 1, 1}, {1, 1, 1, 1}, true);
   }
   const Descriptor& between(cudnnDataType_t type, Dims dims) {
     const Dims strides = {dims[1] * dims[2] * dims[3], dims[2] * dims[3], dims[3], 1};
@@ -224,78 +224,94 @@ class GraphBuilder {
   int64_t next_uid_ = uid_first_virtual;
 };
 
+// With exact_past the keys of the graph are those that are filled; without, all of the cache, and
+// how many are filled is read on the device.
 void add_attention(GraphBuilder& b, const AttentionArgs& a) {
-  const int64_t batch = a.batch, heads = a.heads, kv_heads = a.kv_heads, queries = a.length,
-                keys = a.capacity;
+  const bool exact = a.exact_past >= 0;
+  const int64_t batch = a.batch, heads = a.heads, kv_heads = a.kv_heads, queries = a.length;
+  const int64_t keys = exact ? a.exact_past + a.length : a.capacity;
   const int64_t p = a.head_dim, pv = a.value_dim;
   const Dims scores = {batch, heads, queries, keys}, row = {batch, heads, queries, 1};
   const auto& q = b.bound(uid_q, CUDNN_DATA_BFLOAT16, {batch, heads, queries, p},
                           {queries * a.q_stride, p, a.q_stride, 1});
   const auto& kt = b.bound(uid_k, CUDNN_DATA_BFLOAT16, {batch, kv_heads, p, keys},
-                           {kv_heads * keys * p, keys * p, 1, p});
+                           {kv_heads * a.capacity * p, a.capacity * p, 1, p});
   const auto& v = b.bound(uid_v, CUDNN_DATA_BFLOAT16, {batch, kv_heads, keys, pv},
-                          {kv_heads * keys * pv, keys * pv, pv, 1});
+                          {kv_heads * a.capacity * pv, a.capacity * pv, pv, 1});
   const auto& out = b.bound(uid_out, CUDNN_DATA_BFLOAT16, {batch, heads, queries, pv},
                             {queries * a.out_stride, pv, a.out_stride, 1});
-  const auto& query_lengths =
-      b.bound(uid_query_lengths, CUDNN_DATA_INT32, {batch, 1, 1, 1}, {1, 1, 1, 1});
-  const auto& key_lengths =
-      b.bound(uid_key_lengths, CUDNN_DATA_INT32, {batch, 1, 1, 1}, {1, 1, 1, 1});
   const auto& scale = b.scalar(uid_scale);
   const auto& lowest = b.scalar(uid_lowest);
-  const auto& lowest_2 = b.scalar(uid_lowest_2);
-  const auto number = [&] { return std::cref(b.between(CUDNN_DATA_FLOAT, scores)); };
-  const auto index = [&] { return std::cref(b.between(CUDNN_DATA_INT32, scores)); };
-  const auto truth = [&] { return std::cref(b.between(CUDNN_DATA_BOOLEAN, scores)); };
+  const auto number = [&]() -> const Descriptor& { return b.between(CUDNN_DATA_FLOAT, scores); };
+  const auto index = [&]() -> const Descriptor& { return b.between(CUDNN_DATA_INT32, scores); };
+  const auto truth = [&]() -> const Descriptor& { return b.between(CUDNN_DATA_BOOLEAN, scores); };
   const auto pw = [&](cudnnPointwiseMode_t mode, cudnnDataType_t compute, const Descriptor& y,
                       const Descriptor& x, const Descriptor* second = nullptr,
                       const Descriptor* third = nullptr, int64_t axis = -1) -> const Descriptor& {
     return b.pointwise(mode, compute, y, x, second, third, axis);
   };
+  const auto row_of = [&](const Descriptor& s, cudnnDataType_t compute) -> const Descriptor& {
+    return pw(CUDNN_POINTWISE_GEN_INDEX, compute, index(), s, nullptr, nullptr, 2);
+  };
+  const auto column_of = [&](const Descriptor& s, cudnnDataType_t compute) -> const Descriptor& {
+    return pw(CUDNN_POINTWISE_GEN_INDEX, compute, index(), s, nullptr, nullptr, 3);
+  };
+  const auto keep = [&](const Descriptor& s, const Descriptor& where,
+                        const Descriptor& otherwise) -> const Descriptor& {
+    return pw(CUDNN_POINTWISE_BINARY_SELECT, CUDNN_DATA_FLOAT, number(), s, &otherwise, &where);
+  };
 
-  const auto& s0 = b.matmul(q, kt, number(), true, &query_lengths, &key_lengths, nullptr);
-  const auto& s1 = pw(CUDNN_POINTWISE_MUL, CUDNN_DATA_FLOAT, number(), s0, &scale);
-  // Beyond the filled lengths.
-  const auto& row_1 =
-      pw(CUDNN_POINTWISE_GEN_INDEX, CUDNN_DATA_INT32, index(), s1, nullptr, nullptr, 2);
-  const auto& col_1 =
-      pw(CUDNN_POINTWISE_GEN_INDEX, CUDNN_DATA_INT32, index(), s1, nullptr, nullptr, 3);
-  const auto& row_in =
-      pw(CUDNN_POINTWISE_CMP_LT, CUDNN_DATA_BOOLEAN, truth(), row_1, &query_lengths);
-  const auto& col_in = pw(CUDNN_POINTWISE_CMP_LT, CUDNN_DATA_BOOLEAN, truth(), col_1, &key_lengths);
-  const auto& inside =
-      pw(CUDNN_POINTWISE_LOGICAL_AND, CUDNN_DATA_BOOLEAN, truth(), row_in, &col_in);
-  const auto& s2 =
-      pw(CUDNN_POINTWISE_BINARY_SELECT, CUDNN_DATA_FLOAT, number(), s1, &lowest, &inside);
-  // Above the diagonal that ends at the bottom right corner of the filled part.
-  const auto& row_2 =
-      pw(CUDNN_POINTWISE_GEN_INDEX, CUDNN_DATA_FLOAT, index(), s2, nullptr, nullptr, 2);
-  const auto& col_2 =
-      pw(CUDNN_POINTWISE_GEN_INDEX, CUDNN_DATA_FLOAT, index(), s2, nullptr, nullptr, 3);
-  const auto& row_3 = pw(CUDNN_POINTWISE_ADD, CUDNN_DATA_INT32, index(), row_2, &key_lengths);
-  const auto& row_4 = pw(CUDNN_POINTWISE_SUB, CUDNN_DATA_INT32, index(), row_3, &query_lengths);
-  const auto& seen = pw(CUDNN_POINTWISE_CMP_GE, CUDNN_DATA_BOOLEAN, truth(), row_4, &col_2);
-  const auto& s3 =
-      pw(CUDNN_POINTWISE_BINARY_SELECT, CUDNN_DATA_FLOAT, number(), s2, &lowest_2, &seen);
-
-  const auto& top = b.reduce(CUDNN_REDUCE_TENSOR_MAX, b.between(CUDNN_DATA_FLOAT, row), s3);
-  const auto& s4 = pw(CUDNN_POINTWISE_SUB, CUDNN_DATA_FLOAT, number(), s3, &top);
-  const auto& e = pw(CUDNN_POINTWISE_EXP, CUDNN_DATA_FLOAT, number(), s4);
-  const auto& sum = b.reduce(CUDNN_REDUCE_TENSOR_ADD, b.between(CUDNN_DATA_FLOAT, row), e);
-  // The engines' pattern has log-sum-exp statistics beside the softmax, here virtual too.
+  const Descriptor *query_lengths = nullptr, *key_lengths = nullptr;
+  if (!exact) {
+    const Dims per_sequence = {batch, 1, 1, 1}, ones = {1, 1, 1, 1};
+    query_lengths = &b.bound(uid_query_lengths, CUDNN_DATA_INT32, per_sequence, ones);
+    key_lengths = &b.bound(uid_key_lengths, CUDNN_DATA_INT32, per_sequence, ones);
+  }
+  const Descriptor* s = &b.matmul(q, kt, number(), !exact, query_lengths, key_lengths, nullptr);
+  s = &pw(CUDNN_POINTWISE_MUL, CUDNN_DATA_FLOAT, number(), *s, &scale);
+  if (!exact) {  // beyond the filled lengths
+    const auto& row_index = row_of(*s, CUDNN_DATA_INT32);
+    const auto& column = column_of(*s, CUDNN_DATA_INT32);
+    const auto& row_in =
+        pw(CUDNN_POINTWISE_CMP_LT, CUDNN_DATA_BOOLEAN, truth(), row_index, query_lengths);
+    const auto& column_in =
+        pw(CUDNN_POINTWISE_CMP_LT, CUDNN_DATA_BOOLEAN, truth(), column, key_lengths);
+    s = &keep(*s, pw(CUDNN_POINTWISE_LOGICAL_AND, CUDNN_DATA_BOOLEAN, truth(), row_in, &column_in),
+              b.scalar(uid_lowest_2));
+  }
+  {  // above the diagonal that ends at the bottom right corner of the filled part
+    const Descriptor* row_index = &row_of(*s, CUDNN_DATA_FLOAT);
+    const auto& column = column_of(*s, CUDNN_DATA_FLOAT);
+    if (!exact) {
+      row_index = &pw(CUDNN_POINTWISE_ADD, CUDNN_DATA_INT32, index(), *row_index, key_lengths);
+      row_index = &pw(CUDNN_POINTWISE_SUB, CUDNN_DATA_INT32, index(), *row_index, query_lengths);
+    } else if (a.exact_past > 0) {
+      const auto& key_count = b.scalar(uid_key_lengths, CUDNN_DATA_INT32);
+      const auto& query_count = b.scalar(uid_query_lengths, CUDNN_DATA_INT32);
+      row_index = &pw(CUDNN_POINTWISE_ADD, CUDNN_DATA_INT32, index(), *row_index, &key_count);
+      row_index = &pw(CUDNN_POINTWISE_SUB, CUDNN_DATA_INT32, index(), *row_index, &query_count);
+    }
+    s = &keep(*s, pw(CUDNN_POINTWISE_CMP_GE, CUDNN_DATA_BOOLEAN, truth(), *row_index, &column),
+              lowest);
+  }
+  const auto& top = b.reduce(CUDNN_REDUCE_TENSOR_MAX, b.between(CUDNN_DATA_FLOAT, row), *s);
+  s = &pw(CUDNN_POINTWISE_SUB, CUDNN_DATA_FLOAT, number(), *s, &top);
+  s = &pw(CUDNN_POINTWISE_EXP, CUDNN_DATA_FLOAT, number(), *s);
+  const auto& sum = b.reduce(CUDNN_REDUCE_TENSOR_ADD, b.between(CUDNN_DATA_FLOAT, row), *s);
+  // The engines' pattern has log-sum-exp statistics beside the softmax, here virtual too: without
+  // them a kernel is found, and faults.
   const auto& log_sum =
       pw(CUDNN_POINTWISE_LOG, CUDNN_DATA_FLOAT, b.between(CUDNN_DATA_FLOAT, row), sum);
   pw(CUDNN_POINTWISE_ADD, CUDNN_DATA_FLOAT, b.between(CUDNN_DATA_FLOAT, row), top, &log_sum);
-  const auto& weights =
-      pw(CUDNN_POINTWISE_DIV, CUDNN_DATA_FLOAT, b.between(CUDNN_DATA_BFLOAT16, scores), e, &sum);
-  b.matmul(weights, v, out, false, &query_lengths, nullptr, &key_lengths);
+  s = &pw(CUDNN_POINTWISE_DIV, CUDNN_DATA_FLOAT, b.between(CUDNN_DATA_BFLOAT16, scores), *s, &sum);
+  b.matmul(*s, v, out, false, query_lengths, nullptr, key_lengths);
 }
 
-using Key =
-    std::tuple<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int64_t, int64_t, int64_t>;
+using Key = std::tuple<int32_t, int32_t, int32_t, int32_t, int32_t, int32_t, int64_t, int64_t,
+                       int64_t, int64_t>;
 Key key_of(const AttentionArgs& a) {
-  return {a.batch,     a.length,   a.heads,    a.kv_heads,  a.head_dim,
-          a.value_dim, a.capacity, a.q_stride, a.out_stride};
+  return {a.batch,     a.length,   a.heads,    a.kv_heads,   a.head_dim,
+          a.value_dim, a.capacity, a.q_stride, a.out_stride, a.exact_past};
 }
 
 }  // namespace
@@ -413,23 +429,26 @@ void CudnnAttention::run(const AttentionArgs& a, const int32_t* lengths, void* w
   if (!plan) fail("attention: no cuDNN plan: {}", why_not_);
   const Functions& f = library_->f;
   float scale = a.scale, lowest = std::numeric_limits<float>::lowest();
-  const std::array<int64_t, 9> uids = {
-      uid_q,           uid_k,     uid_v,      uid_out,     uid_query_lengths,
-      uid_key_lengths, uid_scale, uid_lowest, uid_lowest_2};
-  const auto pointer = [](const void* p) { return const_cast<void*>(p); };
-  const std::array<void*, 9> pointers = {pointer(a.q),
-                                         pointer(a.k_cache),
-                                         pointer(a.v_cache),
-                                         a.out,
-                                         pointer(lengths),
-                                         pointer(lengths + a.batch),
-                                         &scale,
-                                         &lowest,
-                                         &lowest};
+  int32_t query_count = a.length, key_count = static_cast<int32_t>(a.exact_past + a.length);
+  std::vector<int64_t> uids;
+  std::vector<void*> pointers;
+  const auto bind = [&](Uid uid, const void* pointer) {
+    uids.push_back(uid);
+    pointers.push_back(const_cast<void*>(pointer));
+  };
+  bind(uid_q, a.q), bind(uid_k, a.k_cache), bind(uid_v, a.v_cache), bind(uid_out, a.out);
+  bind(uid_scale, &scale), bind(uid_lowest, &lowest);
+  if (a.exact_past < 0) {
+    bind(uid_query_lengths, lengths), bind(uid_key_lengths, lengths + a.batch);
+    bind(uid_lowest_2, &lowest);
+  } else if (a.exact_past > 0) {
+    bind(uid_query_lengths, &query_count), bind(uid_key_lengths, &key_count);
+  }
   Descriptor pack(f, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
-  pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, uids.data(), uids.size())
+  pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, uids.data(),
+           static_cast<int64_t>(uids.size()))
       .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, pointers.data(),
-           pointers.size())
+           static_cast<int64_t>(pointers.size()))
       .set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, &workspace);
   pack.finalize("variant pack");
   check_dnn(f, f.set_stream(library_->handle, queue.stream), "stream");

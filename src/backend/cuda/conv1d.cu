@@ -3,7 +3,7 @@
 //   1. a thread owns 16 bytes of channels and a run of tokens; weights and the last width - 1
 //   inputs
 //      stay in registers, so every input is loaded once, but for the first width - 1 of a run;
-//   2. four rows are loaded ahead of their use;
+//   2. the next four rows are loaded before the current four are used;
 //   3. the first run of a sequence begins with the carried inputs;
 //   4. its thread also writes the new ones, from x: no other thread reads the old, so nothing
 //   races.
@@ -19,6 +19,18 @@ namespace {
 constexpr int threads_per_block = 128;
 constexpr int rows_ahead = 4;
 
+// [kVector channels, k] elements that lie together, as whole vectors.
+template <class T, int kVector, int k>
+__device__ void load_together(const T* from, float (&to)[k][kVector]) {
+#pragma unroll
+  for (int i = 0; i < k; ++i) {
+    float v[kVector];
+    to_floats(load_vector<T, kVector>(from + i * kVector), v);
+#pragma unroll
+    for (int j = 0; j < kVector; ++j) to[(i * kVector + j) % k][(i * kVector + j) / k] = v[j];
+  }
+}
+
 // Thread x: channels; block y: run; block z: sequence.
 template <class T, int kWidth, int kVector>
 __global__ void __launch_bounds__(threads_per_block) conv1d_kernel(Conv1dArgs a, int run) {
@@ -26,14 +38,10 @@ __global__ void __launch_bounds__(threads_per_block) conv1d_kernel(Conv1dArgs a,
   const int channel = (blockIdx.x * threads_per_block + threadIdx.x) * kVector;
   if (channel >= a.channels) return;
   const int64_t batch = blockIdx.z;
-  float w[kWidth][kVector], bias[kVector];
-#pragma unroll
-  for (int j = 0; j < kVector; ++j) {
-#pragma unroll
-    for (int k = 0; k < kWidth; ++k)
-      w[k][j] = to_float(static_cast<const T*>(a.weight)[int64_t{channel + j} * kWidth + k]);
-    bias[j] = a.bias != nullptr ? to_float(static_cast<const T*>(a.bias)[channel + j]) : 0;
-  }
+  float w[kWidth][kVector], bias[kVector] = {};
+  load_together<T, kVector, kWidth>(static_cast<const T*>(a.weight) + int64_t{channel} * kWidth, w);
+  if (a.bias != nullptr)
+    to_floats(load_vector<T, kVector>(static_cast<const T*>(a.bias) + channel), bias);
   let_next_start();
   wait_for_previous();
 
@@ -43,15 +51,21 @@ __global__ void __launch_bounds__(threads_per_block) conv1d_kernel(Conv1dArgs a,
   const int64_t begin = int64_t{blockIdx.y} * run;
   const int64_t end = min(a.length, begin + run);
 
+  Vector<T, kVector> rows[rows_ahead];
+#pragma unroll
+  for (int i = 0; i < rows_ahead; ++i)
+    if (begin + i < end) rows[i] = load(begin + i);
   T* const state = static_cast<T*>(a.state) + (batch * a.channels + channel) * kBefore;
-  const bool carried = a.past_ptr != nullptr && *a.past_ptr != 0;
   float before[kBefore][kVector];  // oldest first
+  if (begin == 0) {
+    const bool carried = a.past_ptr != nullptr && *a.past_ptr != 0;
+    load_together<T, kVector, kBefore>(state, before);
+    if (!carried)
 #pragma unroll
-  for (int i = 0; i < kBefore; ++i)
+      for (int i = 0; i < kBefore; ++i)
 #pragma unroll
-    for (int j = 0; j < kVector; ++j)
-      before[i][j] = begin == 0 && carried ? to_float(state[j * kBefore + i]) : 0;
-  if (begin != 0) {
+        for (int j = 0; j < kVector; ++j) before[i][j] = 0;
+  } else {
 #pragma unroll
     for (int i = 0; i < kBefore; ++i) to_floats(load(begin - kBefore + i), before[i]);
   }
@@ -72,26 +86,32 @@ __global__ void __launch_bounds__(threads_per_block) conv1d_kernel(Conv1dArgs a,
     store_vector<T>(out + t * a.out_stride, y);
   };
   int64_t t = begin;
+#pragma unroll 1
   for (; t + rows_ahead <= end; t += rows_ahead) {
-    Vector<T, kVector> rows[rows_ahead];
+    Vector<T, kVector> next[rows_ahead];
 #pragma unroll
-    for (int i = 0; i < rows_ahead; ++i) rows[i] = load(t + i);
+    for (int i = 0; i < rows_ahead; ++i)
+      if (t + rows_ahead + i < end) next[i] = load(t + rows_ahead + i);
 #pragma unroll
     for (int i = 0; i < rows_ahead; ++i) step(t + i, rows[i]);
+#pragma unroll
+    for (int i = 0; i < rows_ahead; ++i) rows[i] = next[i];
   }
 #pragma unroll 1
   for (; t < end; ++t) step(t, load(t));
 
-  // The last kBefore of (carried, x), oldest first: what is read of the old is not yet overwritten.
   if (begin == 0) {
+    // The last inputs: those in registers, or, where other threads went on, those of the last rows.
+    if (end < a.length)
+#pragma unroll
+      for (int i = 0; i < kBefore; ++i) to_floats(load(a.length - kBefore + i), before[i]);
 #pragma unroll
     for (int i = 0; i < kBefore; ++i) {
-      const int64_t from = a.length - kBefore + i;
+      float v[kVector];
 #pragma unroll
       for (int j = 0; j < kVector; ++j)
-        state[j * kBefore + i] = from >= 0 ? x[from * a.x_stride + j]
-                                 : carried ? state[j * kBefore + from + kBefore]
-                                           : from_float<T>(0);
+        v[j] = before[(i * kVector + j) % kBefore][(i * kVector + j) / kBefore];
+      store_vector<T>(state + i * kVector, v);
     }
   }
 }
@@ -117,13 +137,14 @@ void launch(const Conv1dArgs& a, const Conv1dChoice& choice, const Queue& queue)
 Conv1dChoice choose_conv1d(const Conv1dArgs& a, int sm_count) {
   const int full = a.dtype == DType::bf16 ? 8 : 4;
   Conv1dChoice choice;
-  if (is_multiple_of(a.x, 16) && is_multiple_of(a.out, 16) && a.x_stride % full == 0 &&
+  if (is_multiple_of(a.x, 16) && is_multiple_of(a.out, 16) && is_multiple_of(a.weight, 16) &&
+      is_multiple_of(a.bias, 16) && is_multiple_of(a.state, 16) && a.x_stride % full == 0 &&
       a.out_stride % full == 0 && a.channels % full == 0)
     choice.vector = full;
   // Long runs re-read less; shorter ones where the threads would not fill the device.
   const int64_t threads = a.batch * a.length * a.channels / choice.vector;
   choice.run = 64;
-  while (choice.run > 4 && threads / choice.run < int64_t{sm_count} * 1024) choice.run /= 2;
+  while (choice.run > 4 && threads / choice.run < int64_t{sm_count} * 512) choice.run /= 2;
   return choice;
 }
 
@@ -134,7 +155,9 @@ std::string name(const Conv1dChoice& c) {
 
 void launch_conv1d(const Conv1dArgs& a, const Conv1dChoice& choice, const Queue& queue) {
   if (a.dtype == DType::bf16)
-    choice.vector == 8 ? launch<bf16, 8>(a, choice, queue) : launch<bf16, 1>(a, choice, queue);
+    choice.vector == 8   ? launch<bf16, 8>(a, choice, queue)
+    : choice.vector == 4 ? launch<bf16, 4>(a, choice, queue)
+                         : launch<bf16, 1>(a, choice, queue);
   else
     choice.vector == 4 ? launch<float, 4>(a, choice, queue) : launch<float, 1>(a, choice, queue);
 }

@@ -26,7 +26,7 @@ struct Conv1dArgs {
 };
 
 struct Conv1dChoice {
-  int vector = 1;  // channels per thread: 16 bytes' worth, or 1 where rows are not aligned to that
+  int vector = 1;  // channels per thread: 16 or 8 bytes' worth, or 1 where rows are not aligned
   int run = 1;     // tokens per thread
 };
 // width 2, 3 or 4.

@@ -56,7 +56,8 @@ BackendInfo describe(int index) {
 
 }  // namespace
 
-CudaBackend::CudaBackend(int index) : index_(index) {
+CudaBackend::CudaBackend(int index, int64_t memory_limit_bytes)
+    : index_(index), memory_limit_bytes_(memory_limit_bytes) {
   check(cudaSetDevice(index), "device");
   CudaContext& c = context_;
   check(cudaStreamCreateWithFlags(&c.queue.stream, cudaStreamNonBlocking), "stream");
@@ -113,7 +114,13 @@ void CudaBackend::attach(const Plan& plan, const MemoryLayout& layout) {
     fail("batch: expected at most {} on CUDA, found {}", max_batch, plan.workload.batch);
   size_t free_bytes = 0, total_bytes = 0;
   check(cudaMemGetInfo(&free_bytes, &total_bytes), "free memory");
-  check_fits(layout.size_bytes, static_cast<int64_t>(free_bytes));
+  // Under a limit this stands for a device of that size, of which driver and libraries take their
+  // part.
+  const auto free = static_cast<int64_t>(free_bytes),
+             taken = static_cast<int64_t>(total_bytes) - free;
+  const int64_t available =
+      memory_limit_bytes_ > 0 ? std::min(free, memory_limit_bytes_ - taken) : free;
+  check_fits(layout.size_bytes, available);
   int64_t wanted = 0;
   for (const Tag tag : all_tags) {
     const int64_t bytes = layout.size_bytes[tag];
@@ -125,7 +132,7 @@ void CudaBackend::attach(const Plan& plan, const MemoryLayout& layout) {
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();  // it is dealt with here
       detach();
-      throw OutOfMemory(tag, wanted, static_cast<int64_t>(free_bytes));
+      throw OutOfMemory(tag, wanted, available);
     }
     check(status, "arena");
     // All ones are NaNs: a kernel that reads what nobody wrote shows.
@@ -225,6 +232,7 @@ void CudaBackend::capture(StepKind kind) {
 
 void CudaBackend::run_step_plain(StepKind kind, int64_t past, NodeObserver& between) {
   Step& step = plan_.step(kind);
+  const bool overlap = std::exchange(context_.queue.overlap, false);
   set_past(step, past);
   set_position(step, past);
   for (size_t i = 0; i < step.nodes.size(); ++i) {
@@ -232,6 +240,7 @@ void CudaBackend::run_step_plain(StepKind kind, int64_t past, NodeObserver& betw
     launch(step.nodes[i].op, context_);
     between.after(step.nodes[i], i);
   }
+  context_.queue.overlap = overlap;
 }
 
 void CudaBackend::run_step(StepKind kind, int64_t past, NodeObserver* observer) {
@@ -295,14 +304,15 @@ std::string cuda_absence() {
   return cuda::driver_problem();
 }
 
-std::unique_ptr<Backend> make_cuda_backend(int index) {
+std::unique_ptr<Backend> make_cuda_backend(int index, int64_t memory_limit_bytes) {
   if (const std::string problem = cuda::driver_problem(); !problem.empty())
     fail("device cuda:{}: {}", index, problem);
   int count = 0;
   cuda::check(cudaGetDeviceCount(&count), "devices");
   if (index < 0 || index >= count) fail("device cuda:{}: expected an index below {}", index, count);
-  return with_context(fmt::format("device cuda:{}", index),
-                      [&] { return std::make_unique<cuda::CudaBackend>(index); });
+  return with_context(fmt::format("device cuda:{}", index), [&] {
+    return std::make_unique<cuda::CudaBackend>(index, memory_limit_bytes);
+  });
 }
 
 }  // namespace tidemark

@@ -16,7 +16,8 @@ namespace tidemark::cuda {
 
 class CudaBackend : public Backend {
  public:
-  explicit CudaBackend(int index);
+  // memory_limit_bytes 0: what the device has free.
+  CudaBackend(int index, int64_t memory_limit_bytes);
   ~CudaBackend() override;
   BackendInfo info() const override;
   bool supports(DType) const override;
@@ -30,9 +31,9 @@ class CudaBackend : public Backend {
   void synchronize() override;
   std::string implementation(const Node&) const override;
 
-  cudaStream_t stream() const { return context_.queue.stream; }
-  // Nodes one after the other on the stream, with no graph, no fusion and no waiting: what a
-  // profiler watches, which is told of every launch.
+  size_t node_count(StepKind kind) const { return plan_.step(kind).nodes.size(); }
+  // Nodes one after the other on the stream, with no graph, no fusion, no overlap and no waiting:
+  // what a profiler watches, which is told of every launch.
   void run_step_plain(StepKind, int64_t past, NodeObserver& between);
 
  private:
@@ -47,6 +48,7 @@ class CudaBackend : public Backend {
   std::byte* bytes(TensorId, size_t count, int64_t offset_bytes) const;
 
   int index_;
+  int64_t memory_limit_bytes_;
   mutable CudaContext context_;
   Plan plan_;
   std::array<CapturedStep, 3> captured_;

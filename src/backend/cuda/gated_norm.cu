@@ -6,43 +6,33 @@
 namespace tidemark::cuda {
 namespace {
 
-constexpr int max_loads = 4;
-
-template <class T, bool kNormFirst, int kVector, int kThreads>
-__global__ void __launch_bounds__(kThreads > norm_block_threads ? kThreads : norm_block_threads)
-    gated_norm_kernel(GatedNormArgs a) {
-  constexpr int per_block = kThreads > norm_block_threads ? 1 : norm_block_threads / kThreads;
-  __shared__ float shared[512 / 32];
-  const int thread = threadIdx.x % kThreads;
-  const int64_t vector = int64_t{blockIdx.x} * per_block + threadIdx.x / kThreads;
-  const int64_t row = vector / a.groups;
-  const bool mine = row < a.rows;
-  const int64_t column = vector % a.groups * a.width;
-  Vector<T, kVector> weight[max_loads];
+template <class T, bool kNormFirst, int kVector, bool kWarp>
+__global__ void gated_norm_kernel(GatedNormArgs a) {
+  __shared__ float shared[32];
+  const Place<kVector, kWarp> place(a.groups, a.width);
+  const bool mine = place.row < a.rows;
+  Vector<T, kVector> weight[norm_loads], xs[norm_loads], zs[norm_loads];
 #pragma unroll
-  for (int i = 0; i < max_loads; ++i) {
-    const int at = (thread + i * kThreads) * kVector;
-    if (at < a.width)
-      weight[i] = load_vector<T, kVector>(static_cast<const T*>(a.weight) + column + at);
-  }
+  for (int i = 0; i < norm_loads; ++i)
+    if (place.at(i) < a.width)
+      weight[i] =
+          load_vector<T, kVector>(static_cast<const T*>(a.weight) + place.column + place.at(i));
   let_next_start();
   wait_for_previous();
 
-  Vector<T, kVector> xs[max_loads], zs[max_loads];
+  const T* const x_from = static_cast<const T*>(a.x) + place.row * a.x_stride + place.column;
+  const T* const z_from = static_cast<const T*>(a.z) + place.row * a.z_stride + place.column;
 #pragma unroll
-  for (int i = 0; i < max_loads; ++i) {
-    const int at = (thread + i * kThreads) * kVector;
-    if (mine && at < a.width) {
-      xs[i] = load_vector<T, kVector>(static_cast<const T*>(a.x) + row * a.x_stride + column + at);
-      zs[i] = load_vector<T, kVector>(static_cast<const T*>(a.z) + row * a.z_stride + column + at);
+  for (int i = 0; i < norm_loads; ++i)
+    if (mine && place.at(i) < a.width) {
+      xs[i] = load_vector<T, kVector>(x_from + place.at(i));
+      zs[i] = load_vector<T, kVector>(z_from + place.at(i));
     }
-  }
-  float x[max_loads][kVector];
+  float x[norm_loads][kVector];
   float sum = 0;
 #pragma unroll
-  for (int i = 0; i < max_loads; ++i) {
-    const int at = (thread + i * kThreads) * kVector;
-    if (!mine || at >= a.width) continue;
+  for (int i = 0; i < norm_loads; ++i) {
+    if (!mine || place.at(i) >= a.width) continue;
     to_floats(xs[i], x[i]);
 #pragma unroll
     for (int j = 0; j < kVector; ++j) {
@@ -50,34 +40,35 @@ __global__ void __launch_bounds__(kThreads > norm_block_threads ? kThreads : nor
       sum += x[i][j] * x[i][j];
     }
   }
-  sum = vector_sum<kThreads>(sum, shared);
+  sum = vector_sum<kWarp>(sum, shared);
   const float inverse = rsqrtf(sum / static_cast<float>(a.width) + a.eps);
+  T* const out = static_cast<T*>(a.out) + place.row * a.out_stride + place.column;
 #pragma unroll
-  for (int i = 0; i < max_loads; ++i) {
-    const int at = (thread + i * kThreads) * kVector;
-    if (!mine || at >= a.width) continue;
+  for (int i = 0; i < norm_loads; ++i) {
+    if (!mine || place.at(i) >= a.width) continue;
     float y[kVector];
 #pragma unroll
     for (int j = 0; j < kVector; ++j) {
       y[j] = x[i][j] * inverse * to_float(weight[i].value[j]);
       if (kNormFirst) y[j] *= silu(to_float(zs[i].value[j]));
     }
-    store_vector<T>(static_cast<T*>(a.out) + row * a.out_stride + column + at, y);
+    store_vector<T>(out + place.at(i), y);
   }
 }
 
 template <class T>
 void launch(const GatedNormArgs& a, const NormChoice& choice, const Queue& queue) {
-  if (a.width > max_loads * choice.vector * choice.threads)
+  if (choice.threads > 1024)
     check(cudaErrorNotSupported, "gated norm: width above the kernel's limit");
-  for_choice<T>(choice, [&](auto vector, auto threads) {
-    constexpr int n = decltype(threads)::value, v = decltype(vector)::value;
-    constexpr int block = n > norm_block_threads ? n : norm_block_threads, per_block = block / n;
+  for_choice<T>(choice, [&](auto vector, auto warp) {
+    constexpr int v = decltype(vector)::value;
+    constexpr bool w = decltype(warp)::value;
     const auto kernel =
-        a.norm_before_gate ? gated_norm_kernel<T, true, v, n> : gated_norm_kernel<T, false, v, n>;
-    const int64_t vectors = a.rows * a.groups;
+        a.norm_before_gate ? gated_norm_kernel<T, true, v, w> : gated_norm_kernel<T, false, v, w>;
+    const int64_t vectors = a.rows * a.groups, per_block = w ? norm_block_threads / 32 : 1;
     launch_kernel(kernel, dim3(static_cast<unsigned>((vectors + per_block - 1) / per_block)),
-                  dim3(block), 0, queue, "gated norm", a);
+                  dim3(static_cast<unsigned>(w ? norm_block_threads : choice.threads)), 0, queue,
+                  "gated norm", a);
   });
 }
 

@@ -9,50 +9,49 @@
 namespace tidemark::cuda {
 namespace {
 
-constexpr int threads_per_block = 256;
-constexpr int in_flight = 4;
+constexpr int threads_per_block = 128;
+constexpr int rows_per_block = 4;
 
+// Block x: rows; block y: columns.
 template <class T, Act kAct, bool kGated, int kVector>
 __global__ void __launch_bounds__(threads_per_block) glu_kernel(GluArgs a) {
   let_next_start();
   wait_for_previous();
-  const int64_t per_row = a.width / kVector, count = a.rows * per_row;
-  const int64_t first = int64_t{blockIdx.x} * (threads_per_block * in_flight) + threadIdx.x;
-  Vector<T, kVector> gate[in_flight], up[in_flight];
-  int64_t row[in_flight], column[in_flight];
+  const int column = (blockIdx.y * threads_per_block + threadIdx.x) * kVector;
+  if (column >= a.width) return;
+  const int64_t row0 = int64_t{blockIdx.x} * rows_per_block;
+  const int rows = static_cast<int>(min(int64_t{rows_per_block}, a.rows - row0));
+  const T* const gates = static_cast<const T*>(a.gate) + row0 * a.gate_stride + column;
+  const T* const ups = static_cast<const T*>(a.up) + row0 * a.up_stride + column;
+  T* const out = static_cast<T*>(a.out) + row0 * a.out_stride + column;
+  Vector<T, kVector> gate[rows_per_block], up[rows_per_block];
 #pragma unroll
-  for (int i = 0; i < in_flight; ++i) {
-    const int64_t at = first + i * threads_per_block;
-    if (at >= count) break;
-    row[i] = at / per_row;
-    column[i] = (at - row[i] * per_row) * kVector;
-    gate[i] =
-        load_vector<T, kVector>(static_cast<const T*>(a.gate) + row[i] * a.gate_stride + column[i]);
-    if (kGated)
-      up[i] =
-          load_vector<T, kVector>(static_cast<const T*>(a.up) + row[i] * a.up_stride + column[i]);
-  }
-#pragma unroll
-  for (int i = 0; i < in_flight; ++i) {
-    if (first + i * threads_per_block >= count) break;
-    float y[kVector];
-#pragma unroll
-    for (int j = 0; j < kVector; ++j) {
-      y[j] = activate<kAct>(to_float(gate[i].value[j]));
-      if (kGated) y[j] *= to_float(up[i].value[j]);
+  for (int i = 0; i < rows_per_block; ++i)
+    if (i < rows) {
+      gate[i] = load_vector<T, kVector>(gates + i * a.gate_stride);
+      if (kGated) up[i] = load_vector<T, kVector>(ups + i * a.up_stride);
     }
-    store_vector<T>(static_cast<T*>(a.out) + row[i] * a.out_stride + column[i], y);
-  }
+#pragma unroll
+  for (int i = 0; i < rows_per_block; ++i)
+    if (i < rows) {
+      float y[kVector];
+#pragma unroll
+      for (int j = 0; j < kVector; ++j) {
+        y[j] = activate<kAct>(to_float(gate[i].value[j]));
+        if (kGated) y[j] *= to_float(up[i].value[j]);
+      }
+      store_vector<T>(out + i * a.out_stride, y);
+    }
 }
 
 template <class T, Act kAct, int kVector>
 void launch(const GluArgs& a, const Queue& queue) {
-  constexpr int per_block = threads_per_block * in_flight * kVector;
+  constexpr int columns = threads_per_block * kVector;
   const auto kernel =
       a.up != nullptr ? glu_kernel<T, kAct, true, kVector> : glu_kernel<T, kAct, false, kVector>;
-  const int64_t blocks = (a.rows * a.width + per_block - 1) / per_block;
-  launch_kernel(kernel, dim3(static_cast<unsigned>(blocks)), dim3(threads_per_block), 0, queue,
-                "glu", a);
+  const dim3 grid(static_cast<unsigned>((a.rows + rows_per_block - 1) / rows_per_block),
+                  static_cast<unsigned>((a.width + columns - 1) / columns));
+  launch_kernel(kernel, grid, dim3(threads_per_block), 0, queue, "glu", a);
 }
 
 template <class T, int kVector>

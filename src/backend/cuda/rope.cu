@@ -31,27 +31,28 @@ __global__ void __launch_bounds__(threads) rope_kernel(RopeArgs a) {
   const int tail = a.head_dim - 2 * a.pairs;
   const int items = a.pairs + tail;
   T* q = static_cast<T*>(a.q) + row * a.q_stride;
-  T* k = static_cast<T*>(a.k) + row * a.k_stride;
-  const auto rotate = [&](const T* from, T* to, int item) {
+  T* k = a.k ? static_cast<T*>(a.k) + row * a.k_stride : nullptr;
+  // In place, and to `copy` too where there is a cache.
+  const auto rotate = [&](T* at, T* copy, int item) {
     if (item < a.pairs) {
-      const float x = to_float(from[item]), y = to_float(from[item + a.pairs]);
-      to[item] = from_float<T>(x * cosines[item] - y * sines[item]);
-      to[item + a.pairs] = from_float<T>(y * cosines[item] + x * sines[item]);
-    } else if (from != to) {
-      to[item + a.pairs] = from[item + a.pairs];
+      const float x = to_float(at[item]), y = to_float(at[item + a.pairs]);
+      const T first = from_float<T>(x * cosines[item] - y * sines[item]);
+      const T second = from_float<T>(y * cosines[item] + x * sines[item]);
+      at[item] = first, at[item + a.pairs] = second;
+      if (copy) copy[item] = first, copy[item + a.pairs] = second;
+    } else if (copy) {
+      copy[item + a.pairs] = at[item + a.pairs];
     }
   };
-  for (int i = threadIdx.x; i < a.heads * items; i += threads) {
-    T* at = q + i / items * a.head_dim;
-    rotate(at, at, i % items);
-  }
+  for (int i = threadIdx.x; i < a.heads * items; i += threads)
+    rotate(q + i / items * a.head_dim, nullptr, i % items);
+  if (!k) return;
   const int64_t cache_row = int64_t{b} * a.kv_heads * a.capacity + position;
   for (int i = threadIdx.x; i < a.kv_heads * items; i += threads) {
     const int head = i / items;
-    T* from = k + head * a.head_dim;
-    T* to = a.k_cache ? static_cast<T*>(a.k_cache) + (cache_row + head * a.capacity) * a.head_dim
-                      : from;
-    rotate(from, to, i % items);
+    T* copy = a.k_cache ? static_cast<T*>(a.k_cache) + (cache_row + head * a.capacity) * a.head_dim
+                        : nullptr;
+    rotate(k + head * a.head_dim, copy, i % items);
   }
   if (!a.v_cache) return;
   const T* v = static_cast<const T*>(a.v) + row * a.v_stride;

@@ -31,113 +31,145 @@ constexpr unsigned all_lanes = 0xffffffffu;
 constexpr int time_lanes = 16, steps_per_lane = 16;
 constexpr int tile_length = time_lanes * steps_per_lane;
 
-// 2^x for x <= 0 on the FMA units: 2^round(x) as exponent bits times a polynomial of the rest
-// (Taylor, relative error 2e-7 on [-1/2, 1/2]).
-__device__ inline float exp2_polynomial(float x) {
-  x = fmaxf(x, -126.0F);
-  const float shifted = x + 12582912.0F;  // 1.5 * 2^23: the integer part in the low bits
-  const float f = x - (shifted - 12582912.0F);
-  float p = 1.5403530e-4F;
-  p = fmaf(p, f, 1.3333558e-3F);
-  p = fmaf(p, f, 9.6181291e-3F);
-  p = fmaf(p, f, 5.5504109e-2F);
-  p = fmaf(p, f, 2.4022651e-1F);
-  p = fmaf(p, f, 6.9314718e-1F);
-  p = fmaf(p, f, 1.0F);
-  return __uint_as_float(__float_as_uint(p) + (__float_as_uint(shifted) << 23));
-}
-
-// Shared memory of a tile of `channels`: three [tile_length, channels] operands, 16 bytes of
-// padding after every lane's rows so that the lanes' columns spread over the banks; B and C as they
-// arrive, [tile_length, state_size] each; B and C as fp32 [state_size][4][time_lanes][4]: element
+// Shared memory of a tile: three [tile_length, kChannels] operands, 16 bytes of padding after every
+// lane's rows so that the lanes' columns spread over the banks; B and C as they arrive,
+// [tile_length, state_size] each; B and C as fp32 [padded state_size][4][time_lanes][4]: element
 // (q, lane, r) is token 16 lane + 4 q + r, so that lanes read 16 bytes each without conflict; A in
-// base 2 and h, [channels][state_size].
-template <class T>
-struct TileLayout {
-  int operand_row, operand_bytes, raw_bytes, table_bytes, small_bytes;
-  __host__ __device__ TileLayout(int channels, int state_size)
-      : operand_row(channels * static_cast<int>(sizeof(T))),
-        operand_bytes(tile_length * operand_row + time_lanes * 16),
-        raw_bytes((tile_length * state_size * static_cast<int>(sizeof(T)) + 15) / 16 * 16),
-        table_bytes(tile_length * state_size * 4),
-        small_bytes(channels * state_size * 4) {}
-  __host__ __device__ int total() const {
-    return 3 * operand_bytes + 2 * raw_bytes + 2 * table_bytes + 2 * small_bytes;
+// base 2 and h, [kChannels] [padded state_size]. States are taken two at a time: an odd state_size
+// is padded with zeros.
+template <class T, int kChannels>
+struct Tile {
+  static constexpr int row_bytes = kChannels * static_cast<int>(sizeof(T));
+  static constexpr int lane_bytes = steps_per_lane * row_bytes + 16;
+  static constexpr int operand_bytes = time_lanes * lane_bytes;
+  static constexpr int pieces = kChannels / full_vector<T>;  // of 16 bytes, of a row
+  static constexpr int threads = kChannels * time_lanes;
+  static constexpr int rows_per_pass = threads / pieces;
+  static_assert(rows_per_pass % steps_per_lane == 0 && tile_length % rows_per_pass == 0);
+
+  __host__ __device__ static int padded(int state_size) { return (state_size + 1) / 2 * 2; }
+  __host__ __device__ static int raw_bytes(int state_size) {
+    return (tile_length * state_size * static_cast<int>(sizeof(T)) + 15) / 16 * 16;
   }
-  __device__ int row_at(int t) const { return t * operand_row + t / steps_per_lane * 16; }
+  __host__ __device__ static int total(int state_size) {
+    return 3 * operand_bytes + 2 * raw_bytes(state_size) +
+           2 * padded(state_size) * (tile_length + kChannels) * 4;
+  }
+  __device__ static int row_at(int t) { return t * row_bytes + t / steps_per_lane * 16; }
+
+  // Rows of a global operand into a tile; rows past the end become zeros. Whole 16-byte pieces
+  // asynchronously where everything is aligned, else element by element.
+  __device__ static void load(unsigned char* to, const T* from, int64_t stride, int64_t rows_left,
+                              int channels_left, bool aligned) {
+    if (aligned) {
+      const int t = threadIdx.x / pieces, piece = threadIdx.x % pieces;
+      const bool in = piece * full_vector<T> < channels_left;
+      const uint32_t at = shared_address(to) + row_at(t) + piece * 16;
+      const T* const source = from + piece * full_vector<T>;
+#pragma unroll
+      for (int pass = 0; pass < tile_length; pass += rows_per_pass) {
+        const bool valid = in && t + pass < rows_left;
+        copy_async(at + row_at(pass), valid ? source + (t + pass) * stride : from, valid);
+      }
+    } else {
+      for (int i = threadIdx.x; i < tile_length * kChannels; i += threads) {
+        const int t = i / kChannels, column = i % kChannels;
+        const bool valid = t < rows_left && column < channels_left;
+        reinterpret_cast<T*>(to + row_at(t))[column] =
+            valid ? from[t * stride + column] : from_float<T>(0);
+      }
+    }
+  }
+  __device__ static void store(T* to, int64_t stride, const unsigned char* from, int64_t rows_left,
+                               int channels_left, bool aligned) {
+    if (aligned) {
+      const int t = threadIdx.x / pieces, piece = threadIdx.x % pieces;
+      if (piece * full_vector<T> >= channels_left) return;
+#pragma unroll
+      for (int pass = 0; pass < tile_length; pass += rows_per_pass)
+        if (t + pass < rows_left)
+          *reinterpret_cast<uint4*>(to + (t + pass) * stride + piece * full_vector<T>) =
+              *reinterpret_cast<const uint4*>(from + row_at(t) + row_at(pass) + piece * 16);
+    } else {
+      for (int i = threadIdx.x; i < tile_length * kChannels; i += threads) {
+        const int t = i / kChannels, column = i % kChannels;
+        if (t < rows_left && column < channels_left)
+          to[t * stride + column] = reinterpret_cast<const T*>(from + row_at(t))[column];
+      }
+    }
+  }
+  // [tile_length, n_count] rows of B or C as they are.
+  __device__ static void load_raw(unsigned char* to, const T* from, int64_t stride,
+                                  int64_t rows_left, int n_count, bool aligned) {
+    if (aligned) {
+      const int per_row = n_count / full_vector<T>;
+      for (int i = threadIdx.x; i < tile_length * per_row; i += threads) {
+        const int t = i / per_row, piece = i % per_row;
+        const bool valid = t < rows_left;
+        copy_async(shared_address(to) + i * 16,
+                   from + (valid ? t * stride + piece * full_vector<T> : 0), valid);
+      }
+    } else {
+      for (int i = threadIdx.x; i < tile_length * n_count; i += threads) {
+        const int t = i / n_count, n = i % n_count;
+        reinterpret_cast<T*>(to)[i] = t < rows_left ? from[t * stride + n] : from_float<T>(0);
+      }
+    }
+  }
+  // Those rows into the fp32 table. Consecutive threads take consecutive r, then lanes: their
+  // stores do not conflict, their loads two by two.
+  __device__ static void fill_table(float* table, const unsigned char* raw, int n_count) {
+    constexpr int vector = full_vector<T>;
+    const auto token = [](int slot) {
+      return steps_per_lane * (slot / 4 % time_lanes) + slot / 64 * 4 + slot % 4;
+    };
+    if (n_count % vector == 0) {
+      for (int i = threadIdx.x; i < tile_length * (n_count / vector); i += threads) {
+        const int slot = i % tile_length, n0 = i / tile_length * vector;
+        float v[vector];
+        to_floats(
+            load_vector<T, vector>(reinterpret_cast<const T*>(raw) + token(slot) * n_count + n0),
+            v);
+#pragma unroll
+        for (int j = 0; j < vector; ++j) table[(n0 + j) * tile_length + slot] = v[j];
+      }
+    } else {
+      for (int i = threadIdx.x; i < tile_length * padded(n_count); i += threads) {
+        const int slot = i % tile_length, n = i / tile_length;
+        table[i] =
+            n < n_count ? to_float(reinterpret_cast<const T*>(raw)[token(slot) * n_count + n]) : 0;
+      }
+    }
+  }
 };
 
-// [tile_length, columns] rows of a global operand into shared memory; rows past the end become
-// zeros. Whole 16-byte pieces asynchronously where everything is aligned, else element by element.
-template <class T, class RowAt>
-__device__ void load_rows(unsigned char* to, RowAt row_at, const T* from, int64_t stride,
-                          int64_t rows_left, int columns, int columns_left, bool aligned) {
-  if (aligned) {
-    const int pieces = columns / full_vector<T>;
-    for (int i = threadIdx.x; i < tile_length * pieces; i += blockDim.x) {
-      const int t = i / pieces, piece = i % pieces;
-      const bool valid = t < rows_left && piece * full_vector<T> < columns_left;
-      copy_async(shared_address(to + row_at(t) + piece * 16),
-                 from + (valid ? t * stride + piece * full_vector<T> : 0), valid);
-    }
-  } else {
-    for (int i = threadIdx.x; i < tile_length * columns; i += blockDim.x) {
-      const int t = i / columns, column = i % columns;
-      const bool valid = t < rows_left && column < columns_left;
-      reinterpret_cast<T*>(to + row_at(t))[column] =
-          valid ? from[t * stride + column] : from_float<T>(0);
-    }
-  }
-}
-
-// Raw rows [tile_length, n_count] into the fp32 table. Consecutive threads take consecutive r, then
-// lanes: their stores do not conflict, their loads two by two.
-template <class T>
-__device__ void fill_table(float* table, const unsigned char* raw, int n_count) {
-  constexpr int vector = full_vector<T>;
-  const auto token = [](int i) {
-    return steps_per_lane * (i / 4 % time_lanes) + i / 64 * 4 + i % 4;
-  };
-  if (n_count % vector == 0) {
-    for (int i = threadIdx.x; i < tile_length * (n_count / vector); i += blockDim.x) {
-      const int slot = i % tile_length, n0 = i / tile_length * vector;
-      float v[vector];
-      to_floats(
-          load_vector<T, vector>(reinterpret_cast<const T*>(raw) + token(slot) * n_count + n0), v);
-#pragma unroll
-      for (int j = 0; j < vector; ++j) table[(n0 + j) * tile_length + slot] = v[j];
-    }
-  } else {
-    for (int i = threadIdx.x; i < tile_length * n_count; i += blockDim.x)
-      table[i] = to_float(
-          reinterpret_cast<const T*>(raw)[token(i % tile_length) * n_count + i / tile_length]);
-  }
-}
-
-template <class T, int kPolynomial>
-__global__ void __launch_bounds__(512)
-    scan_tiles(SelectiveScanArgs a, int channels, bool aligned, bool bc_aligned) {
+// kState: the state_size, or 0 for whatever the arguments say.
+template <class T, int kChannels, int kState>
+__global__ void __launch_bounds__(kChannels* time_lanes, kChannels == 8 ? 3 : 1)
+    scan_tiles(SelectiveScanArgs a, bool aligned, bool bc_aligned) {
+  using Tiles = Tile<T, kChannels>;
+  constexpr int kTogether = kChannels > 24 ? 1 : 2;  // states at a time: registers allow no more
   extern __shared__ __align__(16) unsigned char shared_raw[];
-  const TileLayout<T> layout(channels, a.state_size);
+  const int n_count = kState > 0 ? kState : a.state_size;
+  const int n_padded = Tiles::padded(n_count);
   unsigned char* const x_tile = shared_raw;
-  unsigned char* const dt_tile = x_tile + layout.operand_bytes;
-  unsigned char* const z_tile = dt_tile + layout.operand_bytes;
-  unsigned char* const b_raw = z_tile + layout.operand_bytes;
-  unsigned char* const c_raw = b_raw + layout.raw_bytes;
-  float* const b_table = reinterpret_cast<float*>(c_raw + layout.raw_bytes);
-  float* const c_table = b_table + tile_length * a.state_size;
-  float* const rates = c_table + tile_length * a.state_size;
-  float* const carried_h = rates + channels * a.state_size;
+  unsigned char* const dt_tile = x_tile + Tiles::operand_bytes;
+  unsigned char* const z_tile = dt_tile + Tiles::operand_bytes;
+  unsigned char* const b_raw = z_tile + Tiles::operand_bytes;
+  unsigned char* const c_raw = b_raw + Tiles::raw_bytes(n_count);
+  float* const b_table = reinterpret_cast<float*>(c_raw + Tiles::raw_bytes(n_count));
+  float* const c_table = b_table + tile_length * n_padded;
+  float* const rates = c_table + tile_length * n_padded;
+  float* const carried_h = rates + kChannels * n_padded;
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int time_lane = lane % time_lanes;
   const int channel = 2 * warp + lane / time_lanes;  // of the block
-  const int channel0 = blockIdx.x * channels;
+  const int channel0 = blockIdx.x * kChannels;
   const int64_t batch = blockIdx.y;
   const int64_t row0 = batch * a.length;
   const int channels_left = a.channels - channel0;
   const bool mine = channel < channels_left;
-  const int n_count = a.state_size;
 
   const T* const x = static_cast<const T*>(a.x) + row0 * a.x_stride + channel0;
   const T* const dt = static_cast<const T*>(a.dt) + row0 * a.dt_stride + channel0;
@@ -147,141 +179,143 @@ __global__ void __launch_bounds__(512)
   T* const out = static_cast<T*>(a.out) + row0 * a.out_stride + channel0;
   float* const state = a.state + (batch * a.channels + channel0) * n_count;
 
-  const auto operand_row = [&](int t) { return layout.row_at(t); };
-  const auto raw_row = [&](int t) { return t * n_count * static_cast<int>(sizeof(T)); };
   const auto load_inputs = [&](int64_t t0) {
     const int64_t left = a.length - t0;
-    load_rows(x_tile, operand_row, x + t0 * a.x_stride, a.x_stride, left, channels, channels_left,
-              aligned);
-    load_rows(dt_tile, operand_row, dt + t0 * a.dt_stride, a.dt_stride, left, channels,
-              channels_left, aligned);
-    load_rows(b_raw, raw_row, b + t0 * a.b_stride, a.b_stride, left, n_count, n_count, bc_aligned);
-    load_rows(c_raw, raw_row, c + t0 * a.c_stride, a.c_stride, left, n_count, n_count, bc_aligned);
+    Tiles::load(x_tile, x + t0 * a.x_stride, a.x_stride, left, channels_left, aligned);
+    Tiles::load(dt_tile, dt + t0 * a.dt_stride, a.dt_stride, left, channels_left, aligned);
+    Tiles::load_raw(b_raw, b + t0 * a.b_stride, a.b_stride, left, n_count, bc_aligned);
+    Tiles::load_raw(c_raw, c + t0 * a.c_stride, a.c_stride, left, n_count, bc_aligned);
   };
 
   const float bias = mine ? to_float(static_cast<const T*>(a.dt_bias)[channel0 + channel]) : 0;
   const float skip = mine ? to_float(static_cast<const T*>(a.d_skip)[channel0 + channel]) : 0;
-  for (int i = threadIdx.x; i < channels * n_count; i += blockDim.x)
+  for (int i = threadIdx.x; i < kChannels * n_padded; i += Tiles::threads) {
+    const int j = i / n_padded, n = i % n_padded;
     rates[i] =
-        i < channels_left * n_count
-            ? -expf(to_float(static_cast<const T*>(a.a_log)[int64_t{channel0} * n_count + i])) *
+        j < channels_left && n < n_count
+            ? -expf(to_float(static_cast<const T*>(a.a_log)[int64_t{channel0 + j} * n_count + n])) *
                   log2_e
             : 0;
+  }
   let_next_start();
   wait_for_previous();
   const bool carried = a.past_ptr != nullptr && *a.past_ptr != 0;
-  for (int i = threadIdx.x; i < channels * n_count; i += blockDim.x)
-    carried_h[i] = carried && i < channels_left * n_count ? state[i] : 0;
+  for (int i = threadIdx.x; i < kChannels * n_padded; i += Tiles::threads) {
+    const int j = i / n_padded, n = i % n_padded;
+    carried_h[i] = carried && j < channels_left && n < n_count ? state[j * n_count + n] : 0;
+  }
   load_inputs(0);
   commit_copies();
 
+  const unsigned char* const my_x = x_tile + time_lane * Tiles::lane_bytes + channel * sizeof(T);
+  const unsigned char* const my_dt = my_x + Tiles::operand_bytes;
+  unsigned char* const my_z = z_tile + time_lane * Tiles::lane_bytes + channel * sizeof(T);
   for (int64_t t0 = 0; t0 < a.length; t0 += tile_length) {
+    const int64_t left = a.length - t0;
     wait_copies<0>();
     __syncthreads();
 
-    // The lane's tokens. Past the end d is 0: the state stands still.
     float d[steps_per_lane], dx[steps_per_lane], y[steps_per_lane];
-    float d_sum = 0;
 #pragma unroll
     for (int i = 0; i < steps_per_lane; ++i) {
-      const int at = layout.row_at(steps_per_lane * time_lane) + i * layout.operand_row;
-      const float xi = to_float(reinterpret_cast<const T*>(x_tile + at)[channel]);
-      const float di =
-          softplus<T>(to_float(reinterpret_cast<const T*>(dt_tile + at)[channel]) + bias);
-      d[i] = t0 + steps_per_lane * time_lane + i < a.length ? di : 0;
+      const float xi = to_float(*reinterpret_cast<const T*>(my_x + i * Tiles::row_bytes));
+      d[i] =
+          softplus<T>(to_float(*reinterpret_cast<const T*>(my_dt + i * Tiles::row_bytes)) + bias);
       dx[i] = d[i] * xi;
       y[i] = skip * xi;
-      d_sum += d[i];
     }
-    fill_table<T>(b_table, b_raw, n_count);
-    fill_table<T>(c_table, c_raw, n_count);
+    if (left < tile_length)  // past the end d is 0, as x is: the state stands still
+#pragma unroll
+      for (int i = 0; i < steps_per_lane; ++i)
+        if (steps_per_lane * time_lane + i >= left) d[i] = 0;
+    float d_sum = 0;
+#pragma unroll
+    for (int i = 0; i < steps_per_lane; ++i) d_sum += d[i];
+    Tiles::fill_table(b_table, b_raw, n_count);
+    Tiles::fill_table(c_table, c_raw, n_count);
     __syncthreads();
-    load_rows(z_tile, operand_row, z + t0 * a.z_stride, a.z_stride, a.length - t0, channels,
-              channels_left, aligned);
+    Tiles::load(z_tile, z + t0 * a.z_stride, a.z_stride, left, channels_left, aligned);
     commit_copies();
-    if (t0 + tile_length < a.length) load_inputs(t0 + tile_length);
+    if (left > tile_length) load_inputs(t0 + tile_length);
     commit_copies();
 
-    for (int n = 0; n < n_count; ++n) {
-      const float rate = rates[channel * n_count + n];
-      const float h_start = carried_h[channel * n_count + n];
-      const float4* const b_row =
-          reinterpret_cast<const float4*>(b_table + n * tile_length) + time_lane;
-      const float4* const c_row =
-          reinterpret_cast<const float4*>(c_table + n * tile_length) + time_lane;
-      float decay[steps_per_lane], source[steps_per_lane];
-      float h = time_lane == 0 ? h_start : 0;
+    for (int n0 = 0; n0 < n_padded; n0 += kTogether) {
+      float decay[kTogether][steps_per_lane], source[kTogether][steps_per_lane];
+      float rate[kTogether], h_start[kTogether], h[kTogether], span[kTogether];
+      const float* const rates_of = rates + channel * n_padded + n0;
+      float* const carried_of = carried_h + channel * n_padded + n0;
+      const float4* const b_rows =
+          reinterpret_cast<const float4*>(b_table + n0 * tile_length) + time_lane;
+      const float4* const c_rows =
+          reinterpret_cast<const float4*>(c_table + n0 * tile_length) + time_lane;
 #pragma unroll
-      for (int q = 0; q < 4; ++q) {
-        const float4 bq = b_row[q * time_lanes];
-        const float bv[4] = {bq.x, bq.y, bq.z, bq.w};
-#pragma unroll
-        for (int r = 0; r < 4; ++r) {
-          const int i = 4 * q + r;
-          const bool on_fma =
-              kPolynomial > 0 && i % (steps_per_lane / (kPolynomial > 0 ? kPolynomial : 1)) ==
-                                     steps_per_lane / (kPolynomial > 0 ? kPolynomial : 1) - 1;
-          decay[i] = on_fma ? exp2_polynomial(rate * d[i]) : exp2_fast(rate * d[i]);
-          source[i] = dx[i] * bv[r];
-          h = fmaf(decay[i], h, source[i]);
-        }
+      for (int j = 0; j < kTogether; ++j) {
+        rate[j] = rates_of[j];
+        h_start[j] = carried_of[j];
+        h[j] = time_lane == 0 ? h_start[j] : 0;
+        span[j] = exp2_fast(rate[j] * d_sum);
       }
-      float span = exp2_fast(rate * d_sum);
 #pragma unroll
-      for (int step = 1; step < time_lanes; step *= 2) {
-        const float h_before = __shfl_up_sync(all_lanes, h, step, time_lanes);
-        const float span_before = __shfl_up_sync(all_lanes, span, step, time_lanes);
-        if (time_lane >= step) {
-          h = fmaf(span, h_before, h);
-          span *= span_before;
+      for (int q = 0; q < 4; ++q)
+#pragma unroll
+        for (int j = 0; j < kTogether; ++j) {
+          const float4 bq = b_rows[j * tile_length / 4 + q * time_lanes];
+          const float bv[4] = {bq.x, bq.y, bq.z, bq.w};
+#pragma unroll
+          for (int r = 0; r < 4; ++r) {
+            const int i = 4 * q + r;
+            decay[j][i] = exp2_fast(rate[j] * d[i]);
+            source[j][i] = dx[i] * bv[r];
+            h[j] = fmaf(decay[j][i], h[j], source[j][i]);
+          }
         }
-      }
-      const float h_last = h;
-      h = __shfl_up_sync(all_lanes, h, 1, time_lanes);
-      if (time_lane == 0) h = h_start;
-      if (time_lane == time_lanes - 1) carried_h[channel * n_count + n] = h_last;
 #pragma unroll
-      for (int q = 0; q < 4; ++q) {
-        const float4 cq = c_row[q * time_lanes];
-        const float cv[4] = {cq.x, cq.y, cq.z, cq.w};
+      for (int step = 1; step < time_lanes; step *= 2)
 #pragma unroll
-        for (int r = 0; r < 4; ++r) {
-          const int i = 4 * q + r;
-          h = fmaf(decay[i], h, source[i]);
-          y[i] = fmaf(cv[r], h, y[i]);
+        for (int j = 0; j < kTogether; ++j) {
+          const float h_before = __shfl_up_sync(all_lanes, h[j], step, time_lanes);
+          const float span_before = __shfl_up_sync(all_lanes, span[j], step, time_lanes);
+          if (time_lane >= step) {
+            h[j] = fmaf(span[j], h_before, h[j]);
+            span[j] *= span_before;
+          }
         }
+#pragma unroll
+      for (int j = 0; j < kTogether; ++j) {
+        if (time_lane == time_lanes - 1) carried_of[j] = h[j];
+        h[j] = __shfl_up_sync(all_lanes, h[j], 1, time_lanes);
+        if (time_lane == 0) h[j] = h_start[j];
       }
+#pragma unroll
+      for (int q = 0; q < 4; ++q)
+#pragma unroll
+        for (int j = 0; j < kTogether; ++j) {
+          const float4 cq = c_rows[j * tile_length / 4 + q * time_lanes];
+          const float cv[4] = {cq.x, cq.y, cq.z, cq.w};
+#pragma unroll
+          for (int r = 0; r < 4; ++r) {
+            const int i = 4 * q + r;
+            h[j] = fmaf(decay[j][i], h[j], source[j][i]);
+            y[i] = fmaf(cv[r], h[j], y[i]);
+          }
+        }
     }
 
     wait_copies<1>();
     __syncthreads();
 #pragma unroll
     for (int i = 0; i < steps_per_lane; ++i) {
-      const int at = layout.row_at(steps_per_lane * time_lane) + i * layout.operand_row;
-      T* const gate = reinterpret_cast<T*>(z_tile + at) + channel;
+      T* const gate = reinterpret_cast<T*>(my_z + i * Tiles::row_bytes);
       *gate = from_float<T>(y[i] * silu(to_float(*gate)));
     }
     __syncthreads();
-    const int64_t left = a.length - t0;
-    if (aligned) {
-      const int pieces = channels / full_vector<T>;
-      for (int i = threadIdx.x; i < tile_length * pieces; i += blockDim.x) {
-        const int t = i / pieces, piece = i % pieces;
-        if (t < left && piece * full_vector<T> < channels_left)
-          *reinterpret_cast<uint4*>(out + (t0 + t) * a.out_stride + piece * full_vector<T>) =
-              *reinterpret_cast<const uint4*>(z_tile + operand_row(t) + piece * 16);
-      }
-    } else {
-      for (int i = threadIdx.x; i < tile_length * channels; i += blockDim.x) {
-        const int t = i / channels, j = i % channels;
-        if (t < left && j < channels_left)
-          out[(t0 + t) * a.out_stride + j] = reinterpret_cast<const T*>(z_tile + operand_row(t))[j];
-      }
-    }
+    Tiles::store(out + t0 * a.out_stride, a.out_stride, z_tile, left, channels_left, aligned);
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < channels * n_count; i += blockDim.x)
-    if (i < channels_left * n_count) state[i] = carried_h[i];
+  for (int i = threadIdx.x; i < kChannels * n_padded; i += Tiles::threads) {
+    const int j = i / n_padded, n = i % n_padded;
+    if (j < channels_left && n < n_count) state[j * n_count + n] = carried_h[i];
+  }
 }
 
 constexpr int lanes_per_channel = 4;
@@ -340,7 +374,32 @@ __global__ void __launch_bounds__(recurrence_threads) scan_recurrence(SelectiveS
 
 template <class T>
 int shared_bytes(int channels, int state_size) {
-  return TileLayout<T>(channels, state_size).total();
+  return channels == 8    ? Tile<T, 8>::total(state_size)
+         : channels == 16 ? Tile<T, 16>::total(state_size)
+         : channels == 24 ? Tile<T, 24>::total(state_size)
+                          : Tile<T, 32>::total(state_size);
+}
+
+template <class T, int kChannels>
+void launch_tiles(const SelectiveScanArgs& a, const Queue& queue) {
+  const auto aligned = [](const void* p, int64_t stride) {
+    return is_multiple_of(p, 16) && stride % full_vector<T> == 0;
+  };
+  const bool rows = aligned(a.x, a.x_stride) && aligned(a.dt, a.dt_stride) &&
+                    aligned(a.z, a.z_stride) && aligned(a.out, a.out_stride) &&
+                    a.channels % full_vector<T> == 0;
+  const bool bc =
+      aligned(a.b, a.b_stride) && aligned(a.c, a.c_stride) && a.state_size % full_vector<T> == 0;
+  const int shared = Tile<T, kChannels>::total(a.state_size);
+  const auto kernel =
+      a.state_size == 16 ? scan_tiles<T, kChannels, 16> : scan_tiles<T, kChannels, 0>;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
+        "selective scan: shared memory");
+  launch_kernel(kernel,
+                dim3(static_cast<unsigned>((a.channels + kChannels - 1) / kChannels),
+                     static_cast<unsigned>(a.batch)),
+                dim3(Tile<T, kChannels>::threads), static_cast<size_t>(shared), queue,
+                "selective scan", a, rows, bc);
 }
 
 template <class T>
@@ -358,24 +417,16 @@ void launch(const SelectiveScanArgs& a, const SelectiveScanChoice& choice, const
                   dim3(recurrence_threads), 0, queue, "selective scan recurrence", a);
     return;
   }
-  const auto aligned = [](const void* p, int64_t stride) {
-    return is_multiple_of(p, 16) && stride % full_vector<T> == 0;
-  };
-  const bool rows = aligned(a.x, a.x_stride) && aligned(a.dt, a.dt_stride) &&
-                    aligned(a.z, a.z_stride) && aligned(a.out, a.out_stride) &&
-                    a.channels % full_vector<T> == 0;
-  const bool bc =
-      aligned(a.b, a.b_stride) && aligned(a.c, a.c_stride) && a.state_size % full_vector<T> == 0;
-  const int channels = choice.channels_per_block;
-  const int shared = shared_bytes<T>(channels, a.state_size);
-  const auto kernel = choice.polynomial > 0 ? scan_tiles<T, 2> : scan_tiles<T, 0>;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared),
-        "selective scan: shared memory");
-  launch_kernel(kernel,
-                dim3(static_cast<unsigned>((a.channels + channels - 1) / channels),
-                     static_cast<unsigned>(a.batch)),
-                dim3(static_cast<unsigned>(16 * channels)), static_cast<size_t>(shared), queue,
-                "selective scan", a, channels, rows, bc);
+  switch (choice.channels_per_block) {
+    case 8:
+      return launch_tiles<T, 8>(a, queue);
+    case 16:
+      return launch_tiles<T, 16>(a, queue);
+    case 24:
+      return launch_tiles<T, 24>(a, queue);
+    default:
+      return launch_tiles<T, 32>(a, queue);
+  }
 }
 
 }  // namespace
@@ -406,8 +457,7 @@ SelectiveScanChoice choose_selective_scan(const SelectiveScanArgs& a, int sm_cou
 
 std::string name(const SelectiveScanChoice& c) {
   if (c.kernel == ScanKernel::recurrence) return "selective scan recurrence";
-  return "selective scan tiles, " + std::to_string(c.channels_per_block) + " channels" +
-         (c.polynomial > 0 ? ", polynomial" : "");
+  return "selective scan tiles, " + std::to_string(c.channels_per_block) + " channels";
 }
 
 void launch_selective_scan(const SelectiveScanArgs& a, const SelectiveScanChoice& choice,

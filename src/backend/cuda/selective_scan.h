@@ -33,7 +33,6 @@ enum class ScanKernel { recurrence, tiles };
 struct SelectiveScanChoice {
   ScanKernel kernel = ScanKernel::recurrence;
   int channels_per_block = 8;  // of `tiles`: 8, 16, 24 or 32
-  int polynomial = 0;  // of `tiles`: of 16 exponentials, those left to the FMA units: 0 or 2
 };
 
 // `tiles` needs a state_size up to 32; `recurrence`, for a few tokens, up to 256.

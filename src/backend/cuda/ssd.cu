@@ -27,6 +27,7 @@ namespace tidemark::cuda {
 namespace {
 
 constexpr int block_length = ssd_block_length;
+constexpr int max_segments = 64;
 constexpr unsigned all_lanes = 0xffffffffu;
 
 __device__ float step_size(float softplus_value, const SsdArgs& a) {
@@ -54,44 +55,35 @@ struct Steps {
   uint32_t to_end[block_length / 2];  // exp(g_63 - g_j) d_j, pairs of bf16
 };
 
-template <int kState, bool kOutput>
-constexpr int stage_bytes(int heads) {
-  return (kState / 64 * (kOutput ? 2 : 1) + heads) * panel_bytes;
+constexpr int stages(bool output) {
+  return output ? 2 : 3;
 }
-template <int kState, bool kOutput>
-constexpr int shared_bytes(int heads) {
-  return 1024 + 2 * stage_bytes<kState, kOutput>(heads) +
-         (kOutput ? heads * kState / 64 * panel_bytes : 0) +
+constexpr int stage_bytes(int state, int heads, bool output) {
+  return (state / 64 * (output ? 2 : 1) + heads) * panel_bytes;
+}
+constexpr int shared_bytes(int state, int heads, bool output) {
+  return 1024 + stages(output) * stage_bytes(state, heads, output) +
+         (output ? heads * state / 64 * panel_bytes : 0) +
          heads * 2 * static_cast<int>(sizeof(Steps));
 }
+// Thread blocks that registers let a multiprocessor hold.
 constexpr int resident_blocks(int state, int heads, bool output) {
-  if (state > 128 || heads == 3) return 1;
-  if (output) return heads == 1 ? 3 : 1;
-  return heads == 1 ? 4 : 2;
-}
-
-// Rows first..first+63 of a [length, .] operand, 64 columns from `from`, into a panel; rows past
-// the end become zeros. `piece` of `pieces` threads does its part.
-__device__ void load_panel(uint32_t panel, const bf16* from, int64_t stride, int64_t rows_left,
-                           int thread, int threads) {
-  for (int i = thread; i < 512; i += threads) {
-    const int row = i / 8, piece = i % 8;
-    const bool valid = row < rows_left;
-    copy_async(panel + swizzled(row, piece), from + (valid ? row * stride : 0) + piece * 8, valid);
-  }
+  if (state > 128 || heads > 1) return 1;
+  return output ? 2 : 3;
 }
 
 template <int kState, int kHeads, bool kOutput>
 __global__ void __launch_bounds__(128 * kHeads, resident_blocks(kState, kHeads, kOutput))
     ssd_blocks(SsdArgs a, Segments segments) {
-  constexpr int panels = kState / 64;
-  constexpr int stage_size = stage_bytes<kState, kOutput>(kHeads);
+  constexpr int panels = kState / 64, kStages = stages(kOutput);
+  constexpr int stage_size = stage_bytes(kState, kHeads, kOutput);
   extern __shared__ unsigned char shared_raw[];
   const uint32_t shared0 = (shared_address(shared_raw) + 1023) & ~1023u;
   unsigned char* const base = shared_raw + (shared0 - shared_address(shared_raw));
 
-  const int group = threadIdx.x / 128;  // warpgroup
-  const int thread = threadIdx.x % 128, warp = thread / 32, lane = thread % 32;
+  const int group = kHeads == 1 ? 0 : __shfl_sync(all_lanes, threadIdx.x / 128, 0);  // warpgroup
+  const int thread = threadIdx.x % 128, lane = threadIdx.x % 32;
+  const int warp = __shfl_sync(all_lanes, thread / 32, 0);
   const int row = 16 * warp + lane / 4;  // of the accumulators: row and row + 8
   const int pair = lane % 4;             // columns 8 t + 2 pair, + 1
   const int slices = a.head_dim / 64;
@@ -101,26 +93,28 @@ __global__ void __launch_bounds__(128 * kHeads, resident_blocks(kState, kHeads, 
   const int segment = blockIdx.x;
   const int64_t batch = blockIdx.z;
   const int64_t row0 = batch * a.length;
-  const int b_group = (blockIdx.y * kHeads) / (units / a.groups);
-  const bf16* const x_from = static_cast<const bf16*>(a.x) + row0 * a.x_stride + unit * 64;
-  const bf16* const b_from =
-      static_cast<const bf16*>(a.b) + row0 * a.b_stride + static_cast<int64_t>(b_group) * kState;
-  const bf16* const c_from =
-      static_cast<const bf16*>(a.c) + row0 * a.c_stride + static_cast<int64_t>(b_group) * kState;
+  const int64_t bc_column = (blockIdx.y * kHeads) / (units / a.groups) * int64_t{kState};
+  // Copies: 16 rows of 8 pieces of 16 bytes at a time, a piece per thread.
+  const int copy_row = thread / 8, copy_piece = thread % 8;
+  const auto rows_from = [&](const void* operand, int64_t stride, int64_t column) {
+    return static_cast<const bf16*>(operand) + (row0 + copy_row) * stride + column + copy_piece * 8;
+  };
+  const bf16* const x_rows = rows_from(a.x, a.x_stride, unit * 64);
+  const bf16* const b_rows = rows_from(a.b, a.b_stride, bc_column);
+  const bf16* const c_rows = rows_from(a.c, a.c_stride, bc_column);
   const bf16* const dt_from = static_cast<const bf16*>(a.dt) + row0 * a.dt_stride + head;
 
-  const auto stage_at = [&](int stage) { return shared0 + stage * stage_size; };
-  const auto b_at = [&](int stage, int panel) { return stage_at(stage) + panel * panel_bytes; };
-  const auto c_at = [&](int stage, int panel) {
-    return stage_at(stage) + (panels + panel) * panel_bytes;
+  // A stage: panels of B, of C, of x by warpgroup.
+  constexpr int bc_panels = panels * (kOutput ? 2 : 1);
+  const auto b_at = [&](int stage, int panel) {
+    return shared0 + stage * stage_size + panel * panel_bytes;
   };
-  const auto x_at = [&](int stage) {
-    return stage_at(stage) + (panels * (kOutput ? 2 : 1) + group) * panel_bytes;
-  };
-  constexpr int h_offset = 2 * stage_size;
-  constexpr int steps_offset = h_offset + (kOutput ? kHeads * panels * panel_bytes : 0);
-  const uint32_t h_at = shared0 + h_offset + group * panels * panel_bytes;
-  Steps* const steps = reinterpret_cast<Steps*>(base + steps_offset) + 2 * group;
+  const auto c_at = [&](int stage, int panel) { return b_at(stage, panels + panel); };
+  const auto x_at = [&](int stage) { return b_at(stage, bc_panels + group); };
+  const uint32_t h_at = b_at(kStages, group * panels);
+  Steps* const steps = reinterpret_cast<Steps*>(base + kStages * stage_size +
+                                                (kOutput ? kHeads * panels * panel_bytes : 0)) +
+                       2 * group;
 
   const int blocks = static_cast<int>((a.length + block_length - 1) / block_length);
   const int first = segment * segments.blocks_each;
@@ -128,16 +122,24 @@ __global__ void __launch_bounds__(128 * kHeads, resident_blocks(kState, kHeads, 
 
   const auto load_stage = [&](int block, int stage) {
     const int64_t t0 = static_cast<int64_t>(block) * block_length;
-    const int64_t left = a.length - t0;
+    const int left = static_cast<int>(min(int64_t{block_length}, a.length - t0)) - copy_row;
+    const uint32_t to = shared0 + stage * stage_size + swizzled(copy_row, copy_piece);
+    const auto copy = [&](uint32_t offset, const bf16* rows, int64_t stride, int r, int column) {
+      const bool valid = r < left;
+      copy_async(to + offset, rows + (valid ? (t0 + r) * stride + column : 0), valid);
+    };
+    // The warpgroups deal out the units of 16 rows of B and C.
 #pragma unroll
-    for (int p = 0; p < panels; ++p) {
-      load_panel(b_at(stage, p), b_from + t0 * a.b_stride + p * 64, a.b_stride, left, threadIdx.x,
-                 128 * kHeads);
-      if (kOutput)
-        load_panel(c_at(stage, p), c_from + t0 * a.c_stride + p * 64, a.c_stride, left, threadIdx.x,
-                   128 * kHeads);
+    for (int i = 0; i < (bc_panels * 4 + kHeads - 1) / kHeads; ++i) {
+      const int u = group + kHeads * i;
+      if (bc_panels * 4 % kHeads != 0 && u >= bc_panels * 4) break;
+      const bool is_c = kOutput && u >= panels * 4;
+      copy(u * 2048, is_c ? c_rows : b_rows, is_c ? a.c_stride : a.b_stride, u % 4 * 16,
+           u / 4 % panels * 64);
     }
-    load_panel(x_at(stage), x_from + t0 * a.x_stride, a.x_stride, left, thread, 128);
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      copy((bc_panels + group) * panel_bytes + i * 2048, x_rows, a.x_stride, 16 * i, 0);
   };
 
   const float rate = -expf(to_float(static_cast<const bf16*>(a.a_log)[head])) * log2_e;
@@ -148,7 +150,7 @@ __global__ void __launch_bounds__(128 * kHeads, resident_blocks(kState, kHeads, 
   wait_for_previous();
   if (first >= last) return;
 
-  float dt_raw[2];  // of warp 0: tokens 2 lane, 2 lane + 1 of the block to come
+  float dt_raw[2] = {};  // of warp 0: tokens 2 lane, 2 lane + 1 of the block to come
   const auto load_dt = [&](int block) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -159,11 +161,11 @@ __global__ void __launch_bounds__(128 * kHeads, resident_blocks(kState, kHeads, 
   float decay_sum = 0;
   const auto prepare_steps = [&](int block) {
     Steps& s = steps[block & 1];
+    const int64_t left = a.length - static_cast<int64_t>(block) * block_length;
     float d[2], e[2];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      const int64_t t = static_cast<int64_t>(block) * block_length + 2 * lane + i;
-      d[i] = t < a.length ? step_size(softplus<bf16>(dt_raw[i] + bias), a) : 0;
+      d[i] = 2 * lane + i < left ? step_size(softplus<bf16>(dt_raw[i] + bias), a) : 0;
       e[i] = d[i] * rate;
     }
     float sum = e[0] + e[1];
@@ -181,8 +183,11 @@ __global__ void __launch_bounds__(128 * kHeads, resident_blocks(kState, kHeads, 
     s.to_end[lane] = pack_bf16(exp2_fast(total - source[0]), exp2_fast(total - source[1]));
   };
 
-  load_stage(first, first & 1);
-  commit_copies();
+#pragma unroll
+  for (int i = 0; i < kStages - 1; ++i) {
+    if (first + i < last) load_stage(first + i, i);
+    commit_copies();
+  }
   if (warp == 0) {
     load_dt(first);
     prepare_steps(first);
@@ -227,16 +232,15 @@ __global__ void __launch_bounds__(128 * kHeads, resident_blocks(kState, kHeads, 
   };
   // The state as an operand.
   const auto publish_state = [&] {
-    unsigned char* const h_base = base + h_offset + group * panels * panel_bytes;
 #pragma unroll
     for (int p = 0; p < panels; ++p)
 #pragma unroll
-      for (int t = 0; t < 8; ++t)
-#pragma unroll
-        for (int i = 0; i < 2; ++i)
-          *reinterpret_cast<uint32_t*>(h_base + p * panel_bytes + swizzled(row + 8 * i, t) +
-                                       4 * pair) =
-              pack_bf16(h[p][4 * t + 2 * i], h[p][4 * t + 2 * i + 1]);
+      for (int t = 0; t < 8; t += 2) {
+        const float* const v = h[p] + 4 * t;
+        const uint32_t words[4] = {pack_bf16(v[0], v[1]), pack_bf16(v[2], v[3]),
+                                   pack_bf16(v[4], v[5]), pack_bf16(v[6], v[7])};
+        store_tile_pair(h_at + p * panel_bytes, 16 * warp, t, words);
+      }
   };
 #pragma unroll
   for (int p = 0; p < panels; ++p)
@@ -251,22 +255,25 @@ __global__ void __launch_bounds__(128 * kHeads, resident_blocks(kState, kHeads, 
   }
   if (kOutput) publish_state();
 
+  int stage = 0;
   for (int block = first; block < last; ++block) {
-    const int stage = block & 1;
-    wait_copies<0>();
+    wait_copies<kStages - 2>();
     fence_for_products();
     __syncthreads();
-    if (block + 1 < last) {
-      load_stage(block + 1, stage ^ 1);
-      commit_copies();
-    }
-    const Steps& now = steps[stage];
+    const Steps& now = steps[block & 1];
     const uint32_t x_panel = x_at(stage);
 
-    float y[32];
-    uint32_t m[4][4];
+    const float decay = exp2_fast(now.g[block_length - 1]);
+#pragma unroll
+    for (int p = 0; p < panels; ++p) {
+#pragma unroll
+      for (int i = 0; i < 32; ++i) h[p][i] *= decay;
+      pin(h[p]);
+    }
+
+    // Steps 1 and 2: C B^T and C H^T.
+    float s[kOutput ? 32 : 1], y[kOutput ? 32 : 1];
     if constexpr (kOutput) {
-      float s[32];
       begin_products();
 #pragma unroll
       for (int p = 0; p < panels; ++p) {
@@ -284,27 +291,63 @@ __global__ void __launch_bounds__(128 * kHeads, resident_blocks(kState, kHeads, 
           add_product<true>(y, c_at(stage, p), h_at + p * panel_bytes);
       }
       commit_products();
-      if (warp == 0 && block + 1 < last) {
-        prepare_steps(block + 1);
-        if (block + 2 < last) load_dt(block + 2);
+    }
+    // While they run: the next tiles, and step 3, whose A is x^T with its columns, the tokens,
+    // scaled.
+    if (block + kStages - 1 < last)
+      load_stage(block + kStages - 1, (stage + kStages - 1) % kStages);
+    commit_copies();
+    uint32_t xt[4][4];
+    const auto update_state = [&] {
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        load_matrix_transposed(
+            xt[k], x_panel + swizzled(16 * k + lane % 8 + lane / 16 * 8, 2 * warp + lane / 8 % 2));
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const uint32_t weight = now.to_end[8 * k + 4 * i + pair];
+#pragma unroll
+          for (int j = 0; j < 2; ++j)
+            asm("mul.rn.bf16x2 %0, %0, %1;" : "+r"(xt[k][2 * i + j]) : "r"(weight));
+        }
       }
+      begin_products();
+#pragma unroll
+      for (int p = 0; p < panels; ++p) add_product(h[p], xt, b_at(stage, p));
+      commit_products();
+    };
+    // With three warpgroups the registers do not hold S, y, H and x^T at once.
+    constexpr bool kUpdateFirst = !kOutput || kHeads < 3;
+    if (kUpdateFirst) update_state();
+    if (warp == 0 && block + 1 < last) {
+      prepare_steps(block + 1);
+      if (block + 2 < last) load_dt(block + 2);
+    }
+
+    if constexpr (kOutput) {
       const float g[2] = {now.g[row], now.g[row + 8]};
-      const float decay[2] = {exp2_fast(g[0]), exp2_fast(g[1])};
-      wait_products<1>();
+      const float decays[2] = {exp2_fast(g[0]), exp2_fast(g[1])};
+      uint32_t m[4][4];
+      wait_products<kUpdateFirst ? 2 : 1>();
       pin(s);
 #pragma unroll
       for (int t = 0; t < 8; ++t) {
         uint32_t low = 0, high = 0;
         if (t <= 2 * warp + 1) {  // else all above the diagonal
           const float2 source = *reinterpret_cast<const float2*>(&now.g_source[8 * t + 2 * pair]);
-          const int column = 8 * t + 2 * pair;
           float v[4];
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
             v[2 * i] = s[4 * t + 2 * i] * exp2_fast(g[i] - source.x);
             v[2 * i + 1] = s[4 * t + 2 * i + 1] * exp2_fast(g[i] - source.y);
-            if (column > row + 8 * i) v[2 * i] = 0;
-            if (column + 1 > row + 8 * i) v[2 * i + 1] = 0;
+          }
+          if (t >= 2 * warp) {
+            const int column = 8 * t + 2 * pair;
+#pragma unroll
+            for (int i = 0; i < 2; ++i) {
+              if (column > row + 8 * i) v[2 * i] = 0;
+              if (column + 1 > row + 8 * i) v[2 * i + 1] = 0;
+            }
           }
           low = pack_bf16(v[0], v[1]);
           high = pack_bf16(v[2], v[3]);
@@ -312,79 +355,49 @@ __global__ void __launch_bounds__(128 * kHeads, resident_blocks(kState, kHeads, 
         m[t / 2][t % 2 * 2] = low;
         m[t / 2][t % 2 * 2 + 1] = high;
       }
-      wait_products<0>();
+      wait_products<kUpdateFirst ? 1 : 0>();
       pin(y);
 #pragma unroll
-      for (int t = 0; t < 8; ++t)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) y[4 * t + i] *= decay[i / 2];
+      for (int i = 0; i < 32; ++i) y[i] *= decays[i % 4 / 2];
       pin(y);
       begin_products();
       add_product(y, m, x_panel);
       commit_products();
-    } else if (warp == 0 && block + 1 < last) {
-      prepare_steps(block + 1);
-      if (block + 2 < last) load_dt(block + 2);
-    }
-
-    // Step 3. A is x^T with its columns, the tokens, scaled.
-    uint32_t xt[4][4];
-#pragma unroll
-    for (int k = 0; k < 4; ++k) {
-      load_matrix_transposed(
-          xt[k], x_panel + swizzled(16 * k + lane % 8 + lane / 16 * 8, 2 * warp + lane / 8 % 2));
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const uint32_t weight = now.to_end[8 * k + 4 * i + pair];
-#pragma unroll
-        for (int j = 0; j < 2; ++j)
-          asm("mul.rn.bf16x2 %0, %0, %1;" : "+r"(xt[k][2 * i + j]) : "r"(weight));
-      }
-    }
-    const float decay = exp2_fast(now.g[block_length - 1]);
-#pragma unroll
-    for (int p = 0; p < panels; ++p) {
-#pragma unroll
-      for (int i = 0; i < 32; ++i) h[p][i] *= decay;
-      pin(h[p]);
-    }
-    begin_products();
-#pragma unroll
-    for (int p = 0; p < panels; ++p) add_product(h[p], xt, b_at(stage, p));
-    commit_products();
-
-    if constexpr (kOutput) {
-      wait_products<1>();
+      if (!kUpdateFirst) update_state();
+      wait_products<0>();
       pin(y);
-    }
-    wait_products<0>();
 #pragma unroll
-    for (int p = 0; p < panels; ++p) pin(h[p]);
-    if constexpr (kOutput) {
+      for (int p = 0; p < panels; ++p) pin(h[p]);
       warpgroup_barrier(group);  // x and the published state have been read by all
       // y takes the place of x, each element by the thread that holds it, and leaves in whole rows.
-      unsigned char* const y_base = base + (x_panel - shared0);
 #pragma unroll
-      for (int t = 0; t < 8; ++t)
+      for (int t = 0; t < 8; t += 2) {
+        uint32_t words[4];
+        load_matrix(words, tile_pair_address(x_panel, 16 * warp, t));
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
-          uint32_t* const word =
-              reinterpret_cast<uint32_t*>(y_base + swizzled(row + 8 * i, t) + 4 * pair);
-          *word = pack_bf16(fmaf(skip, low_half(*word), y[4 * t + 2 * i]),
-                            fmaf(skip, high_half(*word), y[4 * t + 2 * i + 1]));
-        }
-      __syncwarp();
-      const int64_t t0 = static_cast<int64_t>(block) * block_length;
-      bf16* const out = static_cast<bf16*>(a.out) + (row0 + t0) * a.out_stride + unit * 64;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int r = 16 * warp + 4 * i + lane / 8, piece = lane % 8;
-        if (t0 + r < a.length)
-          *reinterpret_cast<uint4*>(out + r * a.out_stride + piece * 8) =
-              *reinterpret_cast<const uint4*>(y_base + swizzled(r, piece));
+        for (int i = 0; i < 4; ++i)
+          words[i] = pack_bf16(fmaf(skip, low_half(words[i]), y[4 * t + 2 * i]),
+                               fmaf(skip, high_half(words[i]), y[4 * t + 2 * i + 1]));
+        store_tile_pair(x_panel, 16 * warp, t, words);
       }
       if (block + 1 < last) publish_state();
+      __syncwarp();
+      const int64_t t0 = static_cast<int64_t>(block) * block_length;
+      const int r = 16 * warp + lane / 8, piece = lane % 8;
+      bf16* const out =
+          static_cast<bf16*>(a.out) + (row0 + t0 + r) * a.out_stride + unit * 64 + piece * 8;
+      const unsigned char* const y_base = base + (x_panel - shared0);
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (t0 + r + 4 * i < a.length)
+          *reinterpret_cast<uint4*>(out + 4 * i * a.out_stride) =
+              *reinterpret_cast<const uint4*>(y_base + swizzled(r + 4 * i, piece));
+    } else {
+      wait_products<0>();
+#pragma unroll
+      for (int p = 0; p < panels; ++p) pin(h[p]);
     }
+    stage = stage + 1 == kStages ? 0 : stage + 1;
   }
 
   if constexpr (kOutput) {
@@ -425,46 +438,62 @@ __global__ void __launch_bounds__(32 * recurrence_warps) ssd_recurrence(SsdArgs 
   T* const out =
       static_cast<T*>(a.out) + row0 * a.out_stride + static_cast<int64_t>(head) * a.head_dim + p0;
   float* const state = a.state + ((batch * a.heads + head) * a.head_dim + p0) * a.state_size;
-  const bool carried = a.past_ptr != nullptr && *a.past_ptr != 0;
   const int rows = min(kRows, a.head_dim - p0);
 
+  // What the first tokens need is asked for before anything is waited for. The state is read even
+  // where it then counts as zero.
   float h[kRows][kPerLane];
 #pragma unroll
   for (int r = 0; r < kRows; ++r)
 #pragma unroll
     for (int i = 0; i < kPerLane; ++i) {
       const int n = lane + 32 * i;
-      h[r][i] = carried && r < rows && n < a.state_size ? state[r * a.state_size + n] : 0;
+      h[r][i] = r < rows && n < a.state_size ? state[r * a.state_size + n] : 0;
     }
+  T dt_raw, x_raw[kRows];  // a token per lane
+  const auto load_tokens = [&](int64_t t) {
+    const int64_t in = min(t, a.length - 1);
+    dt_raw = dt[in * a.dt_stride];
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) x_raw[r] = x[in * a.x_stride + min(r, rows - 1)];
+  };
+  T b_raw[kPerLane], c_raw[kPerLane];
+  const auto load_bc = [&](int64_t t) {
+    const int64_t in = min(t, a.length - 1);
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+      const int n = min(lane + 32 * i, a.state_size - 1);
+      b_raw[i] = b[in * a.b_stride + n];
+      c_raw[i] = c[in * a.c_stride + n];
+    }
+  };
+  load_tokens(lane);
+  load_bc(0);
+  const bool carried = a.past_ptr != nullptr && *a.past_ptr != 0;
+#pragma unroll
+  for (int r = 0; r < kRows; ++r)
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i)
+      if (!carried) h[r][i] = 0;
 
   for (int64_t t0 = 0; t0 < a.length; t0 += 32) {
-    // A token per lane: step size, decay, x.
-    const int64_t mine = t0 + lane;
-    const bool valid = mine < a.length;
-    const float d = valid ? step_size(softplus<T>(to_float(dt[mine * a.dt_stride]) + bias), a) : 0;
+    const float d = step_size(softplus<T>(to_float(dt_raw) + bias), a);
     const float decay_mine = exp2_fast(d * rate);
     float x_mine[kRows];
 #pragma unroll
-    for (int r = 0; r < kRows; ++r)
-      x_mine[r] = valid && r < rows ? to_float(x[mine * a.x_stride + r]) : 0;
+    for (int r = 0; r < kRows; ++r) x_mine[r] = to_float(x_raw[r]);
+    if (t0 + 32 < a.length) load_tokens(t0 + 32 + lane);
 
     const int count = static_cast<int>(min(int64_t{32}, a.length - t0));
-    float bv[kPerLane], cv[kPerLane];
-    const auto load_bc = [&](int64_t t) {
-#pragma unroll
-      for (int i = 0; i < kPerLane; ++i) {
-        const int n = lane + 32 * i;
-        const bool in = n < a.state_size && t < a.length;
-        bv[i] = in ? to_float(b[t * a.b_stride + n]) : 0;
-        cv[i] = in ? to_float(c[t * a.c_stride + n]) : 0;
-      }
-    };
-    load_bc(t0);
     for (int j = 0; j < count; ++j) {
       float b_now[kPerLane], c_now[kPerLane];
 #pragma unroll
-      for (int i = 0; i < kPerLane; ++i) b_now[i] = bv[i], c_now[i] = cv[i];
-      load_bc(t0 + j + 1);
+      for (int i = 0; i < kPerLane; ++i) {
+        const bool in = lane + 32 * i < a.state_size;
+        b_now[i] = in ? to_float(b_raw[i]) : 0;
+        c_now[i] = in ? to_float(c_raw[i]) : 0;
+      }
+      if (t0 + j + 1 < a.length) load_bc(t0 + j + 1);
       const float decay = __shfl_sync(all_lanes, decay_mine, j);
       const float dj = __shfl_sync(all_lanes, d, j);
       float sum[kRows], xj[kRows];
@@ -504,26 +533,28 @@ __global__ void __launch_bounds__(32 * recurrence_warps) ssd_recurrence(SsdArgs 
 
 // -------------------------------------------------------------------------------------- launching
 
+int block_count(const SsdArgs& a) {
+  return static_cast<int>((a.length + block_length - 1) / block_length);
+}
+
 template <int kState, int kHeads>
 void launch_blocks(const SsdArgs& a, const SsdChoice& choice, void* workspace, const Queue& queue) {
-  const int units = a.heads * (a.head_dim / 64);
-  const int blocks = static_cast<int>((a.length + block_length - 1) / block_length);
+  const int units = a.heads * (a.head_dim / 64), blocks = block_count(a);
   Segments s;
-  s.count = choice.segments;
-  s.blocks_each = (blocks + s.count - 1) / s.count;
+  s.blocks_each = (blocks + choice.segments - 1) / choice.segments;
+  s.count = (blocks + s.blocks_each - 1) / s.blocks_each;  // none is empty
   s.states = static_cast<float*>(workspace);
   s.decays = s.states + a.batch * s.count * units * int64_t{64} * kState;
-  const auto batch = static_cast<unsigned>(a.batch);
-  const auto unit_blocks = static_cast<unsigned>(units / kHeads);
-  const auto run = [&](auto kernel, int segments, int shared, const char* what) {
+  const auto run = [&](auto kernel, int heads, bool output, const char* what) {
+    const int shared = shared_bytes(kState, heads, output);
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared), what);
-    launch_kernel(kernel, dim3(static_cast<unsigned>(segments), unit_blocks, batch),
-                  dim3(128 * kHeads), static_cast<size_t>(shared), queue, what, a, s);
+    const dim3 grid(static_cast<unsigned>(output ? s.count : s.count - 1),
+                    static_cast<unsigned>(units / heads), static_cast<unsigned>(a.batch));
+    launch_kernel(kernel, grid, dim3(static_cast<unsigned>(128 * heads)),
+                  static_cast<size_t>(shared), queue, what, a, s);
   };
-  if (s.count > 1)
-    run(ssd_blocks<kState, kHeads, false>, s.count - 1, shared_bytes<kState, false>(kHeads),
-        "ssd states");
-  run(ssd_blocks<kState, kHeads, true>, s.count, shared_bytes<kState, true>(kHeads), "ssd blocks");
+  if (s.count > 1) run(ssd_blocks<kState, 1, false>, 1, false, "ssd states");
+  run(ssd_blocks<kState, kHeads, true>, kHeads, true, "ssd blocks");
 }
 
 template <class T>
@@ -537,12 +568,6 @@ void launch_recurrence(const SsdArgs& a, const Queue& queue) {
   const dim3 grid(static_cast<unsigned>((a.head_dim + rows - 1) / rows),
                   static_cast<unsigned>(a.heads), static_cast<unsigned>(a.batch));
   launch_kernel(kernel, grid, dim3(32 * recurrence_warps), 0, queue, "ssd recurrence", a);
-}
-
-int output_shared_bytes(int state, int heads) {
-  return state == 64    ? shared_bytes<64, true>(heads)
-         : state == 128 ? shared_bytes<128, true>(heads)
-                        : shared_bytes<256, true>(heads);
 }
 
 }  // namespace
@@ -562,27 +587,26 @@ SsdChoice choose_ssd(const SsdArgs& a, bool chunked, int sm_count) {
   check(cudaGetDevice(&device), "ssd: device");
   check(cudaDeviceGetAttribute(&shared_limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
         "ssd: shared memory");
-  // Rounds of resident thread blocks times what each does, in units of one 64-token block of a
-  // warpgroup; warpgroups of one multiprocessor share its tensor cores.
-  const int units = a.heads * (a.head_dim / 64);
-  const int64_t blocks = (a.length + block_length - 1) / block_length;
+  // Rounds of resident thread blocks, in units of one 64-token block of a lone warpgroup. Latency,
+  // not throughput, sets the pace: more warpgroups per multiprocessor cost little.
+  const int units = a.heads * (a.head_dim / 64), blocks = block_count(a);
   double best_cost = std::numeric_limits<double>::infinity();
   for (int heads = a.state_size == 256 ? 1 : 3; heads >= 1; --heads) {
-    const int bytes = output_shared_bytes(a.state_size, heads);
+    const int bytes = shared_bytes(a.state_size, heads, true);
     if (units / a.groups % heads != 0 || bytes > shared_limit) continue;
     const int resident = std::min(resident_blocks(a.state_size, heads, true),
-                                  std::max(1, (shared_limit + 1024) / (bytes + 1024)));
-    for (int segments = 1; segments <= std::max<int64_t>(1, std::min<int64_t>(64, blocks / 2));
+                                  (shared_limit + 1024) / (bytes + 1024));
+    const double pace = 0.85 + 0.15 * heads * resident;
+    for (int segments = 1; segments <= std::max(1, std::min(max_segments, blocks / 2));
          ++segments) {
-      const int64_t each = (blocks + segments - 1) / segments;
+      const int each = (blocks + segments - 1) / segments;
       if ((blocks + each - 1) / each != segments) continue;  // the last ones would be empty
-      const int64_t thread_blocks = a.batch * segments * (units / heads);
       const int64_t slots = static_cast<int64_t>(sm_count) * resident;
-      const int64_t rounds = (thread_blocks + slots - 1) / slots;
-      const double states = segments > 1 ? 0.35 * static_cast<double>(each) + 2 : 0;
-      const double fold = segments > 1 ? 0.5 * segments : 0;
-      const double cost = static_cast<double>(rounds) * resident * heads *
-                          (static_cast<double>(each) + states + fold);
+      const int64_t rounds = (a.batch * segments * (units / heads) + slots - 1) / slots;
+      const int64_t state_rounds =
+          (a.batch * (segments - 1) * units + 3 * sm_count - 1) / (3 * sm_count);
+      const double cost = static_cast<double>(rounds) * (each * pace + 1 + 0.3 * segments) +
+                          static_cast<double>(state_rounds) * (each * 0.5 + 2);
       if (cost < best_cost)
         best_cost = cost, best.heads_per_block = heads, best.segments = segments;
     }

@@ -66,6 +66,29 @@ __device__ inline void load_matrix_transposed(uint32_t (&r)[4], uint32_t address
                : "memory");
 }
 
+// Two neighbouring 8-column tiles of a warp's 16 rows, as load_matrix reads them: word i belongs to
+// row row0 + lane / 4 + 8 (i % 2), columns 8 (t + i / 2) + 2 (lane % 4), + 1.
+__device__ inline uint32_t tile_pair_address(uint32_t panel, int row0, int t) {
+  const int lane = threadIdx.x % 32;
+  return panel + swizzled(row0 + lane % 16, t + lane / 16);
+}
+__device__ inline void store_tile_pair(uint32_t panel, int row0, int t, const uint32_t (&r)[4]) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                   tile_pair_address(panel, row0, t)),
+               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+               : "memory");
+#else
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    asm volatile("st.shared.u32 [%0], %1;" ::"r"(
+                     panel + swizzled(row0 + lane / 4 + i % 2 * 8, t + i / 2) + lane % 4 * 4),
+                 "r"(r[i])
+                 : "memory");
+#endif
+}
+
 #if TIDEMARK_WGMMA
 
 __device__ inline void begin_products() {

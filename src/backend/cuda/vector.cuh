@@ -3,7 +3,7 @@
 #pragma once
 
 #include "backend/cuda/device.cuh"
-#include "model/spec.h"
+#include "base/vocab.h"
 
 namespace tidemark::cuda {
 
@@ -65,11 +65,16 @@ __device__ inline float softplus(float x) {
   const float direct = log2_fast(1.0F + e) * ln_2;
   return x > 20.0F ? x : (e < 0.015625F ? series : direct);
 }
+__device__ inline float reciprocal_fast(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 __device__ inline float sigmoid(float x) {
-  return __fdividef(1.0F, 1.0F + exp_fast(-x));
+  return reciprocal_fast(1.0F + exp_fast(-x));
 }
 __device__ inline float silu(float x) {
-  return __fdividef(x, 1.0F + exp_fast(-x));
+  return x * sigmoid(x);
 }
 
 template <Act act>

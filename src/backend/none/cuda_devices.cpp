@@ -13,7 +13,7 @@ std::string cuda_absence() {
   return "this build of tidemark has no CUDA backend (docs/cuda.md)";
 }
 
-std::unique_ptr<Backend> make_cuda_backend(int index) {
+std::unique_ptr<Backend> make_cuda_backend(int index, int64_t) {
   fail("device cuda:{}: {}", index, cuda_absence());
 }
 
