@@ -187,6 +187,7 @@ Record start_record(const Plan& plan, const BackendInfo& info) {
   record.provenance.isa = info.isa;
   record.provenance.threads = info.threads;
   record.provenance.libraries = info.libraries;
+  if (!reset_peak_rss()) record.flags.push_back("peak RSS counts from the start of the process");
   return record;
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "measure/operator_rows.h"
+#include "measure/provenance.h"
 
 namespace tidemark {
 namespace {
@@ -249,6 +250,16 @@ TEST(Harness, RecordSaysWhatItIsOf) {
   EXPECT_EQ(r.memory.budget_bytes, 1 << 20);
   EXPECT_EQ(r.memory.predicted[Tag::activation], 64 * 64 * 4);
   EXPECT_EQ(r.memory.high_water, r.memory.predicted);
+}
+
+TEST(Harness, PeakRssIsOfThisCell) {
+  if (!reset_peak_rss()) GTEST_SKIP() << "/proc/self/clear_refs is not writable";
+  constexpr size_t size_bytes = 256 << 20;
+  { std::vector<char> cell_before(size_bytes, 1); }
+  const int64_t before = *peak_rss_bytes();
+  ClockworkBackend backend;
+  const Record r = measured(backend, 1);
+  EXPECT_LT(*r.memory.peak_rss_bytes, before - static_cast<int64_t>(size_bytes / 2));
 }
 
 TEST(Harness, ProgressRisesToOne) {
