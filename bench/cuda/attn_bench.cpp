@@ -391,11 +391,8 @@ void bench_chain(Bench& b) {
             a.out_stride = n;
             a.m = 1, a.n = n, a.k = k, a.accumulate = accumulate, a.dtype = DType::bf16,
             a.out_dtype = out;
-            if (norm)
-              a.prologue = Prologue::rms_norm, a.norm_weight = norm_weight.get(), a.eps = 1e-5F;
-            if (glu)
-              a.prologue = Prologue::glu, a.up = static_cast<const Bf16*>(from) + k,
-              a.up_stride = 2 * k;
+            if (norm) a.norm_weight = norm_weight.get(), a.eps = 1e-5F;
+            if (glu) a.glu = true;
             launch_gemv(a, choose_gemv(a, b.sm_count), queue);
             at += int64_t{n} * k * 2;
           };
@@ -414,8 +411,8 @@ void bench_chain(Bench& b) {
             launch_rope(r, queue);
             launch_attention_split(a, attention_splits(a, b.sm_count), queue);
             product(p.out.get(), x.get(), 896, 896, true, DType::bf16);
-            product(x.get(), wide.get(), 9728, 896, false, DType::bf16, fused);
-            product(wide.get(), x.get(), 896, 4864, true, DType::bf16, false, fused);
+            product(x.get(), wide.get(), 9728, 896, false, DType::bf16, fused, fused);
+            product(wide.get(), x.get(), 896, 4864, true, DType::bf16);
           }
           product(x.get(), logits.get(), 151936, 896, false, DType::f32, fused);
           launch_argmax({logits.as<float>(), ids.as<int32_t>(), slots.as<ArgmaxSlot>(),

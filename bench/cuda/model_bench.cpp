@@ -1,12 +1,14 @@
 // TTFT and TPOT of whole models on one GPU with random weights:
 //   model_bench MODEL CONTEXT CHUNK [NEW_TOKENS] ...  (groups of four; CHUNK 0: the whole context)
-// With --nodes before them: time per operator of one prefill and one token, node by node.
+// With --nodes before them: microseconds of device time per operator of the last prefill step and
+// of one token, and what ran them.
 #include <chrono>
 #include <cstring>
 #include <map>
 #include <random>
 #include <vector>
 
+#include "backend/cuda/profile.h"
 #include "backend/cuda_devices.h"
 #include "backend/executor.h"
 #include "base/bf16.h"
@@ -39,26 +41,26 @@ void fill(const Tensor& tensor, std::span<std::byte> out) {
   }
 }
 
-// Wall time of each operator, waited for: for shares, not for totals.
-class NodeTimes : public NodeObserver {
- public:
-  void before(const Node&, size_t) override { start_ = now_ms(); }
-  void after(const Node& node, size_t) override {
-    auto& [ms, count] = by_role_[fmt::format("{} ({})", name(node.role), name(node.op))];
-    ms += now_ms() - start_;
+// Device time by operator, from CUPTI; kernels one after the other.
+void print_profile(const char* what, const StepProfile& profile, const Step& step) {
+  if (!profile.problem.empty()) return fmt::print("  {}: {}\n", what, profile.problem);
+  std::map<std::string, std::pair<double, int>> by_role;
+  double sum = 0;
+  for (size_t i = 0; i < step.nodes.size(); ++i) {
+    auto& [us, count] =
+        by_role[fmt::format("{} ({})", name(step.nodes[i].role), name(step.nodes[i].op))];
+    us += profile.nodes[i].device_s * 1e6;
+    sum += profile.nodes[i].device_s;
     ++count;
   }
-  void print(const char* what) const {
-    fmt::print("  {}:", what);
-    for (const auto& [role, time] : by_role_)
-      fmt::print(" {} {:.3f} ms/{} ", role, time.first, time.second);
-    fmt::print("\n");
-  }
-
- private:
-  double start_ = 0;
-  std::map<std::string, std::pair<double, int>> by_role_;
-};
+  fmt::print(
+      "  {}: wall {:.3f} ms = device {:.3f} + host dispatch {:.3f} + idle {:.3f}; nodes {:.3f}:",
+      what, profile.wall_s * 1e3, profile.device_s * 1e3, profile.host_dispatch_s * 1e3,
+      profile.idle_s * 1e3, sum * 1e3);
+  for (const auto& [role, time] : by_role)
+    fmt::print(" {} {:.1f}x{}", role, time.first / time.second, time.second);
+  fmt::print("\n");
+}
 
 void bench(const std::string& model, int64_t context, int64_t chunk, int64_t new_tokens,
            bool nodes) {
@@ -99,11 +101,13 @@ void bench(const std::string& model, int64_t context, int64_t chunk, int64_t new
       model, context, w.chunk, ttft[2], ttft[0], tpot[1], tpot[0], t1 - t0,
       static_cast<double>(executor.layout().size_bytes.total()) / (1 << 20));
   if (nodes) {
-    NodeTimes prefill, decode;
-    executor.prefill(&prefill);
-    executor.decode(context, &decode);
-    prefill.print("prefill");
-    decode.print("decode");
+    GpuProfiler profiler(*backend);
+    for (const StepKind kind : {StepKind::tail, StepKind::decode}) {
+      const int64_t past =
+          kind == StepKind::decode ? context : executor.plan().body_count * w.chunk;
+      profiler.profile(kind, past);
+      print_profile(name(kind).data(), profiler.profile(kind, past), executor.plan().step(kind));
+    }
     std::map<std::string, int> kernels;
     for (StepKind kind : {StepKind::tail, StepKind::decode})
       for (const Node& node : executor.plan().step(kind).nodes)

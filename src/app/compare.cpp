@@ -30,7 +30,7 @@ Samples times(const Repeats& repeats, Metric metric) {
   return samples;
 }
 
-Samples energies(const Repeats& repeats, std::optional<Energy> Record::* phase) {
+Samples energies(const Repeats& repeats, std::optional<Energy> Record::*phase) {
   Samples samples;
   for (const Record* record : repeats)
     if (const auto& energy = record->*phase) {

@@ -14,7 +14,8 @@ Record record_of(int64_t context, double ttft_s, int64_t n = 15) {
   r.cell = {.model = "m", .device = "cpu", .context = context};
   std::vector<double> samples;
   for (int64_t i = 0; i < n; ++i)
-    samples.push_back(ttft_s * (1 + 0.01 * static_cast<double>(i - n / 2) / static_cast<double>(n)));
+    samples.push_back(ttft_s *
+                      (1 + 0.01 * static_cast<double>(i - n / 2) / static_cast<double>(n)));
   r.metrics.ttft_s = summarize(samples);
   r.memory.predicted[Tag::weights] = 1000;
   return r;

@@ -91,8 +91,8 @@ std::string to_markdown(std::span<const StoredRecord> records) {
     const bool same = std::all_of(records.begin(), records.end(), [&](const StoredRecord& r) {
       return column.text(r.record) == first;
     });
-    const bool always = std::find(std::begin(always_shown), std::end(always_shown),
-                                  column.title) != std::end(always_shown);
+    const bool always = std::find(std::begin(always_shown), std::end(always_shown), column.title) !=
+                        std::end(always_shown);
     if (same && !always) {
       common += fmt::format("{}{} {}", common.empty() ? "" : "; ", column.title, first);
     } else {

@@ -63,6 +63,11 @@ enum class Role {
 enum class Phase { prefill, decode };
 enum class LogitsPolicy { last, all };
 
+// Variants of operators, as architectures name them.
+enum class NormKind { rms, layer };
+enum class Act { silu, gelu, gelu_tanh, relu2, sigmoid, identity };
+enum class RouterScore { softmax, sigmoid };
+
 inline constexpr int tag_count = 7;
 inline constexpr int category_count = 10;
 

@@ -9,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/vocab.h"
+
 namespace tidemark {
 
 using WeightId = int32_t;
@@ -39,9 +41,6 @@ struct Weight {
   std::vector<WeightPart> parts;
   std::vector<WeightPart> other_parts = {};
 };
-
-enum class NormKind { rms, layer };
-enum class Act { silu, gelu, gelu_tanh, relu2, sigmoid, identity };
 
 // y = x / rms(x) * (offset + weight)      (rms; without a weight x / rms(x)), or
 // y = (x - mean) / std * weight + bias    (layer).
@@ -98,8 +97,6 @@ struct MlpBlock {
   std::optional<Adapter> adapter;  // of up
   WeightId row_gate = no_weight;   // [1, D]: the output times sigmoid(x . row_gate)
 };
-
-enum class RouterScore { softmax, sigmoid };
 
 // Mixture of experts: of E small MLPs each token visits the top_k with the highest score, and their
 // outputs are added with the scores as weights.

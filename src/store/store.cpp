@@ -147,13 +147,13 @@ bool insert_row(Store& store, const char* sql, const std::optional<SweepPlace>& 
 }
 
 Statement select(const Store& store, std::string_view columns, const Filter& filter) {
-  Statement statement(
-      store, fmt::format("SELECT {} FROM records "
-                         "WHERE (?1 IS NULL OR substr(\"commit\", 1, length(?1)) = ?1) "
-                         "AND (?2 IS NULL OR model = ?2) AND (?3 IS NULL OR source = ?3) "
-                         "ORDER BY model, device, context, id",
-                         columns)
-                 .c_str());
+  Statement statement(store,
+                      fmt::format("SELECT {} FROM records "
+                                  "WHERE (?1 IS NULL OR substr(\"commit\", 1, length(?1)) = ?1) "
+                                  "AND (?2 IS NULL OR model = ?2) AND (?3 IS NULL OR source = ?3) "
+                                  "ORDER BY model, device, context, id",
+                                  columns)
+                          .c_str());
   statement.bind(filter.commit).bind(filter.model);
   statement.bind(filter.source ? std::optional(name(*filter.source)) : std::nullopt);
   return statement;

@@ -445,8 +445,10 @@ void CudnnAttention::run(const AttentionArgs& a, const int32_t* lengths, void* w
     bind(uid_query_lengths, &query_count), bind(uid_key_lengths, &key_count);
   }
   Descriptor pack(f, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
-  pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, uids.data(), static_cast<int64_t>(uids.size()))
-      .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, pointers.data(), static_cast<int64_t>(pointers.size()))
+  pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, uids.data(),
+           static_cast<int64_t>(uids.size()))
+      .set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, pointers.data(),
+           static_cast<int64_t>(pointers.size()))
       .set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, &workspace);
   pack.finalize("variant pack");
   check_dnn(f, f.set_stream(library_->handle, queue.stream), "stream");

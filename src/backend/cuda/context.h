@@ -28,6 +28,9 @@ struct CudaContext {
   std::array<std::byte*, tag_count> arenas{};
   MemoryByTag high_water;
 
+  // The position of the launches being made, where they need not serve any other; else -1.
+  int64_t position = -1;
+
   // A few bytes beside the arenas, on the device.
   int64_t* past = nullptr;
   int32_t* lengths = nullptr;  // StepPosition
@@ -65,9 +68,12 @@ void launch(const Op&, CudaContext&);
 int64_t workspace_bytes(const Op&, CudaContext&);
 void prepare(const Op&, CudaContext&);
 std::string implementation(const Op&, CudaContext&);
-// Launches node `index` of the step and the one after it as one kernel, where there is one for the
-// pair and nothing else needs what passes between them; else does nothing and returns false.
-bool launch_with_next(const Step&, size_t index, CudaContext&);
+// Launches node `index` of the step and one or two after it as one kernel, where there is one for
+// them and nothing else needs what passes between them, and returns how many nodes that were; else
+// 0.
+size_t launch_together(const Step&, size_t index, CudaContext&);
+// Whether a launch for one position alone is faster than one for all.
+bool gains_by_position(const Op&, CudaContext&);
 // Whether a launch of it at one position serves every other.
 bool is_position_free(const Op&);
 

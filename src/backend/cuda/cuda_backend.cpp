@@ -1,5 +1,6 @@
 #include "backend/cuda/cuda_backend.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "backend/arena.h"
@@ -10,6 +11,8 @@ namespace tidemark::cuda {
 namespace {
 
 constexpr int max_batch = 4096;
+// A library's plan for a position takes some 10 ms to make, once.
+constexpr int64_t max_tailored_positions = 64;
 
 int attribute(cudaDeviceAttr which, int index) {
   int value = 0;
@@ -144,7 +147,12 @@ void CudaBackend::attach(const Plan& plan, const MemoryLayout& layout) {
   for (const Step& step : plan_.steps) {
     if (step.nodes.empty()) continue;
     set_position(step, 0);
-    for (const Node& node : step.nodes) prepare(node.op, context_);
+    bool& gains = gains_by_position_[static_cast<size_t>(step.kind)];
+    gains = false;
+    for (const Node& node : step.nodes) {
+      prepare(node.op, context_);
+      gains = gains || cuda::gains_by_position(node.op, context_);
+    }
   }
   synchronize();
   context_.high_water = {};
@@ -201,12 +209,22 @@ void CudaBackend::set_position(const Step& step, int64_t past) {
 }
 
 void CudaBackend::launch_nodes(const Step& step) {
-  for (size_t i = 0; i < step.nodes.size(); ++i) {
-    if (launch_with_next(step, i, context_))
-      ++i;
-    else
-      launch(step.nodes[i].op, context_);
+  for (size_t i = 0; i < step.nodes.size();) {
+    const size_t together = launch_together(step, i, context_);
+    if (together == 0) launch(step.nodes[i].op, context_);
+    i += std::max<size_t>(together, 1);
   }
+}
+
+bool CudaBackend::gains_by_position(StepKind kind) const {
+  return gains_by_position_[static_cast<size_t>(kind)] &&
+         plan_.body_count <= max_tailored_positions;
+}
+
+int64_t CudaBackend::graph_position(StepKind kind) const {
+  if (!gains_by_position(kind)) return -1;
+  if (kind == StepKind::tail) return plan_.body_count * plan_.workload.chunk;
+  return kind == StepKind::body && plan_.body_count == 1 ? 0 : -1;
 }
 
 void CudaBackend::capture(StepKind kind) {
@@ -217,8 +235,11 @@ void CudaBackend::capture(StepKind kind) {
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed), "capture");
   try {
     set_position(step, 0);
+    context_.position = graph_position(kind);
     launch_nodes(step);
+    context_.position = -1;
   } catch (...) {
+    context_.position = -1;
     cudaGraph_t broken = nullptr;
     cudaStreamEndCapture(stream, &broken);
     if (broken) cudaGraphDestroy(broken);
@@ -257,14 +278,19 @@ void CudaBackend::run_step(StepKind kind, int64_t past, NodeObserver* observer) 
     }
     return;
   }
-  const bool one_graph = std::all_of(step.nodes.begin(), step.nodes.end(),
-                                     [](const Node& node) { return is_position_free(node.op); });
-  if (!one_graph) {
+  // One graph for all positions, unless launches depend on the position, or gain by being made for
+  // it and the few positions of the prefill are no burden.
+  const bool bound = std::any_of(step.nodes.begin(), step.nodes.end(),
+                                 [](const Node& node) { return !is_position_free(node.op); });
+  const bool gains = gains_by_position(kind);
+  if (bound || (gains && past != graph_position(kind))) {
     set_past(step, past);
     set_position(step, past);
-    return launch_nodes(step);
+    context_.position = gains ? past : -1;
+    launch_nodes(step);
+    context_.position = -1;
+    return;
   }
-
   CapturedStep& captured = captured_[static_cast<size_t>(kind)];
   if (!captured.executable) capture(kind);
   cudaKernelNodeParams params{};

@@ -45,6 +45,9 @@ class CudaBackend : public Backend {
   void capture(StepKind);
   void set_position(const Step&, int64_t past);
   void launch_nodes(const Step&);
+  // The position that a step's one graph may be made for, -1 for all.
+  int64_t graph_position(StepKind) const;
+  bool gains_by_position(StepKind) const;
   std::byte* bytes(TensorId, size_t count, int64_t offset_bytes) const;
 
   int index_;
@@ -52,6 +55,7 @@ class CudaBackend : public Backend {
   mutable CudaContext context_;
   Plan plan_;
   std::array<CapturedStep, 3> captured_;
+  std::array<bool, 3> gains_by_position_{};  // by StepKind
 };
 
 }  // namespace tidemark::cuda

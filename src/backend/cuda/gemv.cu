@@ -65,53 +65,9 @@ __device__ inline float activate_by(Act act, float x) {
   }
 }
 
-// x, by way of the prologue, to shared memory: [m][k].
-template <class T>
-__device__ inline void stage_x(const GemvArgs& a, T* staged) {
-  constexpr int vector = full_vector<T>, threads = warps_per_block * 32;
-  __shared__ float partial[warps_per_block];
-  for (int m = 0; m < a.m; ++m) {
-    const T* x = static_cast<const T*>(a.x) + m * a.x_stride;
-    T* to = staged + m * a.k;
-    float v[vector], w[vector];
-    if (a.prologue == Prologue::glu) {
-      const T* up = static_cast<const T*>(a.up) + m * a.up_stride;
-      for (int i = threadIdx.x * vector; i < a.k; i += threads * vector) {
-        to_floats(load_vector<T, vector>(x + i), v);
-        to_floats(load_vector<T, vector>(up + i), w);
-#pragma unroll
-        for (int j = 0; j < vector; ++j) v[j] = activate_by(a.act, v[j]) * w[j];
-        store_vector<T>(to + i, v);
-      }
-      continue;
-    }
-    float squares = 0;
-    for (int i = threadIdx.x * vector; i < a.k; i += threads * vector) {
-      to_floats(load_vector<T, vector>(x + i), v);
-#pragma unroll
-      for (int j = 0; j < vector; ++j) squares = fmaf(v[j], v[j], squares);
-    }
-    squares = lane_sum(squares);
-    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = squares;
-    __syncthreads();
-    squares = 0;
-#pragma unroll
-    for (int i = 0; i < warps_per_block; ++i) squares += partial[i];
-    const float inverse = rsqrtf(squares / static_cast<float>(a.k) + a.eps);
-    const T* weight = static_cast<const T*>(a.norm_weight);
-    for (int i = threadIdx.x * vector; i < a.k; i += threads * vector) {
-      to_floats(load_vector<T, vector>(x + i), v);
-      to_floats(load_vector<T, vector>(weight + i), w);
-#pragma unroll
-      for (int j = 0; j < vector; ++j) v[j] *= inverse * (w[j] + a.weight_offset);
-      store_vector<T>(to + i, v);
-    }
-    if (m + 1 < a.m) __syncthreads();  // `partial` is used again
-  }
-  __syncthreads();
-}
-
-template <class T, int kVector, int kM, int kRows, int kLanes, int kWarpsOnK, bool kStaged>
+// kNormed: with the RMS norm before. kPaired: half of a group's rows are n / 2 further down.
+template <class T, int kVector, int kM, int kRows, int kLanes, int kWarpsOnK, bool kNormed,
+          bool kPaired>
 __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) {
   constexpr int unroll = kRows >= 4 ? 2 : 8 / kRows / (kM > 4 ? 2 : 1);
   constexpr int groups_per_warp = 32 / kLanes;
@@ -119,7 +75,10 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int row_warp = warp % row_warps, k_warp = warp / row_warps;
   const int group = lane / kLanes, group_lane = lane % kLanes;
-  const int row0 = ((blockIdx.x * row_warps + row_warp) * groups_per_warp + group) * kRows;
+  constexpr int run = kPaired ? kRows / 2 : kRows;  // of consecutive rows
+  const int rows = kPaired ? a.n / 2 : a.n;
+  const int row0 = ((blockIdx.x * row_warps + row_warp) * groups_per_warp + group) * run;
+  const auto row_of = [&](int r) { return row0 + r % run + r / run * rows; };
   const T* weight = static_cast<const T*>(a.weight);
   const T* x = static_cast<const T*>(a.x);
   constexpr int stride = kWarpsOnK * kLanes * kVector;
@@ -130,21 +89,15 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
     for (int u = 0; u < unroll; ++u)
 #pragma unroll
       for (int r = 0; r < kRows; ++r)
-        if (k0 + u * stride < a.k && row0 + r < a.n)
-          w[u][r].load_constant(weight + (row0 + r) * a.weight_stride + k0 + u * stride);
+        if (k0 + u * stride < a.k && row0 + r % run < rows)
+          w[u][r].load_constant(weight + row_of(r) * a.weight_stride + k0 + u * stride);
   };
   int k0 = (k_warp * kLanes + group_lane) * kVector;
   load_weights(k0);
   let_next_start();
   wait_for_previous();
-  extern __shared__ uint4 shared[];
-  int64_t x_stride = a.x_stride;
-  if constexpr (kStaged) {
-    stage_x<T>(a, reinterpret_cast<T*>(shared));
-    x = reinterpret_cast<const T*>(shared), x_stride = a.k;
-  }
 
-  float sum[kM][kRows] = {};
+  float sum[kM][kRows] = {}, squares = 0;
   while (k0 < a.k) {
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
@@ -156,9 +109,20 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
       for (int m = 0; m < kM; ++m) {
         if (m >= a.m) break;
         Chunk<T, kVector> chunk;
-        chunk.load(x + m * x_stride + k0 + u * stride);
+        chunk.load(x + m * a.x_stride + k0 + u * stride);
         float xv[kVector];
         chunk.expand(xv);
+        if constexpr (kNormed) {
+          Chunk<T, kVector> scale;
+          scale.load(static_cast<const T*>(a.norm_weight) + k0 + u * stride);
+          float scale_values[kVector];
+          scale.expand(scale_values);
+#pragma unroll
+          for (int i = 0; i < kVector; ++i) {
+            squares = fmaf(xv[i], xv[i], squares);
+            xv[i] *= a.weight_offset + scale_values[i];
+          }
+        }
 #pragma unroll
         for (int r = 0; r < kRows; ++r)
 #pragma unroll
@@ -173,9 +137,12 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
   for (int m = 0; m < kM; ++m)
 #pragma unroll
     for (int r = 0; r < kRows; ++r) sum[m][r] = lane_sum<kLanes>(sum[m][r]);
+  if constexpr (kNormed) squares = lane_sum<kLanes>(squares);
 
   if constexpr (kWarpsOnK > 1) {
     __shared__ float partial[kWarpsOnK][row_warps][groups_per_warp][kM][kRows];
+    __shared__ float partial_squares[kWarpsOnK];  // the same for all rows
+    if (kNormed && row_warp == 0 && lane == 0) partial_squares[k_warp] = squares;
     if (group_lane == 0)
 #pragma unroll
       for (int m = 0; m < kM; ++m)
@@ -189,52 +156,63 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
       for (int r = 0; r < kRows; ++r)
 #pragma unroll
         for (int s = 1; s < kWarpsOnK; ++s) sum[m][r] += partial[s][row_warp][group][m][r];
+    if constexpr (kNormed) {
+      squares = 0;
+#pragma unroll
+      for (int s = 0; s < kWarpsOnK; ++s) squares += partial_squares[s];
+    }
   }
   if (group_lane != 0) return;
+  const float norm = kNormed ? rsqrtf(squares / static_cast<float>(a.k) + a.eps) : 1.0F;
+  const auto store = [&](int m, int row, float value) {
+    const int64_t at = m * a.out_stride + row;
+    if (a.out_dtype == DType::f32) {
+      float* out = static_cast<float*>(a.out) + at;
+      *out = a.accumulate ? *out + value : value;
+    } else {
+      bf16* out = static_cast<bf16*>(a.out) + at;
+      *out = from_float<bf16>(a.accumulate ? to_float(*out) + value : value);
+    }
+  };
 #pragma unroll
   for (int m = 0; m < kM; ++m) {
     if (m >= a.m) break;
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
-      const int row = row0 + r;
-      if (row >= a.n) break;
-      float value = sum[m][r];
-      if (a.bias) value += to_float(static_cast<const T*>(a.bias)[row]);
-      value *= a.scale;
-      const int64_t at = m * a.out_stride + row;
-      if (a.out_dtype == DType::f32) {
-        float* out = static_cast<float*>(a.out) + at;
-        *out = a.accumulate ? *out + value : value;
+      if (row0 + r % run >= rows) continue;
+      if constexpr (kNormed) sum[m][r] *= norm;
+      if (a.bias) sum[m][r] += to_float(static_cast<const T*>(a.bias)[row_of(r)]);
+      sum[m][r] *= a.scale;
+      if constexpr (kPaired) {
+        sum[m][r] = to_float(from_float<T>(sum[m][r]));  // as it would have been stored
+        if (r >= run) store(m, row_of(r - run), activate_by(a.act, sum[m][r - run]) * sum[m][r]);
       } else {
-        bf16* out = static_cast<bf16*>(a.out) + at;
-        *out = from_float<bf16>(a.accumulate ? to_float(*out) + value : value);
+        store(m, row_of(r), sum[m][r]);
       }
     }
   }
 }
 
-template <class T, int kVector, int kM, int kRows, int kLanes, int kWarpsOnK>
-void launch_shape(const GemvArgs& a, const Queue& queue) {
-  constexpr int rows_per_block = warps_per_block / kWarpsOnK * (32 / kLanes) * kRows;
-  const dim3 grid((a.n + rows_per_block - 1) / rows_per_block), block(warps_per_block * 32);
-  if (a.prologue == Prologue::none)
-    return launch_kernel(gemv_kernel<T, kVector, kM, kRows, kLanes, kWarpsOnK, false>, grid, block,
-                         0, queue, "gemv", a);
-  if constexpr (kVector > 1 && kLanes == 32) {
-    const auto kernel = gemv_kernel<T, kVector, kM, kRows, kLanes, kWarpsOnK, true>;
-    static const cudaError_t allowed = cudaFuncSetAttribute(
-        kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, gemv_max_staged_bytes);
-    check(allowed, "gemv: shared memory");
-    launch_kernel(kernel, grid, block, sizeof(T) * a.m * a.k, queue, "gemv", a);
-  }
-}
-
 template <class T, int kVector, int kRows, int kLanes, int kWarpsOnK>
 void launch_rows(const GemvArgs& a, const Queue& queue) {
-  if (a.m == 1) return launch_shape<T, kVector, 1, kRows, kLanes, kWarpsOnK>(a, queue);
-  if (a.m == 2) return launch_shape<T, kVector, 2, kRows, kLanes, kWarpsOnK>(a, queue);
-  if (a.m <= 4) return launch_shape<T, kVector, 4, kRows, kLanes, kWarpsOnK>(a, queue);
-  launch_shape<T, kVector, 8, kRows, kLanes, kWarpsOnK>(a, queue);
+  constexpr int rows_per_block = warps_per_block / kWarpsOnK * (32 / kLanes) * kRows;
+  const auto go = [&](auto kernel) {
+    launch_kernel(kernel, dim3((a.n + rows_per_block - 1) / rows_per_block),
+                  dim3(warps_per_block * 32), 0, queue, "gemv", a);
+  };
+  if constexpr (kVector > 1 && kLanes == 32) {
+    const bool normed = a.norm_weight != nullptr;
+    if constexpr (kRows > 1) {
+      if (a.glu && normed)
+        return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, true, true>);
+      if (a.glu) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, false, true>);
+    }
+    if (normed) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, true, false>);
+  }
+  if (a.m == 1) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, false, false>);
+  if (a.m == 2) return go(gemv_kernel<T, kVector, 2, kRows, kLanes, kWarpsOnK, false, false>);
+  if (a.m <= 4) return go(gemv_kernel<T, kVector, 4, kRows, kLanes, kWarpsOnK, false, false>);
+  go(gemv_kernel<T, kVector, 8, kRows, kLanes, kWarpsOnK, false, false>);
 }
 
 template <class T, int kVector>

@@ -1,6 +1,5 @@
 // out[m, n] (+)= scale * (sum_k x[m, k] * weight[n, k] + bias[n]) for a few rows m, at memory
-// speed. x may be made on the way: the norm or the gated unit before a projection costs a launch of
-// its own otherwise.
+// speed.
 #pragma once
 
 #include <cstdint>
@@ -8,16 +7,8 @@
 
 #include "backend/cuda/queue.h"
 #include "base/vocab.h"
-#include "model/spec.h"
 
 namespace tidemark::cuda {
-
-// What makes row m of the product's x from memory, rounded to dtype as the operator alone would.
-enum class Prologue {
-  none,      // x
-  rms_norm,  // x / sqrt(mean(x^2) + eps) * (weight_offset + norm_weight)
-  glu        // act(x) * up
-};
 
 struct GemvArgs {
   const void* x = nullptr;       // [m, k] dtype
@@ -30,17 +21,16 @@ struct GemvArgs {
   bool accumulate = false;
   DType dtype = DType::f32, out_dtype = DType::f32;
 
-  Prologue prologue = Prologue::none;
-  const void* norm_weight = nullptr;  // [k]
+  // One row of x alone (m 1) may take along the RMS norm before it,
+  //   x / sqrt(mean(x^2) + eps) * (weight_offset + norm_weight),
+  const void* norm_weight = nullptr;  // [k], or null: no norm
   float eps = 0, weight_offset = 0;
-  const void* up = nullptr;  // [m, k], up_stride
-  int64_t up_stride = 0;
+  // and the gated unit after it: out[r] = act(y[r]) * y[n / 2 + r] for r < n / 2.
+  bool glu = false;
   Act act = Act::silu;
 };
 
 inline constexpr int32_t gemv_max_rows = 8;
-// A prologue's result is staged in shared memory.
-inline constexpr int64_t gemv_max_staged_bytes = 128 * 1024;
 
 // Which shape of the kernel runs; its name goes into the records.
 struct GemvChoice {
@@ -50,8 +40,8 @@ struct GemvChoice {
   int warps_on_k = 1;  // of a block of 8, that split k between them
 };
 GemvChoice choose_gemv(const GemvArgs&, int sm_count);
-// Whether `a` may have a prologue: those need aligned rows.
-bool gemv_takes_prologue(const GemvArgs& a);
+// Whether the kernel can take along what `a` says.
+bool gemv_takes_along(const GemvArgs& a);
 std::string name(const GemvArgs&, const GemvChoice&);
 void launch_gemv(const GemvArgs&, const GemvChoice&, const Queue&);
 

@@ -24,7 +24,8 @@ void launch_embedding(const EmbeddingArgs&, const Queue&);
 inline constexpr int max_rotary_pairs = 128;
 
 struct RopeArgs {
-  void *q = nullptr, *k = nullptr;  // rotated in place; k, when there is a cache, there too; k may be null
+  void *q = nullptr,
+       *k = nullptr;  // rotated in place; k, when there is a cache, there too; k may be null
   const void* v = nullptr;
   void *k_cache = nullptr, *v_cache = nullptr;  // [batch, kv_heads, capacity, dim], or null
   const int64_t* past = nullptr;

@@ -32,7 +32,7 @@ ModelSpec make_falcon_mamba(const Json& config) {
     Sublayer mixing{builder.rms_norm(layer + "norm.weight", hidden, eps), {}};
     Mamba1Block block = mamba1_block(builder, layer + "mixer.", shape);
     block.dt_norm = block.b_norm = block.c_norm = unweighted;
-    mixing.parallel.push_back(std::move(block));
+    mixing.parallel.push_back(block);
     builder.spec.layers.push_back({{std::move(mixing)}});
   }
   builder.spec.final_norm = builder.rms_norm("backbone.norm_f.weight", hidden, eps);

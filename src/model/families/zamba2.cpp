@@ -37,11 +37,12 @@ SideShape read_side(const Json& config, int64_t hidden, double eps) {
   if (side.attention_adapters && kv_heads != heads)
     config["num_key_value_heads"].fail_expected(
         fmt::format("num_attention_heads {}, as adapters are used", heads));
+  const int64_t head_dim = wide / heads;
   side.attention = {.hidden = hidden,
                     .heads = heads,
                     .kv_heads = kv_heads,
-                    .head_dim = wide / heads,
-                    .score_scale = 1 / std::sqrt(static_cast<double>(wide / heads) / 2),
+                    .head_dim = head_dim,
+                    .score_scale = 1 / std::sqrt(static_cast<double>(head_dim) / 2),
                     .in_width = wide};
   if (flag(config, "use_mem_rope", false))
     side.attention.rope = read_rope(config, side.attention.head_dim);

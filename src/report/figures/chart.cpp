@@ -35,7 +35,8 @@ const JsonValue& config() {
     },
     "legend": {
       "labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "labelLimit": 260,
-      "labelColor": "#3A3A3A", "titleColor": "#1E1E1E", "symbolSize": 70, "symbolOpacity": 1
+      "labelColor": "#3A3A3A", "titleColor": "#1E1E1E", "symbolSize": 70, "symbolOpacity": 1,
+      "symbolBaseFillColor": "#4D4D4D", "symbolBaseStrokeColor": "#4D4D4D"
     },
     "text": {"color": "#1E1E1E"}, "rule": {"color": "#1E1E1E"}, "tick": {"color": "#1E1E1E"},
     "line": {"strokeWidth": 2}, "point": {"size": 55, "opacity": 1}, "facet": {"spacing": 24},
@@ -99,6 +100,8 @@ JsonValue model_panels(JsonValue rows, JsonValue view, PanelSize single, PanelSi
   const std::vector<std::string> configurations = values_of(rows, "configuration");
   if (models.size() > 1 && configurations.size() >= least_grid &&
       configurations.size() <= most_grid) {
+    // As wide together as three columns.
+    if (configurations.size() == least_grid) panel.width = panel.width * 4 / 3;
     JsonValue spec = chart(std::move(rows), std::move(view), {"", ""}, single, panel);
     spec.erase("columns");
     spec["resolve"].erase("axis");  // a grid is complete
@@ -119,6 +122,20 @@ JsonValue model_panels(JsonValue rows, JsonValue view, PanelSize single, PanelSi
   }
   const std::vector<std::string> panels = values_of(rows, "panel");
   return chart(std::move(rows), std::move(view), panels, single, panel, 3);
+}
+
+void drop_layer(JsonValue& view, std::string_view layer) {
+  auto& layers = view["layer"].get_ref<JsonValue::array_t&>();
+  std::erase_if(layers, [&](const JsonValue& l) { return l.value("name", "") == layer; });
+}
+
+bool any_row(const JsonValue& rows, const std::string& field) {
+  return std::ranges::any_of(rows, [&](const JsonValue& row) { return row.contains(field); });
+}
+
+bool any_row(const JsonValue& rows, const std::string& field, const std::string& value) {
+  return std::ranges::any_of(rows,
+                             [&](const JsonValue& row) { return row.value(field, "") == value; });
 }
 
 std::vector<std::string> values_of(const JsonValue& rows, const std::string& field) {
@@ -152,18 +169,29 @@ Extent extent(const JsonValue& rows, std::initializer_list<const char*> fields) 
   return found;
 }
 
-std::vector<double> log_ticks(Extent range, Ticks ticks) {
+std::vector<double> log_ticks(Extent range) {
   if (range.low <= 0) return {};
+  const double width = range.high / range.low;
+  std::vector<double> digits = {1};
+  if (width <= 300) digits = {1, 2, 5};
+  if (width <= 6) digits = {1, 1.5, 2, 3, 4, 5, 6, 8};
   const auto first = static_cast<int>(std::floor(std::log10(range.low)));
   const auto last = static_cast<int>(std::ceil(std::log10(range.high)));
-  const bool sparse = ticks == Ticks::automatic && range.high / range.low > 300;
   std::vector<double> values;
   for (int power = first; power <= last; ++power)
-    for (double digit : {1.0, 2.0, 5.0})
+    for (double digit : digits)
       // Both are exact where the power is not negative; dividing keeps 0.2 the nearest to 0.2.
-      if (digit == 1 || !sparse)
-        values.push_back(power >= 0 ? digit * std::pow(10, power) : digit / std::pow(10, -power));
+      values.push_back(power >= 0 ? digit * std::pow(10, power) : digit / std::pow(10, -power));
   return values;
+}
+
+std::vector<double> panel_ticks(const JsonValue& rows, std::initializer_list<const char*> fields) {
+  std::map<std::string, JsonValue> by_panel;
+  for (const JsonValue& row : rows) by_panel[row.at("panel")].push_back(row);
+  std::set<double> ticks;
+  for (const auto& [panel, its_rows] : by_panel)
+    for (double tick : log_ticks(extent(its_rows, fields))) ticks.insert(tick);
+  return {ticks.begin(), ticks.end()};
 }
 
 std::vector<double> power_of_two_ticks(Extent range) {
@@ -176,8 +204,9 @@ std::vector<double> power_of_two_ticks(Extent range) {
 }
 
 JsonValue log_channel(const std::string& field, Extent range, const LogAxis& axis) {
-  JsonValue described = {
-      {"title", axis.title}, {"values", log_ticks(range, axis.ticks)}, {"labelOverlap", "greedy"}};
+  JsonValue described = {{"title", axis.title},
+                         {"values", axis.ticks.empty() ? log_ticks(range) : axis.ticks},
+                         {"labelOverlap", "greedy"}};
   described["labelExpr"] = axis.label.empty() ? "format(datum.value, ',~r')" : axis.label;
   return {{"field", field},
           {"type", "quantitative"},

@@ -24,10 +24,11 @@ struct Extent {
 };
 Extent extent(const JsonValue& rows, std::initializer_list<const char*> fields);
 
-// Where a logarithmic axis over an extent has its ticks: at 1, 2 and 5 of each power of ten, or at
-// the powers alone when they are many.
-enum class Ticks { automatic, dense };
-std::vector<double> log_ticks(Extent, Ticks = Ticks::automatic);
+// Where a logarithmic axis over an extent has its ticks: at powers of ten when it is wide, at 1, 2
+// and 5 of each, or closer when it is narrow.
+std::vector<double> log_ticks(Extent);
+// Those of every panel by its own extent, for panels with axes of their own.
+std::vector<double> panel_ticks(const JsonValue& rows, std::initializer_list<const char*> fields);
 
 // Powers of two around an extent.
 std::vector<double> power_of_two_ticks(Extent);
@@ -37,9 +38,15 @@ struct LogAxis {
   std::string title{};
   std::string label{};  // Vega expression; "" for plain numbers
   int padding = 12;
-  Ticks ticks = Ticks::automatic;
+  std::vector<double> ticks{};  // empty: log_ticks of the extent
 };
 JsonValue log_channel(const std::string& field, Extent, const LogAxis&);
+
+// Takes the layer of that name out of a view: Vega has no scale for a layer without rows.
+void drop_layer(JsonValue& view, std::string_view layer);
+// Whether some row has the member, or has it with that value.
+bool any_row(const JsonValue& rows, const std::string& field);
+bool any_row(const JsonValue& rows, const std::string& field, const std::string& value);
 
 // What `field` holds in the rows, in the order of their appearance.
 std::vector<std::string> values_of(const JsonValue& rows, const std::string& field);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "report/figures/chart.h"
@@ -83,14 +84,28 @@ DataTable line_table(const Study& study, const LineMetric& metric) {
 }
 
 JsonValue line_view(const Study& study, const LineMetric& metric, const JsonValue& rows) {
-  const bool both_sources = std::any_of(rows.begin(), rows.end(), [&](const JsonValue& r) {
-    return r["source"] != rows.front()["source"];
-  });
+  std::set<std::string> sources;
+  for (const JsonValue& row : rows)
+    if (row.contains("value")) sources.insert(row["source"]);
   std::set<std::string> failing;
   for (const JsonValue& row : rows)
     if (!row.contains("value")) failing.insert(row["model"]);
   // Above the lines there is room for the crosses of what failed.
-  const int padding = 12 + 13 * static_cast<int>(failing.size());
+  const auto crosses = static_cast<double>(failing.size());
+  const Extent range = extent(rows, {"value", "low", "high"});
+  LogAxis axis{metric.title, metric.label};
+  if (metric.own_axes) {
+    axis.ticks = panel_ticks(rows, {"value", "low", "high"});
+    axis.padding = 12 + 13 * static_cast<int>(crosses);
+  }
+  JsonValue y = log_channel("value", range, axis);
+  if (!metric.own_axes && range.low > 0) {
+    const double decades = std::log10(range.high / range.low);
+    y["scale"] = {{"type", "log"},
+                  {"domain",
+                   {range.low * std::pow(10, -0.05 * decades - 0.05),
+                    range.high * std::pow(10, (0.05 + 0.06 * crosses) * decades + 0.05)}}};
+  }
   JsonValue view =
       filled(R"json({
         "encoding": {
@@ -114,7 +129,7 @@ JsonValue line_view(const Study& study, const LineMetric& metric, const JsonValu
             }
           },
           {
-            "transform": [{"filter": "isValid(datum.low)"}],
+            "name": "intervals", "transform": [{"filter": "isValid(datum.low)"}],
             "mark": {"type": "errorbar", "ticks": {"size": 7}},
             "encoding": {
               "y": {"field": "low", "type": "quantitative", "title": "@title"},
@@ -158,10 +173,11 @@ JsonValue line_view(const Study& study, const LineMetric& metric, const JsonValu
               {"colours", model_colours(study)},
               {"shapes", model_shapes(study)},
               {"title", metric.title},
-              {"source_legend", both_sources ? JsonValue::object() : JsonValue()},
+              {"source_legend", sources.size() > 1 ? JsonValue{{"symbolSize", 500}} : JsonValue()},
               {"present_models", present(rows, "model", model_names(study))},
-              {"y", log_channel("value", extent(rows, {"value", "low", "high"}),
-                                {metric.title, metric.label, padding, metric.ticks})}});
+              {"y", y}});
+
+  if (!any_row(rows, "low")) drop_layer(view, "intervals");
 
   // What ran out of memory or failed: a cross at the top, one line per model.
   int line = 0;

@@ -16,8 +16,8 @@ struct LineMetric {
   std::string missing{};  // "no record has a TTFT"
   std::function<std::optional<Summary>(const Record&)> of{};
   std::function<std::string(double)> text{};
-  Ticks ticks = Ticks::automatic;
-  std::string label{};  // Vega expression of an axis label; "" for plain numbers
+  bool own_axes = false;  // every panel has its own scale
+  std::string label{};    // Vega expression of an axis label; "" for plain numbers
 };
 
 // One row per value drawn: panel, model, source, context, value, and texts for the tooltip; and one

@@ -83,7 +83,7 @@ FigureContent memory_figure(const Study& study) {
   for (const Record* r : records)
     if (shown_total(*r) > 0) with_bars.insert(r->cell.model);
   std::set<std::tuple<std::string, std::string, int64_t>> budgets;
-  bool budget_above = false;
+  bool budget_above = false, failures = false, plans = false;
   for (const Record* r : records) {
     if (!with_bars.contains(r->cell.model)) continue;
     const std::string configuration = configurations.of(r->cell);
@@ -98,6 +98,8 @@ FigureContent memory_figure(const Study& study) {
                     {"outcome", name(r->outcome)},
                     {"reason", r->reason},
                     {"text", format_bytes(planned)}});
+    failures = failures || r->outcome != Outcome::ok;
+    plans = plans || planned > 0;
     // A budget far above every bar would only flatten them.
     if (budget(*r) > 2 * largest)
       budget_above = true;
@@ -128,13 +130,13 @@ FigureContent memory_figure(const Study& study) {
   JsonValue view = filled(R"json({
     "layer": [
       {
-        "transform": [{"filter": "datum.kind == 'tag'"}],
+        "name": "bars", "transform": [{"filter": "datum.kind == 'tag'"}],
         "mark": {"type": "bar", "width": {"band": 0.78}},
         "encoding": {
           "x": "@x",
           "y": {
             "field": "gib", "type": "quantitative", "stack": "zero", "title": "Memory (GiB)",
-            "axis": {"tickCount": 5}
+            "axis": {"tickCount": 5}, "scale": {"domain": [0, "@top"]}
           },
           "color": {
             "field": "tag", "type": "nominal", "title": "Tag", "scale": "@tags",
@@ -154,7 +156,7 @@ FigureContent memory_figure(const Study& study) {
         }
       },
       {
-        "transform": [{"filter": "datum.kind == 'total' && datum.planned > 0"}],
+        "name": "plans", "transform": [{"filter": "datum.kind == 'total' && datum.planned > 0"}],
         "mark": {"type": "tick", "thickness": 2, "width": {"band": 0.9}},
         "encoding": {
           "x": "@x", "y": {"field": "planned", "type": "quantitative"},
@@ -165,6 +167,7 @@ FigureContent memory_figure(const Study& study) {
         }
       },
       {
+        "name": "failures",
         "transform": [{"filter": "datum.kind == 'total' && datum.outcome != 'ok'"}],
         "mark": {"type": "text", "text": "\u2715", "dy": -9, "fontSize": 13, "fontWeight": "bold"},
         "encoding": {
@@ -177,7 +180,7 @@ FigureContent memory_figure(const Study& study) {
         }
       },
       {
-        "transform": [{"filter": "datum.kind == 'budget'"}],
+        "name": "budgets", "transform": [{"filter": "datum.kind == 'budget'"}],
         "mark": {"type": "rule", "strokeDash": [6, 4], "strokeWidth": 1.5},
         "encoding": {
           "y": {"field": "gib", "type": "quantitative"},
@@ -185,7 +188,7 @@ FigureContent memory_figure(const Study& study) {
         }
       },
       {
-        "transform": [{"filter": "datum.kind == 'budget'"}],
+        "name": "budget_labels", "transform": [{"filter": "datum.kind == 'budget'"}],
         "mark": {"type": "text", "align": "left", "baseline": "bottom", "dy": -3, "fontSize": 11},
         "encoding": {
           "x": {"value": 4}, "y": {"field": "gib", "type": "quantitative"},
@@ -202,8 +205,15 @@ FigureContent memory_figure(const Study& study) {
                                {"labelExpr", context_label},
                                {"labelAngle", 0},
                                {"labelOverlap", true}}}}},
+                           {"top", 1.12 * static_cast<double>(largest) / gib},
                            {"tags", tag_colours()},
                            {"present_tags", present(rows, "tag", tag_order())}});
+  if (!failures) drop_layer(view, "failures");
+  if (!plans) drop_layer(view, "plans");
+  if (budgets.empty()) {
+    drop_layer(view, "budgets");
+    drop_layer(view, "budget_labels");
+  }
   FigureContent content{.table = std::move(table)};
   if (budget_above)
     content.remarks =

@@ -211,7 +211,7 @@ FigureContent devices_figure(const Study& study) {
                        {"axis", {{"labelAngle", -25}, {"labelLimit", 160}}}};
   const std::vector<std::string> panels = values_of(rows, "panel");
   JsonValue view = share_view(x, rows);
-  return {.spec = chart(std::move(rows), std::move(view), panels, {420, 320}, {170, 180}, 4),
+  return {.spec = chart(std::move(rows), std::move(view), panels, {420, 320}, {210, 180}, 3),
           .table = share_table(drawn, configurations, Phase::prefill)};
 }
 

@@ -88,26 +88,50 @@ FigureContent prediction_figure(const Study& study) {
     if (ratio > 0) widest = std::max({widest, 1.05 * ratio, 1.05 / ratio});
   }
   JsonValue view = filled(R"json({
-    "encoding": {
-      "y": {
-        "field": "ratio", "type": "quantitative",
-        "scale": {"type": "log", "nice": false, "domain": "@domain"},
-        "axis": {
-          "title": "Predicted / measured",
-          "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
-          "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
-        }
-      }
-    },
     "layer": [
       {
+        "data": {"values": [{"low": 0.9, "high": 1.1, "one": 1}]},
         "mark": {"type": "rect", "color": "#8A8A8A", "opacity": 0.18},
-        "encoding": {"y": {"datum": 0.9}, "y2": {"datum": 1.1}}
+        "encoding": {
+          "y": {
+            "field": "low", "type": "quantitative",
+            "scale": {"type": "log", "nice": false, "domain": "@domain"},
+            "axis": {
+              "title": "Predicted / measured",
+              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
+              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
+            }
+          },
+          "y2": {"field": "high"}
+        }
       },
-      {"mark": {"type": "rule", "strokeWidth": 1}, "encoding": {"y": {"datum": 1}}},
+      {
+        "data": {"values": [{"low": 0.9, "high": 1.1, "one": 1}]},
+        "mark": {"type": "rule", "strokeWidth": 1},
+        "encoding": {
+          "y": {
+            "field": "one", "type": "quantitative",
+            "scale": {"type": "log", "nice": false, "domain": "@domain"},
+            "axis": {
+              "title": "Predicted / measured",
+              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
+              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
+            }
+          }
+        }
+      },
       {
         "mark": {"type": "line", "strokeWidth": 1, "strokeOpacity": 0.5},
         "encoding": {
+          "y": {
+            "field": "ratio", "type": "quantitative",
+            "scale": {"type": "log", "nice": false, "domain": "@domain"},
+            "axis": {
+              "title": "Predicted / measured",
+              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
+              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
+            }
+          },
           "x": "@context", "detail": {"field": "configuration"},
           "color": {
             "field": "model", "type": "nominal", "scale": "@colours", "title": "Model",
@@ -118,6 +142,15 @@ FigureContent prediction_figure(const Study& study) {
       {
         "mark": {"type": "point", "filled": true},
         "encoding": {
+          "y": {
+            "field": "ratio", "type": "quantitative",
+            "scale": {"type": "log", "nice": false, "domain": "@domain"},
+            "axis": {
+              "title": "Predicted / measured",
+              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
+              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
+            }
+          },
           "x": "@context",
           "color": {
             "field": "model", "type": "nominal", "scale": "@colours", "title": "Model",

@@ -114,7 +114,7 @@ FigureContent roofline_figure(const Study& study) {
         "encoding": {"x": "@x", "y": "@y"},
         "layer": [
           {
-            "transform": [{"filter": "datum.kind == 'ceiling'"}],
+            "name": "ceilings", "transform": [{"filter": "datum.kind == 'ceiling'"}],
             "mark": {"type": "line", "strokeWidth": 2, "color": "#8A8A8A", "strokeJoin": "round"},
             "encoding": {
               "detail": {"field": "ceiling"}, "order": {"field": "intensity"},
@@ -161,9 +161,9 @@ FigureContent roofline_figure(const Study& study) {
        {"groups", group_colours()},
        {"shapes", model_shapes(study)}});
   FigureContent content{.table = std::move(table)};
+  if (!any_row(rows, "kind", "ceiling")) drop_layer(view, "ceilings");
   content.remarks = "Of each model the longest context; the table holds all.";
-  if (std::none_of(rows.begin(), rows.end(),
-                   [](const JsonValue& r) { return r["kind"] == "ceiling"; }))
+  if (!any_row(rows, "kind", "ceiling"))
     content.remarks += " The ceilings of this machine are not known: no device profile was given.";
   content.spec = chart(std::move(rows), std::move(view), panels, {560, 380}, {340, 280}, 2);
   return content;

@@ -131,7 +131,8 @@ FigureContent short_long_figure(const Study& study) {
       {{"models", model_names(study)},
        {"colours", model_colours(study)},
        {"x", log_channel("value", extent(rows, {"value"}),
-                         {"Time (logarithmic)", std::string(seconds_label), 46, Ticks::dense})}});
+                         {"Time (logarithmic)", std::string(seconds_label), 46,
+                          panel_ticks(rows, {"value"})})}});
   const std::vector<std::string> panels = values_of(rows, "panel");
   const int height = 26 * static_cast<int>(model_names(study).size()) + 10;
   FigureContent content{.table = std::move(table)};

@@ -35,6 +35,7 @@ FigureContent throughput_figure(const Study& study) {
   if (!any) return {.empty = "No record holds a throughput."};
   LineMetric both = prefill;
   both.title = "Tokens per second";
+  both.own_axes = true;
   const std::vector<std::string> panels = values_of(rows, "panel");
   JsonValue view = line_view(study, both, rows);
   view["resolve"] = {{"scale", {{"y", "independent"}}}};
