@@ -82,18 +82,6 @@ bool same_view(const Operand& a, const Operand& b) {
   return a.tensor == b.tensor && a.offset == b.offset && a.stride == b.stride;
 }
 
-// Adds the norm before to `args`; false where it cannot be taken along.
-bool take_norm(const Op& first, const Gemm& gemm, GemvArgs& args, CudaContext& c) {
-  const auto* norm = std::get_if<Norm>(&first);
-  if (!norm || norm->kind != NormKind::rms || norm->groups != 1 || norm->width != gemm.k ||
-      !same_view(norm->out, gemm.x))
-    return false;
-  args.x = c.at(norm->x), args.x_stride = norm->x.stride;
-  args.norm_weight = c.at(norm->weight);
-  args.eps = norm->eps, args.weight_offset = norm->weight_offset;
-  return true;
-}
-
 // Adds the gated unit after to `args`; false where it cannot be taken along.
 bool take_glu(const Op& last, const Gemm& gemm, GemvArgs& args, CudaContext& c) {
   const auto* glu = std::get_if<Glu>(&last);
@@ -105,16 +93,6 @@ bool take_glu(const Op& last, const Gemm& gemm, GemvArgs& args, CudaContext& c) 
   args.glu = true, args.act = glu->act;
   args.out = c.at(glu->out), args.out_stride = glu->out.stride;
   return true;
-}
-
-// Whether any node from `index` on reads what `tensor` holds now.
-bool is_read_from(const Step& step, size_t index, TensorId tensor) {
-  for (size_t i = index; i < step.nodes.size(); ++i) {
-    const Touched t = touched(step.nodes[i].op);
-    if (std::find(t.reads.begin(), t.reads.end(), tensor) != t.reads.end()) return true;
-    if (std::find(t.writes.begin(), t.writes.end(), tensor) != t.writes.end()) return false;
-  }
-  return false;
 }
 
 // ---- attention ----
@@ -436,25 +414,14 @@ std::string implementation(const Op& op, CudaContext& c) {
   return std::visit([&](const auto& concrete) { return name_of(concrete, c); }, op);
 }
 
-size_t launch_together(const Step& step, size_t index, CudaContext& c) {
-  const auto op = [&](size_t i) { return i < step.nodes.size() ? &step.nodes[i].op : nullptr; };
-  const size_t at = std::holds_alternative<Gemm>(*op(index)) ? index : index + 1;
-  const auto* gemm = op(at) ? std::get_if<Gemm>(op(at)) : nullptr;
-  if (!gemm || gemm->m != 1) return 0;
+bool launch_with_next(const Step& step, size_t index, CudaContext& c) {
+  const auto* gemm = std::get_if<Gemm>(&step.nodes[index].op);
+  if (!gemm || gemm->m != 1 || index + 1 >= step.nodes.size()) return false;
   GemvArgs args = gemv_args(gemm_args(*gemm, c));
-  if (at > index && (!take_norm(*op(index), *gemm, args, c) ||
-                     is_read_from(step, at + 1, gemm->x.tensor) || !gemv_takes_along(args)))
-    return 0;
-  size_t count = at - index + 1;
-  // What the gated unit leaves in the tensor of gate and up is its result alone.
-  GemvArgs with_glu = args;
-  if (op(at + 1) && take_glu(*op(at + 1), *gemm, with_glu, c) && gemv_takes_along(with_glu)) {
-    args = with_glu;
-    ++count;
-  }
-  if (count == 1) return 0;
+  // What then remains in the tensor of gate and up is the result alone: plans read no more of it.
+  if (!take_glu(step.nodes[index + 1].op, *gemm, args, c) || !gemv_takes_along(args)) return false;
   launch_gemv(args, choose_gemv(args, c.sm_count), c.queue);
-  return count;
+  return true;
 }
 
 bool gains_by_position(const Op& op, CudaContext& c) {
