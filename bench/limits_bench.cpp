@@ -90,7 +90,8 @@ void multiply_add_limit(benchmark::State& state) {
   state.counters["GFLOP/s"] =
       benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
-BENCHMARK(multiply_add_limit)->Arg(1)->Arg(omp_get_num_procs())->UseRealTime();
+BENCHMARK(multiply_add_limit)->Arg(1);
+BENCHMARK(multiply_add_limit)->Arg(omp_get_num_procs())->UseRealTime();
 
 void exponential_limit(benchmark::State& state) {
   const int threads = static_cast<int>(state.range(0));
@@ -106,7 +107,8 @@ void exponential_limit(benchmark::State& state) {
   state.counters["Gexp/s"] =
       benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
-BENCHMARK(exponential_limit)->Arg(1)->Arg(omp_get_num_procs())->UseRealTime();
+BENCHMARK(exponential_limit)->Arg(1);
+BENCHMARK(exponential_limit)->Arg(omp_get_num_procs())->UseRealTime();
 
 void bytes_per_iteration(benchmark::State& state, double bytes) {
   state.counters["GB/s"] =
@@ -122,7 +124,8 @@ void read_limit(benchmark::State& state) {
     });
   bytes_per_iteration(state, 4.0 * floats);
 }
-BENCHMARK(read_limit)->Arg(1)->Arg(omp_get_num_procs())->UseRealTime();
+BENCHMARK(read_limit)->Arg(1);
+BENCHMARK(read_limit)->Arg(omp_get_num_procs())->UseRealTime();
 
 void update_limit(benchmark::State& state) {
   const int threads = static_cast<int>(state.range(0));
@@ -133,7 +136,8 @@ void update_limit(benchmark::State& state) {
     });
   bytes_per_iteration(state, 8.0 * floats);
 }
-BENCHMARK(update_limit)->Arg(1)->Arg(omp_get_num_procs())->UseRealTime();
+BENCHMARK(update_limit)->Arg(1);
+BENCHMARK(update_limit)->Arg(omp_get_num_procs())->UseRealTime();
 
 void copy_limit(benchmark::State& state) {
   const int threads = static_cast<int>(state.range(0));
@@ -146,7 +150,8 @@ void copy_limit(benchmark::State& state) {
     });
   bytes_per_iteration(state, 4.0 * floats);
 }
-BENCHMARK(copy_limit)->Arg(1)->Arg(omp_get_num_procs())->UseRealTime();
+BENCHMARK(copy_limit)->Arg(1);
+BENCHMARK(copy_limit)->Arg(omp_get_num_procs())->UseRealTime();
 
 }  // namespace
 }  // namespace tidemark::cpu

@@ -2,6 +2,7 @@
 // and a continued sequence. Shared by the cost test and by every backend's conformance test.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,8 @@ namespace tidemark {
 
 struct OpCase {
   std::string name;
-  Plan plan;  // tensors, and one node in steps[tail]
+  Plan plan;                                          // tensors, and one node in steps[tail]
+  std::map<TensorId, std::vector<int32_t>> integers;  // contents of the i32 tensors it reads
   const Node& node() const { return plan.step(StepKind::tail).nodes.front(); }
   DType dtype = DType::f32;
 };

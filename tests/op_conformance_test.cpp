@@ -34,8 +34,9 @@ int64_t past_of(const Op& op) {
 }
 
 // Fills a tensor of the backend and of the reference with the same values.
-void fill(Backend& backend, const Plan& plan, TensorId id, reference::Memory<double>& memory,
+void fill(Backend& backend, const OpCase& c, TensorId id, reference::Memory<double>& memory,
           std::mt19937_64& random) {
+  const Plan& plan = c.plan;
   const Tensor& tensor = plan.tensors[static_cast<size_t>(id)];
   const auto count = static_cast<size_t>(tensor.rows * tensor.cols);
   std::vector<double>& values = memory.tensors[static_cast<size_t>(id)];
@@ -48,7 +49,11 @@ void fill(Backend& backend, const Plan& plan, TensorId id, reference::Memory<dou
     ids[i] = static_cast<int32_t>(random() % 37);
     values[i] = tensor.dtype == DType::bf16 ? static_cast<float>(halves[i]) : floats[i];
   }
-  if (tensor.dtype == DType::i32) memory.ids = ids;
+  if (c.integers.contains(id)) ids = c.integers.at(id);
+  if (id == plan.ids)
+    memory.ids = ids;
+  else if (tensor.dtype == DType::i32)
+    memory.integers[static_cast<size_t>(id)] = ids;
   const auto bytes = tensor.dtype == DType::i32    ? std::as_bytes(std::span(ids))
                      : tensor.dtype == DType::bf16 ? std::as_bytes(std::span(halves))
                                                    : std::as_bytes(std::span(floats));
@@ -96,7 +101,7 @@ void expect_conforming(Backend& backend, DType dtype) {
     backend.attach(plan, layout);
     reference::Memory<double> memory(plan);
     for (size_t id = 0; id < plan.tensors.size(); ++id)
-      fill(backend, plan, static_cast<TensorId>(id), memory, random);
+      fill(backend, c, static_cast<TensorId>(id), memory, random);
 
     backend.run_step(StepKind::tail, past_of(c.node().op), nullptr);
     backend.synchronize();
@@ -107,7 +112,11 @@ void expect_conforming(Backend& backend, DType dtype) {
       const Tensor& tensor = plan.tensors[id];
       const auto found = values_of(backend, plan, static_cast<TensorId>(id));
       std::vector<double> expected = memory.tensors[id];
-      if (tensor.dtype == DType::i32) expected.assign(memory.ids.begin(), memory.ids.end());
+      if (tensor.dtype == DType::i32) {
+        const bool is_ids = static_cast<TensorId>(id) == plan.ids;
+        const std::vector<int32_t>& integers = is_ids ? memory.ids : memory.integers[id];
+        expected.assign(integers.begin(), integers.end());
+      }
       const double error = relative_error(found, expected);
       EXPECT_LE(error, tolerance(tensor)) << tensor.name;
     }

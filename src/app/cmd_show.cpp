@@ -13,7 +13,9 @@ namespace tidemark {
 namespace {
 
 std::string_view kind_of(const Block& block) {
-  static constexpr std::string_view names[] = {"attention", "mlp", "mamba1", "mamba2"};
+  static constexpr std::string_view names[] = {"attention",   "mlp",     "mamba1",
+                                               "mamba2",      "experts", "attention+mamba1",
+                                               "gated delta", "rg-lru",  "short conv"};
   static_assert(std::size(names) == std::variant_size_v<Block>);
   return names[block.index()];
 }
@@ -23,6 +25,7 @@ std::string layer_text(const LayerSpec& layer) {
   std::string text;
   for (const Sublayer& sublayer : layer.sublayers) {
     if (!text.empty()) text += ", ";
+    if (sublayer.side) text += "side attention + mlp -> ";
     for (size_t i = 0; i < sublayer.parallel.size(); ++i)
       text += std::string(i > 0 ? " | " : "") + std::string(kind_of(sublayer.parallel[i]));
   }
@@ -55,6 +58,7 @@ int show(const std::string& model, DType dtype, bool json) {
                           {"tied", spec.lm_head == spec.embedding},
                           {"weight_bytes", weights},
                           {"kv_bytes_per_token", f.kv_bytes_per_token},
+                          {"kv_bytes_per_token_beyond", f.kv_bytes_per_token_beyond},
                           {"fixed_kv_bytes", f.fixed_kv_bytes},
                           {"ssm_state_bytes", f.ssm_state_bytes},
                           {"conv_state_bytes", f.conv_state_bytes}};
@@ -74,7 +78,8 @@ int show(const std::string& model, DType dtype, bool json) {
                                                : "head of its own")},
                 {fmt::format("weights in {}", name(dtype)), format_bytes(weights)},
                 {"KV cache per token", format_bytes(f.kv_bytes_per_token)},
-                {"KV cache that stays fixed", format_bytes(f.fixed_kv_bytes)},
+                {"KV cache per token beyond windows", format_bytes(f.kv_bytes_per_token_beyond)},
+                {"KV cache of windows, when full", format_bytes(f.fixed_kv_bytes)},
                 {"SSM state per sequence", format_bytes(f.ssm_state_bytes)},
                 {"conv state per sequence", format_bytes(f.conv_state_bytes)}};
   for (const auto& [range, text] : layers) table.rows.push_back({"layer " + range, text});

@@ -13,6 +13,11 @@ void add_verify_command(CLI::App& app, int& exit_code);
 void add_run_command(CLI::App& app, int& exit_code);
 void add_run_cell_command(CLI::App& app, int& exit_code);
 void add_sweep_command(CLI::App& app, int& exit_code);
+void add_merge_command(CLI::App& app, int& exit_code);
+void add_export_command(CLI::App& app, int& exit_code);
+void add_compare_command(CLI::App& app, int& exit_code);
+void add_limit_command(CLI::App& app, int& exit_code);
+void add_crossover_command(CLI::App& app, int& exit_code);
 
 // All of them, in the order --help lists them.
 void add_commands(CLI::App& app, int& exit_code);

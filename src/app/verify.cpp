@@ -78,10 +78,14 @@ class HiddenStates : public NodeObserver {
   void keep(TensorId id, size_t state) {
     executor_.backend().synchronize();
     const std::vector<float> rows = executor_.read(id);
-    const Workload& w = executor_.plan().workload;
-    for (int64_t b = 0; b < w.batch; ++b)
-      std::copy_n(rows.data() + b * step_->length * width_, step_->length * width_,
-                  states_[state].data() + (b * w.context + past_) * width_);
+    const Plan& plan = executor_.plan();
+    const Workload& w = plan.workload;
+    const int64_t skipped = std::clamp(plan.meta_tokens - past_, int64_t{0}, step_->length);
+    const int64_t position = past_ + skipped - plan.meta_tokens;  // in the prompt
+    for (int64_t b = 0; b < w.batch && skipped < step_->length; ++b)
+      std::copy_n(rows.data() + (b * step_->length + skipped) * width_,
+                  (step_->length - skipped) * width_,
+                  states_[state].data() + (b * w.context + position) * width_);
   }
   const Executor& executor_;
   int64_t width_;
@@ -96,12 +100,14 @@ std::vector<float> logits_by_sequence(const Executor& executor, int64_t vocab) {
   const Plan& plan = executor.plan();
   const Workload& w = plan.workload;
   const std::vector<float> raw = executor.read(plan.step(StepKind::tail).logits);
-  std::vector<float> ordered(raw.size());
-  for (int64_t past = 0; past < w.context; past += w.chunk) {
-    const int64_t length = std::min(w.chunk, w.context - past);
-    for (int64_t b = 0; b < w.batch; ++b)
-      std::copy_n(raw.data() + (past * w.batch + b * length) * vocab, length * vocab,
-                  ordered.data() + (b * w.context + past) * vocab);
+  std::vector<float> ordered(static_cast<size_t>(w.batch * w.context * vocab));
+  for (int64_t past = 0; past < plan.prompt(); past += w.chunk) {
+    const int64_t length = std::min(w.chunk, plan.prompt() - past);
+    const int64_t skipped = std::clamp(plan.meta_tokens - past, int64_t{0}, length);
+    const int64_t position = past + skipped - plan.meta_tokens;
+    for (int64_t b = 0; b < w.batch && skipped < length; ++b)
+      std::copy_n(raw.data() + (past * w.batch + b * length + skipped) * vocab,
+                  (length - skipped) * vocab, ordered.data() + (b * w.context + position) * vocab);
   }
   return ordered;
 }
@@ -202,7 +208,7 @@ VerifyResult verify_folder(const std::filesystem::path& folder, Backend& backend
     Reference reference{golden, spec, *weights, {}, integers(ids, "input_ids")};
     reference.workload.batch = ids.shape[0];
     reference.workload.context = ids.shape[1];
-    reference.workload.chunk = options.chunk > 0 ? options.chunk : ids.shape[1];
+    reference.workload.chunk = options.chunk > 0 ? options.chunk : spec.meta_tokens + ids.shape[1];
     reference.workload.dtype = options.dtype;
 
     VerifyResult result;

@@ -1,6 +1,7 @@
 #include "backend/executor.h"
 
-#include <cstring>
+#include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "base/bf16.h"
@@ -37,25 +38,34 @@ void Executor::set_prompt(std::span<const int32_t> ids) {
   const Workload& w = plan_.workload;
   if (static_cast<int64_t>(ids.size()) != w.batch * w.context)
     fail("prompt: expected {} x {} ids, found {}", w.batch, w.context, ids.size());
+  std::vector<int32_t> row(static_cast<size_t>(plan_.prompt()));
+  std::iota(row.begin(), row.begin() + plan_.meta_tokens, plan_.first_meta_id);
   for (int64_t b = 0; b < w.batch; ++b) {
-    const auto row =
-        ids.subspan(static_cast<size_t>(b * w.context), static_cast<size_t>(w.context));
-    backend_.upload(plan_.ids, std::as_bytes(row),
-                    b * (w.context + w.new_tokens) * static_cast<int64_t>(sizeof(int32_t)));
+    std::copy_n(ids.data() + b * w.context, w.context, row.data() + plan_.meta_tokens);
+    backend_.upload(plan_.ids, std::as_bytes(std::span(row)),
+                    b * ids_row() * static_cast<int64_t>(sizeof(int32_t)));
   }
 }
 
 void Executor::set_id(int64_t sequence, int64_t position, int32_t id) {
-  const int64_t row = plan_.workload.context + plan_.workload.new_tokens;
+  const int64_t at = sequence * ids_row() + plan_.meta_tokens + position;
   backend_.upload(plan_.ids, std::as_bytes(std::span(&id, 1)),
-                  (sequence * row + position) * static_cast<int64_t>(sizeof(int32_t)));
+                  at * static_cast<int64_t>(sizeof(int32_t)));
 }
 
 std::vector<int32_t> Executor::ids() const {
-  const Tensor& tensor = plan_.tensors[static_cast<size_t>(plan_.ids)];
-  std::vector<int32_t> ids(static_cast<size_t>(tensor.rows * tensor.cols));
-  backend_.download(plan_.ids, std::as_writable_bytes(std::span(ids)), 0);
+  const int64_t batch = plan_.workload.batch, kept = ids_row() - plan_.meta_tokens;
+  std::vector<int32_t> ids(static_cast<size_t>(batch * kept));
+  for (int64_t b = 0; b < batch; ++b)
+    backend_.download(plan_.ids,
+                      std::as_writable_bytes(std::span(ids).subspan(static_cast<size_t>(b * kept),
+                                                                    static_cast<size_t>(kept))),
+                      (b * ids_row() + plan_.meta_tokens) * static_cast<int64_t>(sizeof(int32_t)));
   return ids;
+}
+
+int64_t Executor::ids_row() const {
+  return plan_.prompt() + plan_.workload.new_tokens;
 }
 
 std::vector<float> Executor::read(TensorId id) const {
@@ -82,7 +92,7 @@ void Executor::prefill(NodeObserver* observer) {
 }
 
 void Executor::decode(int64_t past, NodeObserver* observer) {
-  backend_.run_step(StepKind::decode, past, observer);
+  backend_.run_step(StepKind::decode, plan_.meta_tokens + past, observer);
   backend_.synchronize();
 }
 

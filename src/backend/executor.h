@@ -24,7 +24,8 @@ class Executor {
 
   // Calls `fill` once per weight tensor with host memory of its size, then uploads it.
   void fill_weights(const std::function<void(const Tensor&, std::span<std::byte>)>& fill);
-  // Prompt ids [B, context], row by row.
+  // Prompt ids [B, context], row by row. Here and below positions start at the prompt; the meta
+  // tokens of a plan come and go unseen.
   void set_prompt(std::span<const int32_t> ids);
   // Overwrites one id, e.g. to force a known continuation.
   void set_id(int64_t sequence, int64_t position, int32_t id);
@@ -41,6 +42,8 @@ class Executor {
   void prefill_step(int64_t i, NodeObserver* observer = nullptr);
 
  private:
+  int64_t ids_row() const;  // ids of one sequence, meta tokens included
+
   Plan plan_;
   Backend& backend_;
   MemoryLayout layout_;

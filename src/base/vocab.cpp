@@ -12,11 +12,11 @@ constexpr std::string_view category_names[] = {"gemm",   "attention",   "ssm_sca
                                                "norm",   "elementwise", "rope",     "embedding",
                                                "memory", "sampling"};
 constexpr std::string_view role_names[] = {
-    "embed",     "attn_norm",      "qkv_proj",    "qk_norm",  "rope",     "kv_append",
-    "attention", "attn_gate",      "o_proj",      "mlp_norm", "mlp_up",   "mlp_act",
-    "mlp_down",  "router",         "ssm_norm",    "in_proj",  "conv",     "x_proj",
-    "dt_proj",   "ssm_param_norm", "ssm_scan",    "ssm_gate", "out_proj", "residual",
-    "adapter",   "final_norm",     "select_last", "lm_head",  "sample"};
+    "embed",       "attn_norm", "qkv_proj",   "qk_norm",  "rope",     "kv_append", "attention",
+    "attn_gate",   "o_proj",    "mlp_norm",   "mlp_up",   "mlp_act",  "mlp_down",  "router",
+    "moe_combine", "ssm_norm",  "in_proj",    "conv",     "x_proj",   "dt_proj",   "ssm_param_norm",
+    "gate_proj",   "ssm_scan",  "ssm_gate",   "out_proj", "residual", "adapter",   "final_norm",
+    "select_last", "lm_head",   "logits_cap", "sample"};
 static_assert(std::size(tag_names) == tag_count);
 static_assert(std::size(category_names) == category_count);
 static_assert(std::size(role_names) == static_cast<size_t>(Role::sample) + 1);

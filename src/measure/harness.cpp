@@ -99,6 +99,17 @@ void set_implementations(Executor& executor, PhaseRows& rows) {
     }
 }
 
+// The passes that are left when a quarter at each end of the wall times is dropped, one at least
+// from three passes on.
+std::vector<size_t> middle_half(const std::vector<double>& wall_s) {
+  std::vector<size_t> order(wall_s.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return wall_s[a] < wall_s[b]; });
+  const size_t drop = order.size() < 3 ? 0 : std::max<size_t>(1, order.size() / 4);
+  return {order.begin() + static_cast<int64_t>(drop), order.end() - static_cast<int64_t>(drop)};
+}
+
 OperatorProfile profile(Executor& executor, const MeasureOptions& options, Phase phase,
                         int64_t max_passes, double unprofiled_s,
                         const std::function<void(double)>& tell) {
@@ -127,15 +138,19 @@ OperatorProfile profile(Executor& executor, const MeasureOptions& options, Phase
     tell(passes / static_cast<double>(max_passes));
   }
 
+  const std::vector<size_t> middle = middle_half(wall_s);
+  const auto mean = [&](auto value_of_pass) {
+    double sum = 0;
+    for (size_t pass : middle) sum += value_of_pass(pass);
+    return sum / static_cast<double>(middle.size());
+  };
   OperatorProfile result;
   result.passes = static_cast<int64_t>(wall_s.size());
-  result.wall_s = median(wall_s);
+  result.wall_s = mean([&](size_t pass) { return wall_s[pass]; });
   result.gap_s = result.wall_s;
   if (unprofiled_s > 0) result.overhead = result.wall_s / unprofiled_s;
-  std::vector<double> times(wall_s.size());
   for (size_t row = 0; row < rows.rows.size(); ++row) {
-    for (size_t pass = 0; pass < times.size(); ++pass) times[pass] = pass_row_s[pass][row];
-    rows.rows[row].time_s = median(times);
+    rows.rows[row].time_s = mean([&](size_t pass) { return pass_row_s[pass][row]; });
     result.gap_s -= rows.rows[row].time_s;
   }
   result.rows = std::move(rows.rows);
@@ -172,6 +187,7 @@ Record start_record(const Plan& plan, const BackendInfo& info) {
   record.provenance.isa = info.isa;
   record.provenance.threads = info.threads;
   record.provenance.libraries = info.libraries;
+  if (!reset_peak_rss()) record.flags.push_back("peak RSS counts from the start of the process");
   return record;
 }
 

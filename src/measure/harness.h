@@ -29,7 +29,9 @@ struct MeasureOptions {
 };
 
 // Identity and provenance of a result that is to come; what the plan does not know (family,
-// weights, prompt, memory limit) is left to the caller.
+// weights, prompt, memory limit) is left to the caller. The process's peak RSS counts from here on,
+// so that one cell does not show the peak of the one before; where the system forbids that, a flag
+// says so.
 Record start_record(const Plan&, const BackendInfo&);
 
 // Fills metrics, memory and operator profiles. The executor has its weights and prompt.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "measure/operator_rows.h"
+#include "measure/provenance.h"
 
 namespace tidemark {
 namespace {
@@ -160,6 +161,16 @@ TEST(Harness, OperatorTimesAndGapCloseToTheWall) {
   EXPECT_EQ(r.decode->passes, 20);
 }
 
+// The slow pass is left out, in the rows, the gap and the wall alike.
+TEST(Harness, OutlierPassesAreLeftOutWhole) {
+  ClockworkBackend backend;
+  backend.slow_every = 3 * 5;  // the gap before one step in one of five passes: 4.5 s more
+  const Record r = measured(backend, 1);
+  EXPECT_NEAR(r.prefill->wall_s, 19.5, 1e-9);
+  EXPECT_NEAR(r.prefill->gap_s, 1.5, 1e-9);
+  EXPECT_NEAR(r.prefill->rows[2].time_s, 5, 1e-9);
+}
+
 TEST(Harness, ProfileBudgetLimitsThePasses) {
   ClockworkBackend backend;
   MeasureOptions options{.profile_budget_s = 45};
@@ -239,6 +250,16 @@ TEST(Harness, RecordSaysWhatItIsOf) {
   EXPECT_EQ(r.memory.budget_bytes, 1 << 20);
   EXPECT_EQ(r.memory.predicted[Tag::activation], 64 * 64 * 4);
   EXPECT_EQ(r.memory.high_water, r.memory.predicted);
+}
+
+TEST(Harness, PeakRssIsOfThisCell) {
+  if (!reset_peak_rss()) GTEST_SKIP() << "/proc/self/clear_refs is not writable";
+  constexpr size_t size_bytes = 256 << 20;
+  { std::vector<char> cell_before(size_bytes, 1); }
+  const int64_t before = *peak_rss_bytes();
+  ClockworkBackend backend;
+  const Record r = measured(backend, 1);
+  EXPECT_LT(*r.memory.peak_rss_bytes, before - static_cast<int64_t>(size_bytes / 2));
 }
 
 TEST(Harness, ProgressRisesToOne) {

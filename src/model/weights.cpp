@@ -69,6 +69,10 @@ class CheckpointWeights final : public WeightSource {
  public:
   CheckpointWeights(const ModelSpec& spec, const std::filesystem::path& path)
       : checkpoint_(path), weights_(spec.weights) {
+    for (Weight& weight : weights_)
+      if (!weight.other_parts.empty() && !has(weight.parts.front()) &&
+          has(weight.other_parts.front()))
+        weight.parts = weight.other_parts;
     std::set<std::string_view> used;
     for (const Weight& weight : weights_)
       for (const WeightPart& part : weight.parts) {
@@ -104,6 +108,7 @@ class CheckpointWeights final : public WeightSource {
   std::string description() const override { return checkpoint_.source(); }
 
  private:
+  bool has(const WeightPart& part) const { return checkpoint_.find(spelling(part)) != nullptr; }
   const std::string& spelling(const WeightPart& part) const {
     for (const std::string& name : part.names)
       if (checkpoint_.find(name) != nullptr) return name;

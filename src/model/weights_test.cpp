@@ -218,7 +218,7 @@ TEST_F(ChangedCheckpoint, half_precision_files_load) {
 TEST(LoadSpec, says_what_it_looked_for) {
   EXPECT_TRUE(error_of([] { load_spec("gpt-5"); })
                   .starts_with("model 'gpt-5': expected a folder with config.json or one of the "
-                               "presets falcon-h1-0.5b, falcon-h1-1.5b, llama-3.2-1b"))
+                               "presets bamba-9b, falcon-h1-0.5b, falcon-h1-1.5b"))
       << error_of([] { load_spec("gpt-5"); });
   EXPECT_EQ(error_of([] { load_spec("/tmp"); }),
             "/tmp: expected a config.json in the folder, found none");

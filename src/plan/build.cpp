@@ -27,8 +27,16 @@ void check(const Workload& w) {
 Role norm_role(const Sublayer& sublayer) {
   const Block& first = sublayer.parallel.front();
   if (std::holds_alternative<AttentionBlock>(first)) return Role::attn_norm;
-  if (std::holds_alternative<MlpBlock>(first)) return Role::mlp_norm;
+  if (std::holds_alternative<MlpBlock>(first) || std::holds_alternative<MoeBlock>(first))
+    return Role::mlp_norm;
   return Role::ssm_norm;
+}
+
+bool has_side(const ModelSpec& spec) {
+  for (const LayerSpec& layer : spec.layers)
+    for (const Sublayer& sublayer : layer.sublayers)
+      if (sublayer.side) return true;
+  return false;
 }
 
 void add_head(Builder& b, Operand residual, Operand ids) {
@@ -49,14 +57,31 @@ void add_head(Builder& b, Operand residual, Operand ids) {
   b.step().final_hidden = hidden.tensor;
 
   const Operand logits =
-      all ? b.persistent(Tag::logits, "logits", batch * b.workload().context, spec.vocab,
-                         b.workload().logits_dtype)
-          : b.persistent(Tag::logits, "last_logits", batch, spec.vocab,
-                         b.workload().logits_dtype);
+      all ? b.persistent(Tag::logits, "logits", batch * (spec.meta_tokens + b.workload().context),
+                         spec.vocab, b.workload().logits_dtype)
+          : b.persistent(Tag::logits, "last_logits", batch, spec.vocab, b.workload().logits_dtype);
   b.step().logits = logits.tensor;
-  b.gemm(hidden, rows, spec.lm_head, no_weight, logits, false, Role::lm_head,
-         static_cast<float>(spec.logits_scale));
-  if (all) std::get<Gemm>(b.step().nodes.back().op).out_per_past = batch * spec.vocab;
+  const int64_t out_per_past = all ? batch * spec.vocab : 0;
+  b.emit(Gemm{.x = hidden,
+              .weight = b.weight(spec.lm_head),  // of a tied table with meta tokens the first rows
+              .bias = {},
+              .out = logits,
+              .m = rows,
+              .n = spec.vocab,
+              .k = width,
+              .scale = static_cast<float>(spec.logits_scale),
+              .accumulate = false,
+              .past = 0,
+              .out_per_past = out_per_past},
+         Role::lm_head);
+  if (spec.logits_cap > 0)
+    b.emit(SoftCap{.x = logits,
+                   .rows = rows,
+                   .width = spec.vocab,
+                   .cap = static_cast<float>(spec.logits_cap),
+                   .past = 0,
+                   .out_per_past = out_per_past},
+           Role::logits_cap);
 
   if (b.step().kind == StepKind::body) return;  // the prompt goes on, nothing is sampled
   b.emit(Argmax{.logits = logits,
@@ -82,16 +107,29 @@ void add_step(Builder& b, StepKind kind, int64_t length, Operand ids) {
                    .length = length,
                    .past = 0,
                    .width = spec.hidden,
-                   .vocab = spec.vocab,
-                   .scale = static_cast<float>(spec.embedding_scale)},
+                   .vocab = spec.vocab + spec.meta_tokens,
+                   .scale = static_cast<float>(spec.embedding_scale),
+                   .positions = b.weight(spec.positions)},
          Role::embed);
+  Operand both;
+  if (has_side(spec)) {
+    both = b.activation("stream_and_embedding", b.rows(), 2 * spec.hidden);
+    b.emit(Add{.x = residual,
+               .y = {},
+               .out = columns(both, spec.hidden),
+               .rows = b.rows(),
+               .width = spec.hidden},
+           Role::residual);
+  }
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     b.begin_layer(static_cast<int32_t>(i));
     for (const Sublayer& sublayer : spec.layers[i].sublayers) {
+      const Operand stream = sublayer.side ? lower(*sublayer.side, b, residual, both) : residual;
       const Operand x =
-          b.norm(sublayer.norm, residual, b.rows(), spec.hidden, "normed", norm_role(sublayer));
+          b.norm(sublayer.norm, stream, b.rows(), spec.hidden, "normed", norm_role(sublayer));
+      const Into into{residual, true, static_cast<float>(sublayer.residual_scale)};
       for (const Block& block : sublayer.parallel)
-        std::visit([&](const auto& concrete) { lower(concrete, b, x, residual); }, block);
+        std::visit([&](const auto& concrete) { lower(concrete, b, x, into); }, block);
     }
   }
   if (kind != StepKind::body || b.workload().logits == LogitsPolicy::all)
@@ -113,22 +151,30 @@ Plan build_plan(const ModelSpec& spec, const Workload& workload) {
   check(workload);
   Plan plan;
   plan.workload = workload;
-  plan.workload.chunk = std::min(workload.chunk, workload.context);
+  plan.meta_tokens = spec.meta_tokens;
+  plan.first_meta_id = static_cast<int32_t>(spec.vocab);
+  const int64_t prompt = plan.prompt();
+  const int64_t chunk = plan.workload.chunk = std::min(workload.chunk, prompt);
   plan.model = spec.name;
-  const int64_t chunk = plan.workload.chunk;
-  plan.body_count = (workload.context - 1) / chunk;
-  const int64_t tail = workload.context - plan.body_count * chunk;
+  plan.body_count = (prompt - 1) / chunk;
+  const int64_t tail = prompt - plan.body_count * chunk;
 
   Builder b(spec, plan);
+  if (spec.positions != no_weight) {
+    const int64_t learned = spec.weights[static_cast<size_t>(spec.positions)].rows;
+    if (b.positions() > learned)
+      fail("context: {} has {} learned positions, found {} for the prompt and what is generated",
+           spec.name, learned, b.positions());
+  }
   const Operand ids = b.persistent(Tag::activation, "ids", workload.batch,
-                                   workload.context + workload.new_tokens, DType::i32);
+                                   prompt + workload.new_tokens, DType::i32);
   plan.ids = ids.tensor;
   if (plan.body_count > 0) add_step(b, StepKind::body, chunk, ids);
   add_step(b, StepKind::tail, tail, ids);
   if (workload.new_tokens > 1) add_step(b, StepKind::decode, 1, ids);
 
   set_past(plan.step(StepKind::tail), plan.body_count * chunk);
-  set_past(plan.step(StepKind::decode), workload.context);
+  set_past(plan.step(StepKind::decode), prompt);
   return plan;
 }
 

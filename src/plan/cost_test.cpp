@@ -14,6 +14,8 @@ TEST(Cost, OperationsEqualWhatTheReferenceExecutes) {
   for (const OpCase& c : op_cases(DType::f32)) {
     SCOPED_TRACE(c.name);
     reference::Memory<reference::Counted> memory(c.plan);
+    for (const auto& [tensor, values] : c.integers)
+      memory.integers[static_cast<size_t>(tensor)] = values;
     reference::Counted::ops = 0;
     reference::run_op(c.node().op, memory);
     EXPECT_EQ(cost(c.node().op, c.plan).ops, reference::Counted::ops);

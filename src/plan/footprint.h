@@ -8,9 +8,10 @@
 namespace tidemark {
 
 struct Footprint {
-  int64_t kv_bytes_per_token = 0;  // growth of the KV cache per token and sequence
-  int64_t fixed_kv_bytes = 0;      // of a full sliding window (and what else does not grow)
-  int64_t ssm_state_bytes = 0;     // per sequence, whatever its length
+  int64_t kv_bytes_per_token = 0;         // growth of the KV cache per token, inside every window
+  int64_t kv_bytes_per_token_beyond = 0;  // growth beyond every sliding window
+  int64_t fixed_kv_bytes = 0;             // of full sliding windows (and what else does not grow)
+  int64_t ssm_state_bytes = 0;            // per sequence, whatever its length
   int64_t conv_state_bytes = 0;
   int64_t fixed_bytes() const { return fixed_kv_bytes + ssm_state_bytes + conv_state_bytes; }
 };

@@ -35,7 +35,7 @@ std::vector<PassRow> prefill_rows(const Plan& plan) {
 
 std::vector<PassRow> decode_rows(const Plan& plan, int64_t past) {
   std::vector<PassRow> rows = rows_of(plan.step(StepKind::decode));
-  add_step(plan.step(StepKind::decode), past, plan, rows);
+  add_step(plan.step(StepKind::decode), plan.meta_tokens + past, plan, rows);
   return rows;
 }
 

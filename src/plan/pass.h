@@ -17,7 +17,7 @@ struct PassRow {
 // Body nodes and tail nodes of the same operator share a row; operators only the tail has (the
 // head, when the last logits suffice) have one call.
 std::vector<PassRow> prefill_rows(const Plan&);
-// One decode step at `past`.
+// One decode step after `past` tokens of prompt and output.
 std::vector<PassRow> decode_rows(const Plan&, int64_t past);
 
 Cost total(const std::vector<PassRow>&);

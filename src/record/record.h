@@ -93,7 +93,7 @@ struct OperatorRow {
   Role role = Role::embed;
   int32_t layer = -1;         // -1: before the first or after the last layer
   int64_t calls = 0;          // per pass
-  double time_s = 0;          // per pass, median over passes
+  double time_s = 0;          // per pass
   int64_t ops = 0;            // per pass
   int64_t bytes_read = 0;     // per pass
   int64_t bytes_written = 0;  // per pass
@@ -109,12 +109,13 @@ struct DeviceTime {
   bool operator==(const DeviceTime&) const = default;
 };
 
-// The operator-level runs of one phase, apart from the pass-level ones. Row times and gap_s add
-// up to wall_s. A decode pass is one step at past = context.
+// The operator-level runs of one phase, apart from the pass-level ones. Times are means over the
+// middle half of the passes by wall time: outliers are left out, and unlike medians the row times
+// and gap_s still add up to wall_s. A decode pass is one step at past = context.
 struct OperatorProfile {
   int64_t passes = 0;
-  double wall_s = 0;                 // of a profiled pass, median
-  double gap_s = 0;                  // wall_s minus the rows: what no operator accounts for
+  double wall_s = 0;                 // of a profiled pass
+  double gap_s = 0;                  // wall_s minus the rows: time spent in no operator
   std::optional<double> overhead{};  // wall_s / the unprofiled median
   std::optional<DeviceTime> device{};
   std::vector<OperatorRow> rows{};

@@ -53,31 +53,34 @@ void add_summary(Table& table, std::string_view label, const std::optional<Summa
     return fmt::format("{} – {}", number_text(low * unit.per_base),
                        number_text(high * unit.per_base));
   };
-  const bool covered = s.ci_coverage >= 0.95;
-  table.rows.push_back(
-      {std::string(label),
-       inked(fmt::format("{} {}", number_text(s.median * unit.per_base), unit.name), Ink::bold,
-             style),
-       range(s.p5, s.p95), range(s.ci_low, s.ci_high),
-       s.n > 1 ? within(relative_half_width(s)) : std::string(absent),
-       inked(percent_text(s.ci_coverage), covered ? Ink::plain : Ink::yellow, style),
-       fmt::format("{}", s.n)});
+  std::vector<std::string> row = {
+      std::string(label),
+      inked(fmt::format("{} {}", number_text(s.median * unit.per_base), unit.name), Ink::bold,
+            style)};
+  if (s.n > 1) {
+    const bool covered = s.ci_coverage >= 0.95;
+    row.insert(row.end(),
+               {range(s.p5, s.p95), range(s.ci_low, s.ci_high), within(relative_half_width(s)),
+                inked(percent_text(s.ci_coverage), covered ? Ink::plain : Ink::yellow, style)});
+  } else {
+    row.insert(row.end(), 4, std::string(absent));
+  }
+  row.push_back(fmt::format("{}", s.n));
+  table.rows.push_back(std::move(row));
 }
 
 std::string stopping_text(const Stopping& s, double coverage) {
   const std::string runs =
-      fmt::format("{} run{} in {} after {} warm-up: ", s.runs, s.runs == 1 ? "" : "s",
+      fmt::format("{} run{} in {} after {} warm-up; stopped ", s.runs, s.runs == 1 ? "" : "s",
                   time_text(s.elapsed_s), s.warmup_runs);
-  const std::string asked = percent_text(s.threshold);
-  const std::string reached = within(s.relative_half_width);
   if (s.reason == StopReason::narrow_interval)
-    return runs +
-           fmt::format("stopped when the intervals were within ±{} (widest {})", asked, reached);
-  return runs +
-         fmt::format("stopped by the {} {}, asked for ±{}",
-                     s.reason == StopReason::time_budget ? "time budget" : "limit of runs",
-                     coverage < 0.95 ? "with too few runs for a 95 % interval" : "at " + reached,
-                     asked);
+    return runs + fmt::format("when the intervals were within {} (widest {})", within(s.threshold),
+                              within(s.relative_half_width));
+  const std::string_view limit =
+      s.reason == StopReason::time_budget ? "by the time budget" : "by the limit of runs";
+  if (coverage < 0.95) return runs + fmt::format("{}, too few for a 95 % interval", limit);
+  return runs + fmt::format("{} at {} (asked for {})", limit, within(s.relative_half_width),
+                            within(s.threshold));
 }
 
 std::string times_text(const Metrics& m, const Style& style) {
@@ -244,7 +247,7 @@ std::string breakdown_text(const OperatorProfile& p, std::string_view phase, std
   table.rows.push_back(joined({"wall"}, std::move(total)));
 
   std::string note =
-      fmt::format("{}, median of {} pass{}", what, p.passes, p.passes == 1 ? "" : "es");
+      fmt::format("{}, middle half of {} pass{}", what, p.passes, p.passes == 1 ? "" : "es");
   if (p.overhead) note += fmt::format("; {:.3f} x the time without profiling", *p.overhead);
   std::string text = heading(phase, note, style) + render(table, style);
   if (p.device)

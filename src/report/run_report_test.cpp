@@ -100,7 +100,7 @@ TEST(RunReport, RecordInFull) {
   end to end        2.200 s  1.980 – 2.640       2.156 – 2.244  ±2.0 %    96.9 %     6
   prefill       500.0 tok/s  450.0 – 600.0       490.0 – 510.0  ±2.0 %    96.9 %     6
   decode        20.00 tok/s  18.00 – 24.00       19.60 – 20.40  ±2.0 %    96.9 %     6
-  6 runs in 13.20 s after 1 warm-up: stopped when the intervals were within ±2.0 % (widest ±2.0 %)
+  6 runs in 13.20 s after 1 warm-up; stopped when the intervals were within ±2.0 % (widest ±2.0 %)
 
   memory             planned      measured    share
   ──────────────────────────────────────────────────────────────────────────
@@ -115,7 +115,7 @@ TEST(RunReport, RecordInFull) {
   total           100.00 MiB    100.00 MiB  100.0 %  equal to the byte
   peak RSS                 –    128.00 MiB           of the whole process
 
-  prefill  one pass, median of 5 passes; 1.004 x the time without profiling
+  prefill  one pass, middle half of 5 passes; 1.004 x the time without profiling
   category       time, s    share                       GFLOP   GFLOP/s        GB      GB/s
   ─────────────────────────────────────────────────────────────────────────────────────────
   gemm            1.0000   50.0 %  ████████              2000      2000     4.000     4.000
@@ -156,7 +156,7 @@ TEST(RunReport, FewRunsClaimNoInterval) {
   r.metrics.ttft_s = summary(2, 1, 0);
   r.metrics.stopping = Stopping{.reason = StopReason::time_budget, .threshold = 0.02, .runs = 1};
   const std::string text = record_text(r, false, {});
-  EXPECT_NE(text.find("time budget with too few runs for a 95 % interval"), std::string::npos)
+  EXPECT_NE(text.find("stopped by the time budget, too few for a 95 % interval"), std::string::npos)
       << text;
   EXPECT_NE(comparison_text(std::span(&r, 1), {}).find("2.000 s n = 1"), std::string::npos);
 }

@@ -57,6 +57,20 @@ class Statement {
     bound_ = 0;
   }
   bool is_null(int column) const { return sqlite3_column_type(get(), column) == SQLITE_NULL; }
+  int columns() const { return sqlite3_column_count(get()); }
+  std::string column_name(int column) const { return sqlite3_column_name(get(), column); }
+  Rows::Value value(int column) const {
+    switch (sqlite3_column_type(get(), column)) {
+      case SQLITE_INTEGER:
+        return integer(column);
+      case SQLITE_FLOAT:
+        return sqlite3_column_double(get(), column);
+      case SQLITE_NULL:
+        return std::monostate{};
+      default:
+        return text(column);
+    }
+  }
   int64_t integer(int column) const { return sqlite3_column_int64(get(), column); }
   std::string text(int column) const {
     const auto* data = reinterpret_cast<const char*>(sqlite3_column_text(get(), column));
@@ -132,6 +146,19 @@ bool insert_row(Store& store, const char* sql, const std::optional<SweepPlace>& 
   return sqlite3_changes(store.handle()) > 0;
 }
 
+Statement select(const Store& store, std::string_view columns, const Filter& filter) {
+  Statement statement(store,
+                      fmt::format("SELECT {} FROM records "
+                                  "WHERE (?1 IS NULL OR substr(\"commit\", 1, length(?1)) = ?1) "
+                                  "AND (?2 IS NULL OR model = ?2) AND (?3 IS NULL OR source = ?3) "
+                                  "ORDER BY model, device, context, id",
+                                  columns)
+                          .c_str());
+  statement.bind(filter.commit).bind(filter.model);
+  statement.bind(filter.source ? std::optional(name(*filter.source)) : std::nullopt);
+  return statement;
+}
+
 }  // namespace
 
 void Store::Close::operator()(sqlite3* database) const {
@@ -195,13 +222,7 @@ std::set<SweepPlace> finished_places(const Store& store, const std::string& comm
 }
 
 std::vector<StoredRecord> read_records(const Store& store, const Filter& filter) {
-  Statement statement(store,
-                      "SELECT id, request, repeat, json FROM records "
-                      "WHERE (?1 IS NULL OR substr(\"commit\", 1, length(?1)) = ?1) "
-                      "AND (?2 IS NULL OR model = ?2) AND (?3 IS NULL OR source = ?3) "
-                      "ORDER BY model, device, context, id");
-  statement.bind(filter.commit).bind(filter.model);
-  statement.bind(filter.source ? std::optional(name(*filter.source)) : std::nullopt);
+  Statement statement = select(store, "id, request, repeat, json", filter);
   std::vector<StoredRecord> records;
   while (statement.step()) {
     StoredRecord row;
@@ -213,6 +234,22 @@ std::vector<StoredRecord> read_records(const Store& store, const Filter& filter)
     records.push_back(std::move(row));
   }
   return records;
+}
+
+Rows read_columns(const Store& store, const Filter& filter) {
+  Statement statement = select(store, "*", filter);
+  Rows result;
+  std::vector<int> kept;
+  for (int column = 0; column < statement.columns(); ++column)
+    if (statement.column_name(column) != "json") {
+      kept.push_back(column);
+      result.columns.push_back(statement.column_name(column));
+    }
+  while (statement.step()) {
+    auto& row = result.rows.emplace_back();
+    for (const int column : kept) row.push_back(statement.value(column));
+  }
+  return result;
 }
 
 std::vector<std::string> commits(const Store& store) {

@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "record/record.h"
@@ -80,6 +81,14 @@ std::vector<StoredRecord> read_records(const Store&, const Filter& = {});
 
 // The commits of a store's measured records, oldest first.
 std::vector<std::string> commits(const Store&);
+
+// The columns of every record but its JSON, as schema.sql has them, in the order of read_records.
+struct Rows {
+  using Value = std::variant<std::monostate, int64_t, double, std::string>;
+  std::vector<std::string> columns;
+  std::vector<std::vector<Value>> rows;
+};
+Rows read_columns(const Store&, const Filter& = {});
 
 struct MergeCount {
   int64_t added = 0;

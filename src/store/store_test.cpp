@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <map>
 
 namespace tidemark {
 namespace {
@@ -95,6 +96,23 @@ TEST_F(StoreTest, ColumnsAndViewsShowTheRecord) {
   EXPECT_EQ(rows(store, "SELECT role FROM operators WHERE phase = 'prefill' ORDER BY \"index\""),
             (Rows{"qkv_proj", "ssm_scan"}));
   EXPECT_EQ(rows(store, "SELECT count(*) FROM operators WHERE phase = 'decode'"), Rows{"0"});
+}
+
+TEST_F(StoreTest, ColumnsAreReadAsTheyAre) {
+  Store store = create("a.sqlite");
+  insert(store, record_of("m", 512));
+  const Rows table = read_columns(store);
+  ASSERT_EQ(table.rows.size(), 1U);
+  std::map<std::string, Rows::Value> row;
+  for (size_t i = 0; i < table.columns.size(); ++i) row[table.columns[i]] = table.rows[0][i];
+  EXPECT_EQ(row.at("model"), Rows::Value("m"));
+  EXPECT_EQ(row.at("context"), Rows::Value(int64_t{512}));
+  EXPECT_EQ(row.at("ttft_s"), Rows::Value(0.1));
+  EXPECT_EQ(row.at("tpot_s"), Rows::Value());
+  EXPECT_EQ(row.at("predicted_kv_cache_bytes"), Rows::Value(int64_t{192}));
+  EXPECT_EQ(row.at("logits_bytes"), Rows::Value((int64_t{1} << 53) + 1));
+  EXPECT_EQ(row.at("commit"), Rows::Value("abc"));
+  EXPECT_FALSE(row.contains("json"));
 }
 
 TEST_F(StoreTest, APlaceKeepsOneResultPerCommit) {

@@ -79,8 +79,10 @@ KeyRun<T> run_of_keys(const Attention& op, const AttentionPointers<T>& p, int64_
     return {p.k + t * p.k_stride, p.v + t * p.v_stride, p.k_stride, p.v_stride, most};
   }
   int64_t slot = begin, count = most;
-  if (op.window > 0) {
-    slot = begin % op.capacity;
+  if (op.window > 0 && begin < op.sinks) {
+    count = std::min({most, op.past - begin, op.sinks - begin});
+  } else if (op.window > 0) {
+    slot = op.sinks + (begin - op.sinks) % (op.capacity - op.sinks);
     count = std::min({most, op.past - begin, op.capacity - slot});
   }
   return {p.k_cache + slot * op.head_dim, p.v_cache + slot * op.value_dim, op.head_dim,
@@ -131,8 +133,8 @@ const float* as_floats(const Bf16* from, int64_t count, int64_t width, int64_t* 
   return to;
 }
 
-// Hides keys [begin, begin + count) from the rows that may not see them. Row r stands for position
-// first + r / group.
+// Hides keys [begin, begin + count) from the rows that may not see them: keys ahead, and unless
+// they are sinks, keys behind the window. Row r stands for position first + r / group.
 void hide(const Attention& op, int64_t begin, int64_t count, int64_t first, int64_t group,
           int64_t rows, float* scores) {
   for (int64_t s = 0; s < count; ++s) {
@@ -140,7 +142,7 @@ void hide(const Attention& op, int64_t begin, int64_t count, int64_t first, int6
     float* row = scores + s * rows;
     const int64_t blind = std::clamp<int64_t>((key - first) * group, 0, rows);
     std::fill(row, row + blind, hidden);
-    if (op.window > 0) {
+    if (op.window > 0 && key >= op.sinks) {
       const int64_t gone = std::clamp<int64_t>((key + op.window - first) * group, 0, rows);
       std::fill(row + gone, row + rows, hidden);
     }
@@ -202,8 +204,12 @@ void query_tile(const Attention& op, const CpuContext& context, const AttentionT
   std::fill(r.largest, r.largest + rows, hidden);
   std::fill(r.total, r.total + rows, 0.0F);
 
-  for (int64_t key = first_key(op, first); key <= last;) {
-    const KeyRun<T> run = run_of_keys(op, p, key, std::min(key_tile, last + 1 - key));
+  // The sinks before the window of the first row, then the windows.
+  const int64_t start = first_key(op, first), sinks = std::min(op.sinks, start);
+  for (int64_t key = sinks > 0 ? 0 : start; key <= last;) {
+    const bool sink = key < sinks;
+    const KeyRun<T> run =
+        run_of_keys(op, p, key, std::min(key_tile, (sink ? sinks : last + 1) - key));
     int64_t k_stride = run.k_stride, v_stride = run.v_stride;
     const float* k = as_floats(run.k, run.count, head_dim, &k_stride, r.k);
     const float* v = as_floats(run.v, run.count, value_dim, &v_stride, r.v);
@@ -219,7 +225,7 @@ void query_tile(const Attention& op, const CpuContext& context, const AttentionT
               .depth = head_dim,
               .accumulate = false});
     const bool ahead = key + run.count - 1 > first;
-    const bool behind = op.window > 0 && key + op.window <= last;
+    const bool behind = !sink && op.window > 0 && key + op.window <= last;
     if (ahead || behind) hide(op, key, run.count, first, group, rows, r.scores);
     online_softmax(op, r, run.count, rows);
     multiply({.a = v,
@@ -234,6 +240,7 @@ void query_tile(const Attention& op, const CpuContext& context, const AttentionT
               .depth = run.count,
               .accumulate = true});
     key += run.count;
+    if (sink && key == sinks) key = start;
   }
 
   for (int64_t row = 0; row < used; ++row) {
@@ -344,12 +351,16 @@ void decode_split(const Attention& op, const CpuContext& context, const Attentio
     std::fill(result + h * out_stride, result + (h + 1) * out_stride, 0.0F);
     result[h * out_stride] = hidden;
   }
-  const int64_t from = first_key(op, op.past), keys = op.past + 1 - from;
+  // What is seen, counted through: the sinks before the window, then the window.
+  const int64_t from = first_key(op, op.past), sinks = std::min(op.sinks, from);
+  const int64_t keys = sinks + op.past + 1 - from;
   const int64_t blocks = divide_up(keys, key_block);
-  int64_t key = from + blocks * split / tiles.splits * key_block;
-  const int64_t end = std::min(op.past + 1, from + blocks * (split + 1) / tiles.splits * key_block);
-  while (key < end) {
-    const KeyRun<T> run = run_of_keys(op, p, key, std::min(key_block, end - key));
+  int64_t next = blocks * split / tiles.splits * key_block;
+  const int64_t end = std::min(keys, blocks * (split + 1) / tiles.splits * key_block);
+  while (next < end) {
+    const int64_t key = next < sinks ? next : from + next - sinks;
+    const int64_t most = std::min(key_block, (next < sinks ? std::min(sinks, end) : end) - next);
+    const KeyRun<T> run = run_of_keys(op, p, key, most);
     int64_t h = 0;
     for (; h + 4 <= group; h += 4)
       key_scores<4>(q + h * q_stride, q_stride, run.k, run.k_stride, run.count, op.head_dim,
@@ -392,7 +403,7 @@ void decode_split(const Attention& op, const CpuContext& context, const Attentio
     if (h < group)
       weigh_values<1>(scores + h * key_block, run.v, run.v_stride, run.count, op.value_dim,
                       out + h * out_stride, out_stride);
-    key += run.count;
+    next += run.count;
   }
 }
 

@@ -1,4 +1,5 @@
-// Embedding: one row of the table per token, scaled. Bound by memory: table row in, row out.
+// Embedding: one row of the table per token, scaled, plus the row of its position when positions
+// are learned. Bound by memory: table row in, row out.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/embedding.cpp"
 #include "backend/cpu/targets.h"
@@ -16,6 +17,8 @@ void rows(const Embedding& op, const CpuContext& context, int64_t begin, int64_t
   const int32_t* ids = context.pointer<int32_t>(op.ids, op.batch, op.past + op.length);
   const T* table = context.pointer<T>(op.table, op.vocab, op.width);
   T* out = context.pointer<T>(op.out, op.batch * op.length, op.width);
+  const T* positions =
+      op.positions ? context.pointer<T>(op.positions, op.past + op.length, op.width) : nullptr;
   for (int64_t row = begin; row < end; ++row) {
     const int64_t b = row / op.length, t = row % op.length;
     const int64_t id = ids[b * op.ids.stride + op.past + t];
@@ -24,8 +27,12 @@ void rows(const Embedding& op, const CpuContext& context, int64_t begin, int64_t
            op.vocab);
     const T* from = table + id * op.table.stride;
     T* to = out + row * op.out.stride;
-    for (int64_t i = 0; i < op.width; i += lanes)
-      store_row(hn::Mul(load_row(from + i, op.width - i), all(op.scale)), to + i, op.width - i);
+    const T* position = positions ? positions + (op.past + t) * op.positions.stride : nullptr;
+    for (int64_t i = 0; i < op.width; i += lanes) {
+      Vec x = hn::Mul(load_row(from + i, op.width - i), all(op.scale));
+      if (position) x = hn::Add(x, load_row(position + i, op.width - i));
+      store_row(x, to + i, op.width - i);
+    }
   }
 }
 

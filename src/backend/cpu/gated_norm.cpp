@@ -20,13 +20,14 @@ void vectors(const GatedNorm& op, const CpuContext& context, int64_t begin, int6
   const int64_t width = op.width;
   const T* x = context.pointer<T>(op.x, op.rows, op.groups * width);
   const T* z = context.pointer<T>(op.z, op.rows, op.groups * width);
-  const T* weight = context.block<T>(op.weight, op.groups * width);
+  const T* weight = context.block<T>(op.weight, op.shared_weight ? width : op.groups * width);
   T* out = context.pointer<T>(op.out, op.rows, op.groups * width);
   for (int64_t vector = begin; vector < end; ++vector) {
     const int64_t row = vector / op.groups, first = vector % op.groups * width;
     const T* from = x + row * op.x.stride + first;
     const T* gate = z + row * op.z.stride + first;
     T* to = out + row * op.out.stride + first;
+    const T* factor = op.shared_weight ? weight : weight + first;
     Vec squares = hn::Zero(floats);
     for (int64_t i = 0; i < width; i += lanes) {
       Vec v = load_row(from + i, width - i);
@@ -36,8 +37,7 @@ void vectors(const GatedNorm& op, const CpuContext& context, int64_t begin, int6
     }
     const float scale = 1.0F / std::sqrt(sum(squares) / static_cast<float>(width) + op.eps);
     for (int64_t i = 0; i < width; i += lanes) {
-      Vec y =
-          hn::Mul(hn::Mul(load(scratch + i), all(scale)), load_row(weight + first + i, width - i));
+      Vec y = hn::Mul(hn::Mul(load(scratch + i), all(scale)), load_row(factor + i, width - i));
       if (op.norm_before_gate) y = hn::Mul(y, silu(load_row(gate + i, width - i)));
       store_row(y, to + i, width - i);
     }

@@ -1,5 +1,6 @@
-// KvAppend: keys and values of this step into the cache; position p goes to slot p % capacity, and
-// of a step longer than the ring only the rows that stay are written. Bound by memory.
+// KvAppend: keys and values of this step into the cache; the first `sinks` positions have slots of
+// their own, behind them lies the ring. Of a step longer than the ring only the rows that stay are
+// written. Bound by memory.
 #include <algorithm>
 #include <cstring>
 
@@ -16,10 +17,11 @@ void rows(const KvAppend& op, const CpuContext& context, int64_t begin, int64_t 
   const T* v = context.pointer<T>(op.v, op.batch * op.length, op.kv_heads * op.value_dim);
   T* k_cache = context.block<T>(op.k_cache, slots * op.head_dim);
   T* v_cache = context.block<T>(op.v_cache, slots * op.value_dim);
+  const int64_t ring = op.capacity - op.sinks;
   for (int64_t row = begin; row < end; ++row) {
-    const int64_t b = row / op.length, t = row % op.length;
-    if (t < op.length - op.capacity) continue;
-    const int64_t slot = (op.past + t) % op.capacity;
+    const int64_t b = row / op.length, t = row % op.length, position = op.past + t;
+    if (position >= op.sinks && t < op.length - ring) continue;
+    const int64_t slot = position < op.sinks ? position : op.sinks + (position - op.sinks) % ring;
     for (int64_t h = 0; h < op.kv_heads; ++h) {
       const int64_t to = (b * op.kv_heads + h) * op.capacity + slot;
       std::memcpy(k_cache + to * op.head_dim, k + row * op.k.stride + h * op.head_dim,

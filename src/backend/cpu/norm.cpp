@@ -17,7 +17,7 @@ template <class T>
 void vectors(const Norm& op, const CpuContext& context, int64_t begin, int64_t end) {
   const int64_t width = op.width;
   const T* x = context.pointer<T>(op.x, op.rows, op.groups * width);
-  const T* weight = context.block<T>(op.weight, width);
+  const T* weight = op.weight ? context.block<T>(op.weight, width) : nullptr;
   const T* bias = op.bias ? context.block<T>(op.bias, width) : nullptr;
   T* out = context.pointer<T>(op.out, op.rows, op.groups * width);
   for (int64_t vector = begin; vector < end; ++vector) {
@@ -47,8 +47,8 @@ void vectors(const Norm& op, const CpuContext& context, int64_t begin, int64_t e
     const float scale = 1.0F / std::sqrt(total / static_cast<float>(width) + op.eps);
     for (i = 0; i < width; i += lanes) {
       const Vec centred = hn::Sub(load_row(from + i, width - i), all(mean));
-      const Vec factor = hn::Add(load_row(weight + i, width - i), all(op.weight_offset));
-      Vec y = hn::Mul(hn::Mul(centred, all(scale)), factor);
+      Vec y = hn::Mul(centred, all(scale));
+      if (weight) y = hn::Mul(y, hn::Add(load_row(weight + i, width - i), all(op.weight_offset)));
       if (bias) y = hn::Add(y, load_row(bias + i, width - i));
       store_row(y, to + i, width - i);
     }

@@ -50,6 +50,30 @@ memory placeholder(const memory::desc& desc, const dnnl::engine& engine) {
 
 }  // namespace
 
+namespace {
+
+struct Descriptions {
+  memory::desc x, weight, bias, out;
+};
+
+Descriptions describe_one(const GemmShape& s) {
+  const memory::data_type type = data_type(s.dtype);
+  return {memory::desc({s.m, s.k}, type, {s.x_stride, 1}),
+          memory::desc({s.k, s.n}, type, {1, s.weight_stride}),
+          s.bias ? memory::desc({1, s.n}, type, {s.n, 1}) : memory::desc(),
+          memory::desc({s.m, s.n}, data_type(s.out_dtype), {s.out_stride, 1})};
+}
+
+Descriptions describe_blocks(const GemmShape& s) {
+  const memory::data_type type = data_type(s.dtype);
+  return {memory::desc({s.blocks, s.m, s.k}, type, {s.k, s.x_stride, 1}),
+          memory::desc({s.blocks, s.k, s.n}, type, {s.k * s.weight_stride, s.weight_stride, 1}),
+          s.bias ? memory::desc({s.blocks, 1, s.n}, type, {s.n, s.n, 1}) : memory::desc(),
+          memory::desc({s.blocks, s.m, s.n}, data_type(s.out_dtype), {s.n, s.out_stride, 1})};
+}
+
+}  // namespace
+
 struct OneDnnGemms::Library {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   dnnl::stream stream{engine};
@@ -70,11 +94,7 @@ OneDnnGemms::Entry& OneDnnGemms::find(const GemmShape& s) {
   const auto found = entries_.find(s);
   if (found != entries_.end()) return *found->second;
 
-  const memory::data_type type = data_type(s.dtype);
-  const memory::desc x({s.m, s.k}, type, {s.x_stride, 1});
-  const memory::desc weight({s.k, s.n}, type, {1, s.weight_stride});
-  const memory::desc bias = s.bias ? memory::desc({1, s.n}, type, {s.n, 1}) : memory::desc();
-  const memory::desc out({s.m, s.n}, data_type(s.out_dtype), {s.out_stride, 1});
+  const auto [x, weight, bias, out] = s.blocks > 0 ? describe_blocks(s) : describe_one(s);
   dnnl::post_ops ops;
   if (s.scale != 1) append_scale(ops, s.scale);
   if (s.accumulate) ops.append_sum(1.0F);

@@ -11,12 +11,14 @@
 
 namespace tidemark {
 
-// out[m, n] (+)= scale * (x[m, k] * weight[n, k]^T + bias[n])
+// out[m, n] (+)= scale * (x[m, k] * weight[n, k]^T + bias[n]); or, with blocks, BlockGemm: for each
+// block g out[m, g * n + j] = x[m, g * k + i] * weight[g * k + i, j] + bias[g * n + j].
 struct GemmShape {
   int64_t m, n, k, x_stride, weight_stride, out_stride;
   DType dtype, out_dtype;  // of x, weight, bias; of out
   bool bias, accumulate;
   float scale;
+  int64_t blocks = 0;
   auto operator<=>(const GemmShape&) const = default;
 };
 

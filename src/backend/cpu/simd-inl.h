@@ -14,7 +14,7 @@
 #include <cstring>
 
 #include "base/bf16.h"
-#include "model/spec.h"
+#include "base/vocab.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {

@@ -387,6 +387,41 @@ void launch_op(const Ssd& op, CudaContext& c) {
   launch_ssd(a, choose(op, a, c), c.workspace(workspace_of(op, c)), c.queue);
 }
 
+// ---- what has no kernel yet ----
+
+template <class Concrete>
+concept Missing = std::is_same_v<Concrete, Add> || std::is_same_v<Concrete, BlockGemm> ||
+    std::is_same_v<Concrete, RowGate> || std::is_same_v<Concrete, SoftCap> ||
+    std::is_same_v<Concrete, Route> || std::is_same_v<Concrete, ExpertGemm> ||
+    std::is_same_v<Concrete, Combine> || std::is_same_v<Concrete, GatedDelta> ||
+    std::is_same_v<Concrete, RgLru>;
+
+template <Missing Concrete>
+void launch_op(const Concrete& op, CudaContext&) {
+  fail("operator '{}': the cuda backend has no kernel for it yet", name(Op(op)));
+}
+
+// What a kernel of an operator does not cover: empty, or the words for it.
+std::string_view uncovered(const Op& op) {
+  return std::visit(
+      [](const auto& o) -> std::string_view {
+        using Concrete = std::decay_t<decltype(o)>;
+        if constexpr (Missing<Concrete>) return "any shape";
+        if constexpr (requires { o.sinks; })
+          if (o.sinks > 0) return "sinks";
+        if constexpr (requires { o.positions; })
+          if (o.positions) return "learned positions";
+        if constexpr (requires { o.shared_weight; })
+          if (o.shared_weight) return "a shared weight";
+        if constexpr (std::is_same_v<Concrete, Norm>)
+          if (!o.weight) return "no weight";
+        if constexpr (std::is_same_v<Concrete, Attention>)
+          if (o.window > 0 && o.capacity > o.window) return "a window over a longer cache";
+        return {};
+      },
+      op);
+}
+
 // ---- what most operators say ----
 
 template <class Concrete>
@@ -405,6 +440,8 @@ void launch(const Op& op, CudaContext& c) {
   std::visit([&](const auto& concrete) { launch_op(concrete, c); }, op);
 }
 int64_t workspace_bytes(const Op& op, CudaContext& c) {
+  if (const std::string_view words = uncovered(op); !words.empty())
+    fail("operator '{}' with {}: the cuda backend has no kernel for it yet", name(op), words);
   return std::visit([&](const auto& concrete) { return workspace_of(concrete, c); }, op);
 }
 void prepare(const Op& op, CudaContext& c) {

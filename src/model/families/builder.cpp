@@ -16,9 +16,10 @@ WeightId SpecBuilder::stacked(const std::string& name, int64_t cols, Draw draw,
                               const std::vector<Part>& parts) {
   Weight weight{name, 0, cols == 0 ? 1 : cols, draw, {}};
   for (const Part& part : parts) {
-    std::vector<int64_t> shape = {part.rows};
+    std::vector<int64_t> shape = {part.of == 0 ? part.rows : part.of};
     if (cols != 0) shape.push_back(cols);
-    weight.parts.push_back({{part.name}, shape, 0, part.rows, static_cast<float>(part.scale)});
+    weight.parts.push_back(
+        {{part.name}, shape, part.first, part.rows, static_cast<float>(part.scale)});
     weight.rows += part.rows;
   }
   return add(std::move(weight));
@@ -52,8 +53,35 @@ WeightId SpecBuilder::conv(const std::string& tensor, int64_t channels, int64_t 
   return id;
 }
 
-NormSpec SpecBuilder::rms_norm(const std::string& tensor, int64_t width, double eps) {
-  return {.kind = NormKind::rms, .weight = vector(tensor, width, Draw::norm_weight), .eps = eps};
+NormSpec SpecBuilder::rms_norm(const std::string& tensor, int64_t width, double eps,
+                               double offset) {
+  const Draw draw = offset == 0 ? Draw::norm_weight : Draw::norm_offset;
+  return {.kind = NormKind::rms,
+          .weight = vector(tensor, width, draw),
+          .eps = eps,
+          .weight_offset = offset};
+}
+
+NormSpec SpecBuilder::layer_norm(const std::string& prefix, int64_t width, double eps) {
+  return {.kind = NormKind::layer,
+          .weight = vector(prefix + "weight", width, Draw::norm_weight),
+          .bias = vector(prefix + "bias", width, Draw::bias),
+          .eps = eps};
+}
+
+WeightId SpecBuilder::experts(const std::string& fused, const std::string& one_by_one,
+                              int64_t count, int64_t cols, const std::vector<Part>& each) {
+  int64_t rows = 0;
+  for (const Part& part : each) rows += part.rows;
+  Weight weight{fused, count * rows, cols, Draw::linear, {}};
+  weight.parts.push_back({{fused}, {count, rows, cols}, 0, count * rows});
+  for (int64_t expert = 0; expert < count; ++expert)
+    for (const Part& part : each)
+      weight.other_parts.push_back({{one_by_one + std::to_string(expert) + "." + part.name},
+                                    {part.rows, cols},
+                                    0,
+                                    part.rows});
+  return add(std::move(weight));
 }
 
 void SpecBuilder::vocabulary(const std::vector<std::string>& tensors, int64_t vocab, int64_t hidden,
@@ -76,38 +104,68 @@ ModelSpec SpecBuilder::finish(const Json& config) {
   return std::move(spec);
 }
 
-AttentionBlock attention_block(SpecBuilder& builder, const std::string& prefix,
-                               const AttentionShape& shape) {
+namespace {
+
+// q, (gate), k, v. A scale of the input scales what the weights give and leaves the bias alone.
+std::vector<Part> qkv_parts(const std::string& prefix, const std::string& suffix,
+                            const AttentionShape& shape, double in_scale) {
   const int64_t q_rows = shape.heads * shape.head_dim;
   const int64_t kv_rows = shape.kv_heads * shape.head_dim;
-  // A scale of the input scales what the weights give and leaves the bias alone.
-  const auto parts = [&](const std::string& suffix, double in_scale) {
-    return std::vector<Part>{{prefix + "q_proj." + suffix, q_rows, in_scale},
-                             {prefix + "k_proj." + suffix, kv_rows, in_scale * shape.key_scale},
-                             {prefix + "v_proj." + suffix, kv_rows, in_scale}};
-  };
+  if (shape.fused_qkv) return {{prefix + "qkv_proj." + suffix, q_rows + 2 * kv_rows}};
+  std::vector<Part> parts;
+  const std::string q = prefix + "q_proj." + suffix;
+  if (shape.gated) {
+    for (const int64_t half : {0, 1})
+      for (int64_t head = 0; head < shape.heads; ++head)
+        parts.push_back(
+            {q, shape.head_dim, in_scale, (2 * head + half) * shape.head_dim, 2 * q_rows});
+  } else {
+    parts.push_back({q, q_rows, in_scale});
+  }
+  parts.push_back({prefix + "k_proj." + suffix, kv_rows, in_scale * shape.key_scale});
+  parts.push_back({prefix + "v_proj." + suffix, kv_rows, in_scale});
+  return parts;
+}
+
+}  // namespace
+
+AttentionBlock attention_block(SpecBuilder& builder, const std::string& prefix,
+                               const AttentionShape& shape) {
+  const int64_t in_width = shape.in_width == 0 ? shape.hidden : shape.in_width;
   AttentionBlock block;
   block.heads = shape.heads;
   block.kv_heads = shape.kv_heads;
   block.head_dim = block.value_dim = shape.head_dim;
-  block.scale = 1 / std::sqrt(static_cast<double>(shape.head_dim));
+  block.scale = shape.score_scale == 0 ? 1 / std::sqrt(static_cast<double>(shape.head_dim))
+                                       : shape.score_scale;
   block.window = shape.window;
   block.rope = shape.rope;
-  block.qkv = builder.stacked(prefix + "qkv_proj.weight", shape.hidden, Draw::linear,
-                              parts("weight", shape.in_scale));
+  block.gated = shape.gated;
+  block.qkv = builder.stacked(prefix + "qkv_proj.weight", in_width, Draw::linear,
+                              qkv_parts(prefix, "weight", shape, shape.in_scale));
   if (shape.qkv_bias)
-    block.qkv_bias = builder.stacked(prefix + "qkv_proj.bias", 0, Draw::bias, parts("bias", 1));
-  block.o = builder.matrix(prefix + "o_proj.weight", shape.hidden, q_rows, shape.out_scale);
+    block.qkv_bias = builder.stacked(prefix + "qkv_proj.bias", 0, Draw::bias,
+                                     qkv_parts(prefix, "bias", shape, 1));
+  auto norm = [&](const std::string& name) {
+    return builder.rms_norm(prefix + name + ".weight", shape.head_dim, shape.norm_eps,
+                            shape.norm_offset);
+  };
+  if (!shape.q_norm.empty()) block.q_norm = norm(shape.q_norm);
+  if (!shape.k_norm.empty()) block.k_norm = norm(shape.k_norm);
+  block.o = builder.matrix(prefix + shape.out + ".weight", shape.hidden,
+                           shape.heads * shape.head_dim, shape.out_scale);
   if (shape.o_bias)
     block.o_bias =
-        builder.vector(prefix + "o_proj.bias", shape.hidden, Draw::bias, shape.out_scale);
+        builder.vector(prefix + shape.out + ".bias", shape.hidden, Draw::bias, shape.out_scale);
   return block;
 }
 
 MlpBlock gated_mlp_block(SpecBuilder& builder, const std::string& prefix, const MlpShape& shape) {
   const auto parts = [&](const std::string& suffix) {
-    return std::vector<Part>{{prefix + "gate_proj." + suffix, shape.width, shape.gate_scale},
-                             {prefix + "up_proj." + suffix, shape.width}};
+    if (!shape.fused.empty())
+      return std::vector<Part>{{prefix + shape.fused + "." + suffix, 2 * shape.width}};
+    return std::vector<Part>{{prefix + shape.gate + "." + suffix, shape.width, shape.gate_scale},
+                             {prefix + shape.up + "." + suffix, shape.width}};
   };
   MlpBlock block;
   block.width = shape.width;
@@ -117,10 +175,24 @@ MlpBlock gated_mlp_block(SpecBuilder& builder, const std::string& prefix, const 
   if (shape.bias)
     block.up_bias = builder.stacked(prefix + "gate_up_proj.bias", 0, Draw::bias, parts("bias"));
   block.down =
-      builder.matrix(prefix + "down_proj.weight", shape.hidden, shape.width, shape.out_scale);
+      builder.matrix(prefix + shape.down + ".weight", shape.hidden, shape.width, shape.out_scale);
   if (shape.bias)
     block.down_bias =
-        builder.vector(prefix + "down_proj.bias", shape.hidden, Draw::bias, shape.out_scale);
+        builder.vector(prefix + shape.down + ".bias", shape.hidden, Draw::bias, shape.out_scale);
+  return block;
+}
+
+MlpBlock plain_mlp_block(SpecBuilder& builder, const std::string& prefix, const MlpShape& shape) {
+  MlpBlock block;
+  block.width = shape.width;
+  block.act = shape.act;
+  block.gated = false;
+  block.up = builder.matrix(prefix + shape.up + ".weight", shape.width, shape.hidden);
+  if (shape.bias)
+    block.up_bias = builder.vector(prefix + shape.up + ".bias", shape.width, Draw::bias);
+  block.down = builder.matrix(prefix + shape.down + ".weight", shape.hidden, shape.width);
+  if (shape.bias)
+    block.down_bias = builder.vector(prefix + shape.down + ".bias", shape.hidden, Draw::bias);
   return block;
 }
 
@@ -132,19 +204,23 @@ Mamba1Block mamba1_block(SpecBuilder& builder, const std::string& prefix,
   block.state = shape.state;
   block.conv_width = shape.conv_width;
   block.dt_rank = shape.dt_rank;
-  block.in_proj = builder.matrix(prefix + "in_proj.weight", 2 * inner, shape.hidden);
-  if (shape.bias) block.in_bias = builder.vector(prefix + "in_proj.bias", 2 * inner, Draw::bias);
+  const bool biased = shape.bias && shape.own_projections;
+  if (shape.own_projections)
+    block.in_proj = builder.matrix(prefix + "in_proj.weight", 2 * inner, shape.hidden);
+  if (biased) block.in_bias = builder.vector(prefix + "in_proj.bias", 2 * inner, Draw::bias);
   block.conv = builder.conv(prefix + "conv1d.weight", inner, shape.conv_width);
   if (shape.conv_bias) block.conv_bias = builder.vector(prefix + "conv1d.bias", inner, Draw::bias);
-  block.x_proj = builder.matrix(prefix + "x_proj.weight", shape.dt_rank + 2 * shape.state, inner);
-  block.dt_proj = builder.matrix(prefix + "dt_proj.weight", inner, shape.dt_rank);
-  block.dt_bias = builder.vector(prefix + "dt_proj.bias", inner, Draw::dt_bias);
-  block.a_log =
-      builder.stacked(prefix + "A_log", shape.state, Draw::a_log, {{prefix + "A_log", inner}});
-  block.d_skip = builder.vector(prefix + "D", inner, Draw::d_skip);
-  block.out_proj = builder.matrix(prefix + "out_proj.weight", shape.hidden, inner);
-  if (shape.bias)
-    block.out_bias = builder.vector(prefix + "out_proj.bias", shape.hidden, Draw::bias);
+  const std::string& index = shape.list_index;
+  block.x_proj =
+      builder.matrix(prefix + "x_proj" + index + ".weight", shape.dt_rank + 2 * shape.state, inner);
+  block.dt_proj = builder.matrix(prefix + "dt_proj" + index + ".weight", inner, shape.dt_rank);
+  block.dt_bias = builder.vector(prefix + "dt_proj" + index + ".bias", inner, Draw::dt_bias);
+  block.a_log = builder.stacked(prefix + "A_log" + index, shape.state, Draw::a_log,
+                                {{prefix + "A_log" + index, inner}});
+  block.d_skip = builder.vector(prefix + "D" + index, inner, Draw::d_skip);
+  if (shape.own_projections)
+    block.out_proj = builder.matrix(prefix + "out_proj.weight", shape.hidden, inner);
+  if (biased) block.out_bias = builder.vector(prefix + "out_proj.bias", shape.hidden, Draw::bias);
   return block;
 }
 

@@ -64,14 +64,16 @@ void require_flag(const Json& config, std::string_view key, bool expected) {
 }
 
 Heads read_heads(const Json& config, int64_t hidden, int64_t default_heads,
-                 std::optional<int64_t> default_kv_heads) {
+                 std::optional<int64_t> default_kv_heads, int64_t head_dim) {
   Heads out;
   out.heads = dimension(config, "num_attention_heads", default_heads);
   // An explicit null means as many as query heads; an absent key takes the family's default.
   const bool as_query = config.has_null("num_key_value_heads") || !default_kv_heads;
   out.kv_heads = dimension(config, "num_key_value_heads", as_query ? out.heads : *default_kv_heads);
   check_divides(config, "num_key_value_heads", out.kv_heads, out.heads, "num_attention_heads");
-  if (config.has("head_dim")) {
+  if (head_dim > 0) {
+    out.head_dim = head_dim;
+  } else if (config.has("head_dim")) {
     out.head_dim = dimension(config, "head_dim", 0, max_head_dim);
   } else {
     check_divides(config, "num_attention_heads", out.heads, hidden, "hidden_size");
@@ -149,6 +151,34 @@ void scale_yarn(const RopeConfig& rope, double original_length, double theta, Ro
   }
 }
 
+std::vector<double> stretch(const RopeConfig& rope, std::string_view key,
+                            const std::vector<double>& inv_freq) {
+  const Json factors = (*rope.parameters)[key];
+  if (factors.size() != inv_freq.size())
+    factors.fail_expected(fmt::format("{} factors", inv_freq.size()));
+  std::vector<double> out = inv_freq;
+  for (size_t i = 0; i < out.size(); ++i) {
+    const double factor = factors[i].number();
+    if (!std::isfinite(factor) || factor <= 0) factors[i].fail_expected("a positive number");
+    out[i] /= factor;
+  }
+  return out;
+}
+
+// LongRoPE (arXiv 2402.13753) as modeling_rope_utils.py: _compute_longrope_parameters has it: one
+// set of factors up to the original length, another beyond.
+void scale_longrope(const RopeConfig& rope, double original_length, double max_length,
+                    RopeSpec& out) {
+  const double factor = rope.has("factor") ? rope.required("factor") : max_length / original_length;
+  if (rope.has("attention_factor"))
+    out.amplitude = rope.required("attention_factor");
+  else if (factor > 1)
+    out.amplitude = std::sqrt(1 + std::log(factor) / std::log(original_length));
+  out.long_inv_freq = stretch(rope, "long_factor", out.inv_freq);
+  out.inv_freq = stretch(rope, "short_factor", out.inv_freq);
+  out.short_positions = static_cast<int64_t>(original_length);
+}
+
 std::string rope_type(const RopeConfig& rope) {
   for (std::string_view key : {"rope_type", "type"})
     if (rope.has(key)) return (*rope.parameters)[key].string();
@@ -157,7 +187,7 @@ std::string rope_type(const RopeConfig& rope) {
 
 }  // namespace
 
-RopeSpec read_rope(const Json& config, int64_t head_dim) {
+RopeSpec read_rope(const Json& config, int64_t head_dim, RopeDefaults defaults) {
   RopeConfig rope{config, std::nullopt};
   for (std::string_view key : {"rope_scaling", "rope_parameters"})
     if (!rope.parameters && config.has(key)) {
@@ -165,9 +195,9 @@ RopeSpec read_rope(const Json& config, int64_t head_dim) {
       if (!rope.parameters->is_object()) rope.parameters->fail_expected("an object");
     }
   RopeSpec out;
-  const double theta = rope.number("rope_theta", 10000);
+  const double theta = rope.number("rope_theta", defaults.theta);
   if (theta <= 1) rope.holder("rope_theta")["rope_theta"].fail_expected("more than 1");
-  const double fraction = rope.number("partial_rotary_factor", 1);
+  const double fraction = rope.number("partial_rotary_factor", defaults.fraction);
   out.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * std::min(fraction, 1.0));
   if (fraction > 1 || out.rotary_dim % 2 != 0 || out.rotary_dim == 0)
     fail("{}: key 'partial_rotary_factor': expected an even part of head_dim {}, found {}",
@@ -189,11 +219,69 @@ RopeSpec read_rope(const Json& config, int64_t head_dim) {
     scale_llama3(rope, original_length, out.inv_freq);
   } else if (type == "yarn") {
     scale_yarn(rope, original_length, theta, out);
+  } else if (type == "longrope" || type == "su") {
+    scale_longrope(rope, original_length, max_length, out);
   } else {
     (*rope.parameters)[rope.has("rope_type") ? "rope_type" : "type"].fail_expected(
-        "default, linear, llama3 or yarn (others are not supported)");
+        "default, linear, llama3, yarn or longrope (others are not supported)");
   }
   return out;
+}
+
+std::vector<std::string> read_layer_kinds(const Json& config, std::string_view key,
+                                          int64_t layers) {
+  const Json list = config[key];
+  if (static_cast<int64_t>(list.size()) != layers)
+    list.fail_expected(fmt::format("{} layers", layers));
+  std::vector<std::string> kinds;
+  for (size_t i = 0; i < list.size(); ++i) {
+    kinds.push_back(list[i].string());
+    if (kinds.back() == "mamba") kinds.back() = "linear_attention";
+    if (kinds.back() == "attention") kinds.back() = "full_attention";
+  }
+  return kinds;
+}
+
+// Positions each layer sees; 0 for all.
+std::vector<int64_t> read_qwen_windows(const Json& config, int64_t layers) {
+  const int64_t window =
+      flag(config, "use_sliding_window", false) ? dimension(config, "sliding_window", 4096) : 0;
+  std::vector<int64_t> windows(static_cast<size_t>(layers), 0);
+  if (config.has("layer_types")) {
+    const Json types = config["layer_types"];
+    if (types.size() != windows.size())
+      types.fail_expected("num_hidden_layers " + std::to_string(layers) + " elements");
+    for (size_t i = 0; i < windows.size(); ++i) {
+      const std::string type = types[i].string();
+      if (type == "sliding_attention" && window > 0) {
+        windows[i] = window;
+      } else if (type == "sliding_attention") {
+        types[i].fail_expected("full_attention, as use_sliding_window is false");
+      } else if (type != "full_attention" && type != "attention") {
+        types[i].fail_expected("full_attention or sliding_attention");
+      }
+    }
+    return windows;
+  }
+  const int64_t first =
+      config.has("max_window_layers") ? config["max_window_layers"].integer(0) : 28;
+  for (int64_t i = first; i < layers; ++i) windows[static_cast<size_t>(i)] = window;
+  return windows;
+}
+
+std::vector<bool> read_layer_flags(const Json& config, std::string_view key, int64_t layers) {
+  std::vector<bool> flags(static_cast<size_t>(layers));
+  if (!config.has(key)) return flags;
+  const Json list = config[key];
+  for (size_t i = 0; i < list.size(); ++i)
+    flags[static_cast<size_t>(list[i].integer(0, layers - 1))] = true;
+  return flags;
+}
+
+int64_t read_dt_rank(const Json& config, std::string_view key, int64_t hidden) {
+  if (!config.has(key) || (config[key].is_string() && config[key].string() == "auto"))
+    return (hidden + 15) / 16;
+  return config[key].integer(1, max_dimension);
 }
 
 TimeStepLimit read_time_step_limit(const Json& config, std::string_view key) {

@@ -13,8 +13,24 @@ struct Family {
   ModelSpec (*make)(const Json& config);
 };
 constexpr Family families[] = {
-    {"falcon_h1", make_falcon_h1}, {"llama", make_llama}, {"mamba", make_mamba},
-    {"mamba2", make_mamba2},       {"qwen2", make_qwen2},
+    {"bamba", make_bamba},
+    {"falcon_h1", make_falcon_h1},
+    {"falcon_mamba", make_falcon_mamba},
+    {"gpt_neo", make_gpt_neo},
+    {"granitemoehybrid", make_granite_moe_hybrid},
+    {"hymba", make_hymba},
+    {"jamba", make_jamba},
+    {"lfm2", make_lfm2},
+    {"llama", make_llama},
+    {"mamba", make_mamba},
+    {"mamba2", make_mamba2},
+    {"nemotron_h", make_nemotron_h},
+    {"phi3", make_phi3},
+    {"qwen2", make_qwen2},
+    {"qwen3", make_qwen3},
+    {"qwen3_next", make_qwen3_next},
+    {"recurrent_gemma", make_recurrent_gemma},
+    {"zamba2", make_zamba2},
 };
 
 // state-spaces/mamba* carry no model_type; ssm_cfg.layer says which of the two it is.

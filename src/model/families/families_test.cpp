@@ -71,7 +71,9 @@ void expect_same_weights(const ModelSpec& a, const ModelSpec& b) {
 TEST(Families, an_unknown_one_is_answered_with_those_known) {
   EXPECT_EQ(
       error_of({{"model_type", "bert"}}),
-      "config.json: key 'model_type': expected one of falcon_h1, llama, mamba, mamba2, qwen2, "
+      "config.json: key 'model_type': expected one of bamba, falcon_h1, falcon_mamba, gpt_neo, "
+      "granitemoehybrid, hymba, jamba, lfm2, llama, mamba, mamba2, nemotron_h, phi3, qwen2, "
+      "qwen3, qwen3_next, recurrent_gemma, zamba2, "
       "found a string 'bert'");
   EXPECT_EQ(error_of({{"hidden_size", 4}}), "config.json: key 'model_type': missing");
   EXPECT_EQ(error_of(Config::array()), "config.json: expected an object, found an array of 0");
@@ -247,16 +249,38 @@ TEST(Rope, scalings_follow_transformers) {
   EXPECT_NEAR(block<AttentionBlock>(spec_of(config)).rope->amplitude, 1.138629436111989, 1e-14);
 }
 
+// Phi-3-mini-128k's lengths give the amplitude sqrt(1 + ln 32 / ln 4096) that its card states.
+TEST(Rope, longrope_has_factors_for_short_and_long) {
+  Config config = golden_config("phi3");
+  config["max_position_embeddings"] = 131072;
+  config["original_max_position_embeddings"] = 4096;
+  config["rope_parameters"] = {{"rope_type", "longrope"},
+                               {"rope_theta", 10000.0},
+                               {"short_factor", {1, 1, 1, 1, 1, 1, 1, 2}},
+                               {"long_factor", {4, 4, 4, 4, 4, 4, 4, 8}}};
+  const ModelSpec spec = spec_of(config);
+  const RopeSpec& rope = *std::get<AttentionBlock>(spec.layers[0].sublayers[0].parallel[0]).rope;
+  EXPECT_NEAR(rope.amplitude, 1.1902380714238083, 1e-12);
+  EXPECT_EQ(rope.short_positions, 4096);
+  EXPECT_NEAR(rope.inv_freq[0], 1, 1e-12);
+  EXPECT_NEAR(rope.long_inv_freq[0], 0.25, 1e-12);
+  const double last = std::pow(10000.0, -14.0 / 16);
+  EXPECT_NEAR(rope.inv_freq[7], last / 2, 1e-12);
+  EXPECT_NEAR(rope.long_inv_freq[7], last / 8, 1e-12);
+  config["rope_parameters"]["long_factor"] = {1, 1};
+  EXPECT_EQ(
+      error_of(config),
+      "config.json: key 'rope_parameters.long_factor': expected 8 factors, found an array of 2");
+}
+
 TEST(Rope, types_we_lack_and_missing_factors_are_named) {
-  EXPECT_EQ(
-      error_with("llama-3.2", "rope_parameters",
-                 {{"rope_type", "dynamic"}, {"rope_theta", 1e4}, {"factor", 2.0}}),
-      "config.json: key 'rope_parameters.rope_type': expected default, linear, llama3 or yarn "
-      "(others are not supported), found a string 'dynamic'");
-  EXPECT_EQ(
-      error_with("llama-3.2", "rope_scaling", {{"type", "longrope"}}),
-      "config.json: key 'rope_scaling.type': expected default, linear, llama3 or yarn (others "
-      "are not supported), found a string 'longrope'");
+  EXPECT_EQ(error_with("llama-3.2", "rope_parameters",
+                       {{"rope_type", "dynamic"}, {"rope_theta", 1e4}, {"factor", 2.0}}),
+            "config.json: key 'rope_parameters.rope_type': expected default, linear, llama3, yarn "
+            "or longrope "
+            "(others are not supported), found a string 'dynamic'");
+  EXPECT_EQ(error_with("llama-3.2", "rope_scaling", {{"type", "longrope"}}),
+            "config.json: key 'rope_scaling.long_factor': missing");
   EXPECT_EQ(error_with("llama-3.2", "rope_parameters", {{"rope_type", "linear"}}),
             "config.json: key 'rope_parameters.factor': missing");
   EXPECT_EQ(error_with("llama-3.2", "rope_parameters", {{"rope_type", "linear"}, {"factor", "x"}}),

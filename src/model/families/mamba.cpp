@@ -15,13 +15,6 @@ struct MambaConfig {
   Mamba1Shape shape;
 };
 
-// "auto" or absent: a sixteenth of the width, rounded up.
-int64_t read_dt_rank(const Json& config, std::string_view key, int64_t hidden) {
-  if (!config.has(key) || (config[key].is_string() && config[key].string() == "auto"))
-    return (hidden + 15) / 16;
-  return config[key].integer(1, max_dimension);
-}
-
 MambaConfig read_transformers(const Json& config) {
   MambaConfig out;
   Mamba1Shape& shape = out.shape;

@@ -5,36 +5,6 @@
 #include "model/families/families.h"
 
 namespace tidemark {
-namespace {
-
-// Positions each layer sees; 0 for all.
-std::vector<int64_t> read_windows(const Json& config, int64_t layers) {
-  const int64_t window =
-      flag(config, "use_sliding_window", false) ? dimension(config, "sliding_window", 4096) : 0;
-  std::vector<int64_t> windows(static_cast<size_t>(layers), 0);
-  if (config.has("layer_types")) {
-    const Json types = config["layer_types"];
-    if (types.size() != windows.size())
-      types.fail_expected("num_hidden_layers " + std::to_string(layers) + " elements");
-    for (size_t i = 0; i < windows.size(); ++i) {
-      const std::string type = types[i].string();
-      if (type == "sliding_attention" && window > 0) {
-        windows[i] = window;
-      } else if (type == "sliding_attention") {
-        types[i].fail_expected("full_attention, as use_sliding_window is false");
-      } else if (type != "full_attention" && type != "attention") {
-        types[i].fail_expected("full_attention or sliding_attention");
-      }
-    }
-    return windows;
-  }
-  const int64_t first =
-      config.has("max_window_layers") ? config["max_window_layers"].integer(0) : 28;
-  for (int64_t i = first; i < layers; ++i) windows[static_cast<size_t>(i)] = window;
-  return windows;
-}
-
-}  // namespace
 
 ModelSpec make_qwen2(const Json& config) {
   SpecBuilder builder;
@@ -51,7 +21,7 @@ ModelSpec make_qwen2(const Json& config) {
   const MlpShape mlp{.hidden = hidden,
                      .width = dimension(config, "intermediate_size", 22016),
                      .act = activation(config, "hidden_act", Act::silu)};
-  const std::vector<int64_t> windows = read_windows(config, layers);
+  const std::vector<int64_t> windows = read_qwen_windows(config, layers);
 
   builder.spec.family = "qwen2";
   builder.vocabulary({"model.embed_tokens.weight"}, dimension(config, "vocab_size", 151936), hidden,

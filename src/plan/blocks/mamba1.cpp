@@ -2,40 +2,46 @@
 
 namespace tidemark {
 
-void lower(const Mamba1Block& block, Builder& b, Operand x, Operand residual) {
-  const int64_t rows = b.rows(), inner = block.inner, n = block.state;
-  const DType dtype = b.workload().dtype;
-
-  const Operand xz = b.activation("xz", rows, 2 * inner);
-  b.gemm(x, rows, block.in_proj, block.in_bias, xz, false, Role::in_proj);
-
-  const Operand conv_out = b.activation("conv_out", rows, inner);
-  const Operand conv_state =
-      b.state(Tag::conv_state, "conv", b.batch() * inner, block.conv_width - 1, dtype);
-  b.emit(Conv1d{.x = xz,
-                .weight = b.weight(block.conv),
-                .bias = b.weight(block.conv_bias),
-                .state = conv_state,
-                .out = conv_out,
+Operand convolve(Builder& b, Operand x, WeightId weight, WeightId bias, int64_t channels,
+                 int64_t width, bool silu) {
+  const Operand out = b.activation("conv_out", b.rows(), channels);
+  b.emit(Conv1d{.x = x,
+                .weight = b.weight(weight),
+                .bias = b.weight(bias),
+                .state = b.state(Tag::conv_state, "conv", b.batch() * channels, width - 1,
+                                 b.workload().dtype),
+                .out = out,
                 .batch = b.batch(),
                 .length = b.length(),
                 .past = 0,
-                .channels = inner,
-                .width = block.conv_width,
-                .silu = true},
+                .channels = channels,
+                .width = width,
+                .silu = silu},
          Role::conv);
+  return out;
+}
+
+Operand scan(const Mamba1Block& block, Builder& b, Operand x, Operand z) {
+  const int64_t rows = b.rows(), inner = block.inner, n = block.state;
+  const Operand conv_out =
+      convolve(b, x, block.conv, block.conv_bias, inner, block.conv_width, true);
 
   const Operand dbc = b.activation("dt_b_c", rows, block.dt_rank + 2 * n);
   b.gemm(conv_out, rows, block.x_proj, no_weight, dbc, false, Role::x_proj);
+  const Operand b_in = columns(dbc, block.dt_rank), c_in = columns(b_in, n);
+  if (block.dt_norm)
+    b.norm_in_place(*block.dt_norm, dbc, rows, 1, block.dt_rank, Role::ssm_param_norm);
+  if (block.b_norm) b.norm_in_place(*block.b_norm, b_in, rows, 1, n, Role::ssm_param_norm);
+  if (block.c_norm) b.norm_in_place(*block.c_norm, c_in, rows, 1, n, Role::ssm_param_norm);
   const Operand dt = b.activation("dt", rows, inner);
   b.gemm(dbc, rows, block.dt_proj, no_weight, dt, false, Role::dt_proj);
 
   const Operand out = b.activation("scan_out", rows, inner);
   b.emit(SelectiveScan{.x = conv_out,
                        .dt = dt,
-                       .b = columns(dbc, block.dt_rank),
-                       .c = columns(dbc, block.dt_rank + n),
-                       .z = columns(xz, inner),
+                       .b = b_in,
+                       .c = c_in,
+                       .z = z,
                        .a_log = b.weight(block.a_log),
                        .d_skip = b.weight(block.d_skip),
                        .dt_bias = b.weight(block.dt_bias),
@@ -47,7 +53,14 @@ void lower(const Mamba1Block& block, Builder& b, Operand x, Operand residual) {
                        .channels = inner,
                        .state_size = n},
          Role::ssm_scan);
-  b.gemm(out, rows, block.out_proj, block.out_bias, residual, true, Role::out_proj);
+  return out;
+}
+
+void lower(const Mamba1Block& block, Builder& b, Operand x, const Into& into) {
+  const Operand xz = b.activation("xz", b.rows(), 2 * block.inner);
+  b.gemm(x, b.rows(), block.in_proj, block.in_bias, xz, false, Role::in_proj);
+  const Operand out = scan(block, b, xz, columns(xz, block.inner));
+  b.gemm(out, b.rows(), block.out_proj, block.out_bias, into, Role::out_proj);
 }
 
 }  // namespace tidemark

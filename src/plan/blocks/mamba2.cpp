@@ -2,29 +2,16 @@
 
 namespace tidemark {
 
-void lower(const Mamba2Block& block, Builder& b, Operand x, Operand residual) {
+void lower(const Mamba2Block& block, Builder& b, Operand x, const Into& into) {
   const int64_t rows = b.rows(), inner = block.heads * block.head_dim;
   const int64_t bc = block.groups * block.state, conv_channels = inner + 2 * bc;
-  const DType dtype = b.workload().dtype;
 
   // columns: z [I], x [I], B [G*N], C [G*N], dt [H]
   const Operand projected = b.activation("zxbcdt", rows, inner + conv_channels + block.heads);
   b.gemm(x, rows, block.in_proj, block.in_bias, projected, false, Role::in_proj);
 
-  const Operand xbc = b.activation("xbc", rows, conv_channels);
-  b.emit(Conv1d{.x = columns(projected, inner),
-                .weight = b.weight(block.conv),
-                .bias = b.weight(block.conv_bias),
-                .state = b.state(Tag::conv_state, "conv", b.batch() * conv_channels,
-                                 block.conv_width - 1, dtype),
-                .out = xbc,
-                .batch = b.batch(),
-                .length = b.length(),
-                .past = 0,
-                .channels = conv_channels,
-                .width = block.conv_width,
-                .silu = true},
-         Role::conv);
+  const Operand xbc = convolve(b, columns(projected, inner), block.conv, block.conv_bias,
+                               conv_channels, block.conv_width, true);
 
   const Operand y = b.activation("ssd_out", rows, inner);
   const bool decode = b.step().kind == StepKind::decode;
@@ -66,7 +53,7 @@ void lower(const Mamba2Block& block, Builder& b, Operand x, Operand residual) {
         Glu{.act = Act::silu, .gate = projected, .up = y, .out = y, .rows = rows, .width = inner},
         Role::ssm_gate);
   }
-  b.gemm(y, rows, block.out_proj, block.out_bias, residual, true, Role::out_proj);
+  b.gemm(y, rows, block.out_proj, block.out_bias, into, Role::out_proj);
 }
 
 }  // namespace tidemark

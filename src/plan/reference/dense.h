@@ -12,10 +12,19 @@ void run(const Embedding& o, Memory<T>& m) {
     for (int64_t t = 0; t < o.length; ++t) {
       const int32_t id = m.ids[static_cast<size_t>(o.ids.offset + b * o.ids.stride + o.past + t)];
       for (int64_t i = 0; i < o.width; ++i) {
-        const T x = m.at(o.table, id, i);
-        m.at(o.out, b * o.length + t, i) = o.scale == 1.0F ? x : x * T(o.scale);
+        T x = m.at(o.table, id, i);
+        if (o.scale != 1.0F) x = x * T(o.scale);
+        if (o.positions) x += m.at(o.positions, o.past + t, i);
+        m.at(o.out, b * o.length + t, i) = x;
       }
     }
+}
+
+template <class T>
+void run(const Add& o, Memory<T>& m) {
+  for (int64_t r = 0; r < o.rows; ++r)
+    for (int64_t i = 0; i < o.width; ++i)
+      m.at(o.out, r, i) = o.y ? m.at(o.x, r, i) + m.at(o.y, r, i) : m.at(o.x, r, i);
 }
 
 template <class T>
@@ -37,8 +46,13 @@ void run(const Norm& o, Memory<T>& m) {
       }
       const T inverse = T(1) / sqrt_of(square / T(static_cast<double>(o.width)) + T(o.eps));
       for (int64_t i = 0; i < o.width; ++i) {
-        const T x = m.at(o.x, r, from + i), w = m.at(o.weight, i, 0);
+        const T x = m.at(o.x, r, from + i);
         T& out = m.at(o.out, r, from + i);
+        if (!o.weight) {
+          out = x * inverse;
+          continue;
+        }
+        const T w = m.at(o.weight, i, 0);
         if (o.kind == NormKind::layer)
           out = (x - mean) * inverse * w + m.at(o.bias, i, 0);
         else
@@ -62,7 +76,8 @@ void run(const GatedNorm& o, Memory<T>& m) {
       }
       const T inverse = T(1) / sqrt_of(square / T(static_cast<double>(o.width)) + T(o.eps));
       for (int64_t i = 0; i < o.width; ++i) {
-        T x = y[static_cast<size_t>(i)] * inverse * m.at(o.weight, from + i, 0);
+        T x = y[static_cast<size_t>(i)] * inverse *
+              m.at(o.weight, (o.shared_weight ? 0 : from) + i, 0);
         if (o.norm_before_gate) x = x * act_of(Act::silu, m.at(o.z, r, from + i));
         m.at(o.out, r, from + i) = x;
       }
@@ -85,6 +100,19 @@ void run(const Gemm& o, Memory<T>& m) {
 }
 
 template <class T>
+void run(const BlockGemm& o, Memory<T>& m) {
+  for (int64_t r = 0; r < o.m; ++r)
+    for (int64_t g = 0; g < o.blocks; ++g)
+      for (int64_t j = 0; j < o.n; ++j) {
+        T sum(0);
+        for (int64_t i = 0; i < o.k; ++i)
+          sum += m.at(o.x, r, g * o.k + i) * m.at(o.weight, g * o.k + i, j);
+        if (o.bias) sum += m.at(o.bias, g * o.n + j, 0);
+        m.at(o.out, r, g * o.n + j) = sum;
+      }
+}
+
+template <class T>
 void run(const Glu& o, Memory<T>& m) {
   for (int64_t r = 0; r < o.rows; ++r)
     for (int64_t i = 0; i < o.width; ++i)
@@ -95,6 +123,23 @@ template <class T>
 void run(const Activation& o, Memory<T>& m) {
   for (int64_t r = 0; r < o.rows; ++r)
     for (int64_t i = 0; i < o.width; ++i) m.at(o.out, r, i) = act_of(o.act, m.at(o.x, r, i));
+}
+
+template <class T>
+void run(const RowGate& o, Memory<T>& m) {
+  for (int64_t r = 0; r < o.rows; ++r) {
+    const T gate = act_of(o.act, m.at(o.gate, r, 0));
+    for (int64_t i = 0; i < o.width; ++i) m.at(o.out, r, i) = gate * m.at(o.x, r, i);
+  }
+}
+
+template <class T>
+void run(const SoftCap& o, Memory<T>& m) {
+  Operand x = o.x;
+  x.offset += o.past * o.out_per_past;
+  for (int64_t r = 0; r < o.rows; ++r)
+    for (int64_t i = 0; i < o.width; ++i)
+      m.at(x, r, i) = T(o.cap) * tanh_of(m.at(x, r, i) / T(o.cap));
 }
 
 template <class T>

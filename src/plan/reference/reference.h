@@ -4,6 +4,8 @@
 
 #include "plan/reference/attention.h"
 #include "plan/reference/dense.h"
+#include "plan/reference/moe.h"
+#include "plan/reference/recurrent.h"
 #include "plan/reference/ssm.h"
 
 namespace tidemark::reference {
