@@ -143,34 +143,33 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
 #pragma unroll
         for (int s = 1; s < kWarpsOnK; ++s) sum[m][r] += partial[s][row_warp][group][m][r];
   }
-}
-if (group_lane != 0) return;
-const auto store = [&](int m, int row, float value) {
-  const int64_t at = m * a.out_stride + row;
-  if (a.out_dtype == DType::f32) {
-    float* out = static_cast<float*>(a.out) + at;
-    *out = a.accumulate ? *out + value : value;
-  } else {
-    bf16* out = static_cast<bf16*>(a.out) + at;
-    *out = from_float<bf16>(a.accumulate ? to_float(*out) + value : value);
-  }
-};
-#pragma unroll
-for (int m = 0; m < kM; ++m) {
-  if (m >= a.m) break;
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    if (row0 + r % run >= rows) continue;
-    if (a.bias) sum[m][r] += to_float(static_cast<const T*>(a.bias)[row_of(r)]);
-    sum[m][r] *= a.scale;
-    if constexpr (kPaired) {
-      sum[m][r] = to_float(from_float<T>(sum[m][r]));  // as it would have been stored
-      if (r >= run) store(m, row_of(r - run), activate_by(a.act, sum[m][r - run]) * sum[m][r]);
+  if (group_lane != 0) return;
+  const auto store = [&](int m, int row, float value) {
+    const int64_t at = m * a.out_stride + row;
+    if (a.out_dtype == DType::f32) {
+      float* out = static_cast<float*>(a.out) + at;
+      *out = a.accumulate ? *out + value : value;
     } else {
-      store(m, row_of(r), sum[m][r]);
+      bf16* out = static_cast<bf16*>(a.out) + at;
+      *out = from_float<bf16>(a.accumulate ? to_float(*out) + value : value);
+    }
+  };
+#pragma unroll
+  for (int m = 0; m < kM; ++m) {
+    if (m >= a.m) break;
+#pragma unroll
+    for (int r = 0; r < kRows; ++r) {
+      if (row0 + r % run >= rows) continue;
+      if (a.bias) sum[m][r] += to_float(static_cast<const T*>(a.bias)[row_of(r)]);
+      sum[m][r] *= a.scale;
+      if constexpr (kPaired) {
+        sum[m][r] = to_float(from_float<T>(sum[m][r]));  // as it would have been stored
+        if (r >= run) store(m, row_of(r - run), activate_by(a.act, sum[m][r - run]) * sum[m][r]);
+      } else {
+        store(m, row_of(r), sum[m][r]);
+      }
     }
   }
-}
 }
 
 template <class T, int kVector, int kRows, int kLanes, int kWarpsOnK>

@@ -178,8 +178,10 @@ void launch_op(const Attention& op, CudaContext& c) {
 void launch_op(const Embedding& op, CudaContext& c) {
   launch_embedding({.ids = c.at<int32_t>(op.ids),
                     .table = c.at(op.table),
+                    .positions = c.at(op.positions),
                     .out = c.at(op.out),
                     .past = c.past,
+                    .positions_stride = op.positions.stride,
                     .ids_stride = op.ids.stride,
                     .table_stride = op.table.stride,
                     .out_stride = op.out.stride,
@@ -422,6 +424,41 @@ std::string_view uncovered(const Op& op) {
       op);
 }
 
+void launch_op(const Add& op, CudaContext& c) {
+  launch_add({.x = c.at(op.x),
+              .y = c.at(op.y),
+              .out = c.at(op.out),
+              .x_stride = op.x.stride,
+              .y_stride = op.y.stride,
+              .out_stride = op.out.stride,
+              .rows = op.rows,
+              .width = small(op.width),
+              .dtype = c.dtype(op.x)},
+             c.queue);
+}
+
+// ---- what is not there yet ----
+
+template <class Concrete>
+concept HasKernel = requires(const Concrete& op, CudaContext& c) {
+  launch_op(op, c);
+};
+
+// One line on what of an operator no kernel does, or empty.
+template <class Concrete>
+std::string gap_of(const Concrete& op) {
+  if constexpr (!HasKernel<Concrete>) return std::string(name(Op(op)));
+  if constexpr (requires { op.sinks; })
+    if (op.sinks != 0) return std::string(name(Op(op))) + " with sink positions";
+  return {};
+}
+std::string gap_of(const Norm& op) {
+  return op.weight ? "" : "norm without a weight";
+}
+std::string gap_of(const GatedNorm& op) {
+  return op.shared_weight ? "gated_norm with one weight for all groups" : "";
+}
+
 // ---- what most operators say ----
 
 template <class Concrete>
@@ -437,7 +474,11 @@ std::string name_of(const Concrete&, CudaContext&) {
 }  // namespace
 
 void launch(const Op& op, CudaContext& c) {
-  std::visit([&](const auto& concrete) { launch_op(concrete, c); }, op);
+  std::visit(
+      [&](const auto& concrete) {
+        if constexpr (HasKernel<std::decay_t<decltype(concrete)>>) launch_op(concrete, c);
+      },
+      op);
 }
 int64_t workspace_bytes(const Op& op, CudaContext& c) {
   if (const std::string_view words = uncovered(op); !words.empty())
@@ -445,6 +486,8 @@ int64_t workspace_bytes(const Op& op, CudaContext& c) {
   return std::visit([&](const auto& concrete) { return workspace_of(concrete, c); }, op);
 }
 void prepare(const Op& op, CudaContext& c) {
+  const std::string gap = std::visit([](const auto& concrete) { return gap_of(concrete); }, op);
+  if (!gap.empty()) fail("operator {}: no CUDA kernel yet", gap);
   std::visit([&](const auto& concrete) { prepare_op(concrete, c); }, op);
 }
 std::string implementation(const Op& op, CudaContext& c) {
