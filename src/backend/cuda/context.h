@@ -68,10 +68,9 @@ void launch(const Op&, CudaContext&);
 int64_t workspace_bytes(const Op&, CudaContext&);
 void prepare(const Op&, CudaContext&);
 std::string implementation(const Op&, CudaContext&);
-// Launches node `index` of the step and one or two after it as one kernel, where there is one for
-// them and nothing else needs what passes between them, and returns how many nodes that were; else
-// 0.
-size_t launch_together(const Step&, size_t index, CudaContext&);
+// Launches node `index` of the step and the one after it as one kernel, where there is one for the
+// pair; else does nothing and returns false.
+bool launch_with_next(const Step&, size_t index, CudaContext&);
 // Whether a launch for one position alone is faster than one for all.
 bool gains_by_position(const Op&, CudaContext&);
 // Whether a launch of it at one position serves every other.

@@ -209,10 +209,11 @@ void CudaBackend::set_position(const Step& step, int64_t past) {
 }
 
 void CudaBackend::launch_nodes(const Step& step) {
-  for (size_t i = 0; i < step.nodes.size();) {
-    const size_t together = launch_together(step, i, context_);
-    if (together == 0) launch(step.nodes[i].op, context_);
-    i += std::max<size_t>(together, 1);
+  for (size_t i = 0; i < step.nodes.size(); ++i) {
+    if (launch_with_next(step, i, context_))
+      ++i;
+    else
+      launch(step.nodes[i].op, context_);
   }
 }
 

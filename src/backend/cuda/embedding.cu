@@ -14,8 +14,13 @@ __global__ void embedding_kernel(EmbeddingArgs a) {
   const int safe = min(max(id, 0), a.vocab - 1);
   const T* from = static_cast<const T*>(a.table) + safe * a.table_stride;
   T* to = static_cast<T*>(a.out) + row * a.out_stride;
-  for (int i = threadIdx.x; i < a.width; i += blockDim.x)
-    to[i] = from_float<T>(to_float(from[i]) * a.scale);
+  const T* extra = a.positions
+                       ? static_cast<const T*>(a.positions) + (*a.past + t) * a.positions_stride
+                       : nullptr;
+  for (int i = threadIdx.x; i < a.width; i += blockDim.x) {
+    const float value = to_float(from[i]) * a.scale;
+    to[i] = from_float<T>(extra ? value + to_float(extra[i]) : value);
+  }
 }
 
 }  // namespace

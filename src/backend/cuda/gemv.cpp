@@ -25,8 +25,7 @@ constexpr int short_row = 24;
 bool gemv_takes_along(const GemvArgs& a) {
   const int vector = vector_of(a);
   const bool lanes_of_a_row = (a.k + vector - 1) / vector > short_row;
-  return a.m == 1 && vector > 1 && lanes_of_a_row && aligned(a.norm_weight) &&
-         (!a.glu || (a.n % 2 == 0 && !a.accumulate));
+  return a.m == 1 && vector > 1 && lanes_of_a_row && a.n % 2 == 0 && !a.accumulate;
 }
 
 GemvChoice choose_gemv(const GemvArgs& a, int sm_count) {
@@ -54,8 +53,8 @@ GemvChoice choose_gemv(const GemvArgs& a, int sm_count) {
 }
 
 std::string name(const GemvArgs& a, const GemvChoice& c) {
-  return fmt::format("gemv v{} r{} l{} k{}{}{}", c.vector, c.rows, c.lanes, c.warps_on_k,
-                     a.norm_weight ? " with norm" : "", a.glu ? " with gated unit" : "");
+  return fmt::format("gemv v{} r{} l{} k{}{}", c.vector, c.rows, c.lanes, c.warps_on_k,
+                     a.glu ? " with gated unit" : "");
 }
 
 }  // namespace tidemark::cuda

@@ -5,9 +5,10 @@
 //   3. products are summed in fp32, over the lanes by shuffles, over warps that split k in shared
 //   memory;
 //   4. one lane adds bias and residual and stores.
-// With a prologue every block first makes all of x in shared memory, by way of the norm or the
-// gated unit that the product follows: less than a launch costs, and rounded as the operator alone
-// would. Limit: the bytes of the weight over memory bandwidth. Up to 8 rows of x share one pass.
+// Of one row of x, rows r and n / 2 + r of a gated projection are computed together, so that the
+// gated unit is an epilogue. (The norm before it, made in shared memory by every block, was slower
+// than a launch of its own: docs/kernels-cuda-attn.md.)
+// Limit: the bytes of the weight over memory bandwidth. Up to 8 rows of x share one pass.
 #include "backend/cuda/gemv.h"
 #include "backend/cuda/vector.cuh"
 
@@ -65,9 +66,8 @@ __device__ inline float activate_by(Act act, float x) {
   }
 }
 
-// kNormed: with the RMS norm before. kPaired: half of a group's rows are n / 2 further down.
-template <class T, int kVector, int kM, int kRows, int kLanes, int kWarpsOnK, bool kNormed,
-          bool kPaired>
+// kPaired: half of a group's rows are n / 2 further down.
+template <class T, int kVector, int kM, int kRows, int kLanes, int kWarpsOnK, bool kPaired>
 __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) {
   constexpr int unroll = kRows >= 4 ? 2 : 8 / kRows / (kM > 4 ? 2 : 1);
   constexpr int groups_per_warp = 32 / kLanes;
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
   let_next_start();
   wait_for_previous();
 
-  float sum[kM][kRows] = {}, squares = 0;
+  float sum[kM][kRows] = {};
   while (k0 < a.k) {
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
@@ -112,17 +112,6 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
         chunk.load(x + m * a.x_stride + k0 + u * stride);
         float xv[kVector];
         chunk.expand(xv);
-        if constexpr (kNormed) {
-          Chunk<T, kVector> scale;
-          scale.load(static_cast<const T*>(a.norm_weight) + k0 + u * stride);
-          float scale_values[kVector];
-          scale.expand(scale_values);
-#pragma unroll
-          for (int i = 0; i < kVector; ++i) {
-            squares = fmaf(xv[i], xv[i], squares);
-            xv[i] *= a.weight_offset + scale_values[i];
-          }
-        }
 #pragma unroll
         for (int r = 0; r < kRows; ++r)
 #pragma unroll
@@ -137,12 +126,9 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
   for (int m = 0; m < kM; ++m)
 #pragma unroll
     for (int r = 0; r < kRows; ++r) sum[m][r] = lane_sum<kLanes>(sum[m][r]);
-  if constexpr (kNormed) squares = lane_sum<kLanes>(squares);
 
   if constexpr (kWarpsOnK > 1) {
     __shared__ float partial[kWarpsOnK][row_warps][groups_per_warp][kM][kRows];
-    __shared__ float partial_squares[kWarpsOnK];  // the same for all rows
-    if (kNormed && row_warp == 0 && lane == 0) partial_squares[k_warp] = squares;
     if (group_lane == 0)
 #pragma unroll
       for (int m = 0; m < kM; ++m)
@@ -156,14 +142,8 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
       for (int r = 0; r < kRows; ++r)
 #pragma unroll
         for (int s = 1; s < kWarpsOnK; ++s) sum[m][r] += partial[s][row_warp][group][m][r];
-    if constexpr (kNormed) {
-      squares = 0;
-#pragma unroll
-      for (int s = 0; s < kWarpsOnK; ++s) squares += partial_squares[s];
-    }
   }
   if (group_lane != 0) return;
-  const float norm = kNormed ? rsqrtf(squares / static_cast<float>(a.k) + a.eps) : 1.0F;
   const auto store = [&](int m, int row, float value) {
     const int64_t at = m * a.out_stride + row;
     if (a.out_dtype == DType::f32) {
@@ -180,7 +160,6 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       if (row0 + r % run >= rows) continue;
-      if constexpr (kNormed) sum[m][r] *= norm;
       if (a.bias) sum[m][r] += to_float(static_cast<const T*>(a.bias)[row_of(r)]);
       sum[m][r] *= a.scale;
       if constexpr (kPaired) {
@@ -200,19 +179,13 @@ void launch_rows(const GemvArgs& a, const Queue& queue) {
     launch_kernel(kernel, dim3((a.n + rows_per_block - 1) / rows_per_block),
                   dim3(warps_per_block * 32), 0, queue, "gemv", a);
   };
-  if constexpr (kVector > 1 && kLanes == 32) {
-    const bool normed = a.norm_weight != nullptr;
-    if constexpr (kRows > 1) {
-      if (a.glu && normed)
-        return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, true, true>);
-      if (a.glu) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, false, true>);
-    }
-    if (normed) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, true, false>);
+  if constexpr (kVector > 1 && kLanes == 32 && kRows > 1) {
+    if (a.glu) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, true>);
   }
-  if (a.m == 1) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, false, false>);
-  if (a.m == 2) return go(gemv_kernel<T, kVector, 2, kRows, kLanes, kWarpsOnK, false, false>);
-  if (a.m <= 4) return go(gemv_kernel<T, kVector, 4, kRows, kLanes, kWarpsOnK, false, false>);
-  go(gemv_kernel<T, kVector, 8, kRows, kLanes, kWarpsOnK, false, false>);
+  if (a.m == 1) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, false>);
+  if (a.m == 2) return go(gemv_kernel<T, kVector, 2, kRows, kLanes, kWarpsOnK, false>);
+  if (a.m <= 4) return go(gemv_kernel<T, kVector, 4, kRows, kLanes, kWarpsOnK, false>);
+  go(gemv_kernel<T, kVector, 8, kRows, kLanes, kWarpsOnK, false>);
 }
 
 template <class T, int kVector>

@@ -21,11 +21,8 @@ struct GemvArgs {
   bool accumulate = false;
   DType dtype = DType::f32, out_dtype = DType::f32;
 
-  // One row of x alone (m 1) may take along the RMS norm before it,
-  //   x / sqrt(mean(x^2) + eps) * (weight_offset + norm_weight),
-  const void* norm_weight = nullptr;  // [k], or null: no norm
-  float eps = 0, weight_offset = 0;
-  // and the gated unit after it: out[r] = act(y[r]) * y[n / 2 + r] for r < n / 2.
+  // One row of x alone (m 1) may take along the gated unit after it:
+  // out[r] = act(y[r]) * y[n / 2 + r] for r < n / 2.
   bool glu = false;
   Act act = Act::silu;
 };

@@ -82,18 +82,6 @@ bool same_view(const Operand& a, const Operand& b) {
   return a.tensor == b.tensor && a.offset == b.offset && a.stride == b.stride;
 }
 
-// Adds the norm before to `args`; false where it cannot be taken along.
-bool take_norm(const Op& first, const Gemm& gemm, GemvArgs& args, CudaContext& c) {
-  const auto* norm = std::get_if<Norm>(&first);
-  if (!norm || norm->kind != NormKind::rms || norm->groups != 1 || norm->width != gemm.k ||
-      !same_view(norm->out, gemm.x))
-    return false;
-  args.x = c.at(norm->x), args.x_stride = norm->x.stride;
-  args.norm_weight = c.at(norm->weight);
-  args.eps = norm->eps, args.weight_offset = norm->weight_offset;
-  return true;
-}
-
 // Adds the gated unit after to `args`; false where it cannot be taken along.
 bool take_glu(const Op& last, const Gemm& gemm, GemvArgs& args, CudaContext& c) {
   const auto* glu = std::get_if<Glu>(&last);
@@ -105,16 +93,6 @@ bool take_glu(const Op& last, const Gemm& gemm, GemvArgs& args, CudaContext& c) 
   args.glu = true, args.act = glu->act;
   args.out = c.at(glu->out), args.out_stride = glu->out.stride;
   return true;
-}
-
-// Whether any node from `index` on reads what `tensor` holds now.
-bool is_read_from(const Step& step, size_t index, TensorId tensor) {
-  for (size_t i = index; i < step.nodes.size(); ++i) {
-    const Touched t = touched(step.nodes[i].op);
-    if (std::find(t.reads.begin(), t.reads.end(), tensor) != t.reads.end()) return true;
-    if (std::find(t.writes.begin(), t.writes.end(), tensor) != t.writes.end()) return false;
-  }
-  return false;
 }
 
 // ---- attention ----
@@ -200,8 +178,10 @@ void launch_op(const Attention& op, CudaContext& c) {
 void launch_op(const Embedding& op, CudaContext& c) {
   launch_embedding({.ids = c.at<int32_t>(op.ids),
                     .table = c.at(op.table),
+                    .positions = c.at(op.positions),
                     .out = c.at(op.out),
                     .past = c.past,
+                    .positions_stride = op.positions.stride,
                     .ids_stride = op.ids.stride,
                     .table_stride = op.table.stride,
                     .out_stride = op.out.stride,
@@ -444,6 +424,41 @@ std::string_view uncovered(const Op& op) {
       op);
 }
 
+void launch_op(const Add& op, CudaContext& c) {
+  launch_add({.x = c.at(op.x),
+              .y = c.at(op.y),
+              .out = c.at(op.out),
+              .x_stride = op.x.stride,
+              .y_stride = op.y.stride,
+              .out_stride = op.out.stride,
+              .rows = op.rows,
+              .width = small(op.width),
+              .dtype = c.dtype(op.x)},
+             c.queue);
+}
+
+// ---- what is not there yet ----
+
+template <class Concrete>
+concept HasKernel = requires(const Concrete& op, CudaContext& c) {
+  launch_op(op, c);
+};
+
+// One line on what of an operator no kernel does, or empty.
+template <class Concrete>
+std::string gap_of(const Concrete& op) {
+  if constexpr (!HasKernel<Concrete>) return std::string(name(Op(op)));
+  if constexpr (requires { op.sinks; })
+    if (op.sinks != 0) return std::string(name(Op(op))) + " with sink positions";
+  return {};
+}
+std::string gap_of(const Norm& op) {
+  return op.weight ? "" : "norm without a weight";
+}
+std::string gap_of(const GatedNorm& op) {
+  return op.shared_weight ? "gated_norm with one weight for all groups" : "";
+}
+
 // ---- what most operators say ----
 
 template <class Concrete>
@@ -459,7 +474,11 @@ std::string name_of(const Concrete&, CudaContext&) {
 }  // namespace
 
 void launch(const Op& op, CudaContext& c) {
-  std::visit([&](const auto& concrete) { launch_op(concrete, c); }, op);
+  std::visit(
+      [&](const auto& concrete) {
+        if constexpr (HasKernel<std::decay_t<decltype(concrete)>>) launch_op(concrete, c);
+      },
+      op);
 }
 int64_t workspace_bytes(const Op& op, CudaContext& c) {
   if (const std::string_view words = uncovered(op); !words.empty())
@@ -467,31 +486,22 @@ int64_t workspace_bytes(const Op& op, CudaContext& c) {
   return std::visit([&](const auto& concrete) { return workspace_of(concrete, c); }, op);
 }
 void prepare(const Op& op, CudaContext& c) {
+  const std::string gap = std::visit([](const auto& concrete) { return gap_of(concrete); }, op);
+  if (!gap.empty()) fail("operator {}: no CUDA kernel yet", gap);
   std::visit([&](const auto& concrete) { prepare_op(concrete, c); }, op);
 }
 std::string implementation(const Op& op, CudaContext& c) {
   return std::visit([&](const auto& concrete) { return name_of(concrete, c); }, op);
 }
 
-size_t launch_together(const Step& step, size_t index, CudaContext& c) {
-  const auto op = [&](size_t i) { return i < step.nodes.size() ? &step.nodes[i].op : nullptr; };
-  const size_t at = std::holds_alternative<Gemm>(*op(index)) ? index : index + 1;
-  const auto* gemm = op(at) ? std::get_if<Gemm>(op(at)) : nullptr;
-  if (!gemm || gemm->m != 1) return 0;
+bool launch_with_next(const Step& step, size_t index, CudaContext& c) {
+  const auto* gemm = std::get_if<Gemm>(&step.nodes[index].op);
+  if (!gemm || gemm->m != 1 || index + 1 >= step.nodes.size()) return false;
   GemvArgs args = gemv_args(gemm_args(*gemm, c));
-  if (at > index && (!take_norm(*op(index), *gemm, args, c) ||
-                     is_read_from(step, at + 1, gemm->x.tensor) || !gemv_takes_along(args)))
-    return 0;
-  size_t count = at - index + 1;
-  // What the gated unit leaves in the tensor of gate and up is its result alone.
-  GemvArgs with_glu = args;
-  if (op(at + 1) && take_glu(*op(at + 1), *gemm, with_glu, c) && gemv_takes_along(with_glu)) {
-    args = with_glu;
-    ++count;
-  }
-  if (count == 1) return 0;
+  // What then remains in the tensor of gate and up is the result alone: plans read no more of it.
+  if (!take_glu(step.nodes[index + 1].op, *gemm, args, c) || !gemv_takes_along(args)) return false;
   launch_gemv(args, choose_gemv(args, c.sm_count), c.queue);
-  return count;
+  return true;
 }
 
 bool gains_by_position(const Op& op, CudaContext& c) {

@@ -10,11 +10,12 @@
 namespace tidemark::cuda {
 
 struct EmbeddingArgs {
-  const int32_t* ids = nullptr;  // [batch, ids_stride]
-  const void* table = nullptr;   // [vocab, width]
-  void* out = nullptr;           // [batch * length, width]
+  const int32_t* ids = nullptr;     // [batch, ids_stride]
+  const void* table = nullptr;      // [vocab, width]
+  const void* positions = nullptr;  // [positions, width], added by position; or null
+  void* out = nullptr;              // [batch * length, width]
   const int64_t* past = nullptr;
-  int64_t ids_stride = 0, table_stride = 0, out_stride = 0;
+  int64_t positions_stride = 0, ids_stride = 0, table_stride = 0, out_stride = 0;
   int32_t batch = 0, length = 0, width = 0, vocab = 0;
   float scale = 1;
   DType dtype = DType::f32;
@@ -55,6 +56,17 @@ struct SelectLastArgs {
   DType dtype = DType::f32;
 };
 void launch_select_last(const SelectLastArgs&, const Queue&);
+
+// out = x + y, or x where y is null.
+struct AddArgs {
+  const void *x = nullptr, *y = nullptr;
+  void* out = nullptr;
+  int64_t x_stride = 0, y_stride = 0, out_stride = 0;
+  int64_t rows = 0;
+  int32_t width = 0;
+  DType dtype = DType::f32;
+};
+void launch_add(const AddArgs&, const Queue&);
 
 // One per sequence; zero before the first launch, left zero by every launch.
 struct ArgmaxSlot {
