@@ -14,9 +14,9 @@
 namespace tidemark {
 
 struct BackendInfo {
-  std::string device;   // "cpu", "cuda:0"
-  std::string name;     // "AMD EPYC ...", "NVIDIA H200"
-  std::string isa;      // what the kernels were dispatched to: "AVX-512 BF16", "sm_90a"
+  std::string device;  // "cpu", "cuda:0"
+  std::string name;    // "AMD EPYC ...", "NVIDIA H200"
+  std::string isa;     // what the kernels were dispatched to: "AVX-512 BF16", "sm_90a"
   int threads = 1;
   std::vector<std::string> libraries;  // "oneDNN 2.6.3", "Highway 1.0.3"
   int64_t memory_bytes = 0;            // of the device
@@ -53,7 +53,7 @@ class Backend {
   virtual std::string implementation(const Node&) const = 0;
 };
 
-// threads 0: all cores.
-std::unique_ptr<Backend> make_cpu_backend(int threads);
+// threads 0: all cores. With a memory limit the arenas of a plan must fit in that many bytes.
+std::unique_ptr<Backend> make_cpu_backend(int threads, int64_t memory_limit_bytes);
 
 }  // namespace tidemark

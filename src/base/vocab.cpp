@@ -8,27 +8,39 @@ namespace {
 constexpr std::string_view dtype_names[] = {"f32", "bf16", "f16", "f64", "i32", "i64"};
 constexpr std::string_view tag_names[] = {"weights",    "activation", "kv_cache", "ssm_state",
                                           "conv_state", "logits",     "workspace"};
-constexpr std::string_view category_names[] = {"gemm",        "attention", "ssm_scan",  "conv",
-                                               "norm",        "elementwise", "rope",    "embedding",
-                                               "memory",      "sampling"};
+constexpr std::string_view category_names[] = {"gemm",   "attention",   "ssm_scan", "conv",
+                                               "norm",   "elementwise", "rope",     "embedding",
+                                               "memory", "sampling"};
 constexpr std::string_view role_names[] = {
-    "embed",     "attn_norm", "qkv_proj", "qk_norm",        "rope",     "kv_append",
-    "attention", "attn_gate", "o_proj",   "mlp_norm",       "mlp_up",   "mlp_act",
-    "mlp_down",  "router",    "ssm_norm", "in_proj",        "conv",     "x_proj",
-    "dt_proj",   "ssm_param_norm", "ssm_scan", "ssm_gate",  "out_proj", "residual",
-    "adapter",   "final_norm", "select_last", "lm_head",    "sample"};
+    "embed",       "attn_norm", "qkv_proj",   "qk_norm",  "rope",     "kv_append", "attention",
+    "attn_gate",   "o_proj",    "mlp_norm",   "mlp_up",   "mlp_act",  "mlp_down",  "router",
+    "moe_combine", "ssm_norm",  "in_proj",    "conv",     "x_proj",   "dt_proj",   "ssm_param_norm",
+    "gate_proj",   "ssm_scan",  "ssm_gate",   "out_proj", "residual", "adapter",   "final_norm",
+    "select_last", "lm_head",   "logits_cap", "sample"};
 static_assert(std::size(tag_names) == tag_count);
 static_assert(std::size(category_names) == category_count);
 static_assert(std::size(role_names) == static_cast<size_t>(Role::sample) + 1);
 
 }  // namespace
 
-std::string_view name(DType d) { return dtype_names[static_cast<int>(d)]; }
-std::string_view name(Tag t) { return tag_names[static_cast<int>(t)]; }
-std::string_view name(Category c) { return category_names[static_cast<int>(c)]; }
-std::string_view name(Role r) { return role_names[static_cast<int>(r)]; }
-std::string_view name(Phase p) { return p == Phase::prefill ? "prefill" : "decode"; }
-std::string_view name(LogitsPolicy p) { return p == LogitsPolicy::last ? "last" : "all"; }
+std::string_view name(DType d) {
+  return dtype_names[static_cast<int>(d)];
+}
+std::string_view name(Tag t) {
+  return tag_names[static_cast<int>(t)];
+}
+std::string_view name(Category c) {
+  return category_names[static_cast<int>(c)];
+}
+std::string_view name(Role r) {
+  return role_names[static_cast<int>(r)];
+}
+std::string_view name(Phase p) {
+  return p == Phase::prefill ? "prefill" : "decode";
+}
+std::string_view name(LogitsPolicy p) {
+  return p == LogitsPolicy::last ? "last" : "all";
+}
 
 std::optional<DType> parse_dtype(std::string_view text) {
   for (size_t i = 0; i < std::size(dtype_names); ++i)

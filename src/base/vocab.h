@@ -41,12 +41,14 @@ enum class Role {
   mlp_act,
   mlp_down,
   router,
+  moe_combine,
   ssm_norm,
   in_proj,
   conv,
   x_proj,
   dt_proj,
   ssm_param_norm,
+  gate_proj,
   ssm_scan,
   ssm_gate,
   out_proj,
@@ -55,10 +57,16 @@ enum class Role {
   final_norm,
   select_last,
   lm_head,
+  logits_cap,
   sample
 };
 enum class Phase { prefill, decode };
 enum class LogitsPolicy { last, all };
+
+// Variants of operators, as architectures name them.
+enum class NormKind { rms, layer };
+enum class Act { silu, gelu, gelu_tanh, relu2, sigmoid, identity };
+enum class RouterScore { softmax, sigmoid };
 
 inline constexpr int tag_count = 7;
 inline constexpr int category_count = 10;

@@ -9,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/vocab.h"
+
 namespace tidemark {
 
 using WeightId = int32_t;
@@ -29,19 +31,18 @@ struct WeightPart {
 };
 
 // A weight as the engine holds it: parts stacked by rows into [rows, cols].
-// Fused projections (q,k,v; gate,up) are one Weight of several parts.
+// Fused projections (q,k,v; gate,up) are one Weight of several parts. `other_parts` is another
+// layout of the same rows, taken when the file lacks the first part: experts one by one.
 struct Weight {
   std::string name;
   int64_t rows = 0;
   int64_t cols = 1;
   Draw draw = Draw::linear;
   std::vector<WeightPart> parts;
+  std::vector<WeightPart> other_parts = {};
 };
 
-enum class NormKind { rms, layer };
-enum class Act { silu, gelu, gelu_tanh, relu2, sigmoid, identity };
-
-// y = x / rms(x) * (offset + weight)      (rms), or
+// y = x / rms(x) * (offset + weight)      (rms; without a weight x / rms(x)), or
 // y = (x - mean) / std * weight + bias    (layer).
 struct NormSpec {
   NormKind kind = NormKind::rms;
@@ -56,6 +57,15 @@ struct RopeSpec {
   int64_t rotary_dim = 0;
   std::vector<double> inv_freq;  // [rotary_dim / 2]
   double amplitude = 1;          // longrope scales cos and sin
+  // longrope: a plan of more than `short_positions` positions rotates by these instead.
+  std::vector<double> long_inv_freq;
+  int64_t short_positions = 0;
+};
+
+// Low-rank update of a projection y = W x: y[next rows of each up] += up (down x's next rank).
+struct Adapter {
+  WeightId down = no_weight;  // [sum of ranks, D]
+  std::vector<WeightId> up;   // each [rows, rank]
 };
 
 // softmax(q k^T * scale) v over the cache, causal, grouped-query.
@@ -67,7 +77,12 @@ struct AttentionBlock {
   WeightId o_bias = no_weight;
   double scale = 0;
   int64_t window = 0;  // 0: all positions; w: the last w positions, itself included
+  int64_t sinks = 0;   // with a window: the first `sinks` positions stay visible
   std::optional<RopeSpec> rope;
+  std::optional<NormSpec> q_norm, k_norm;  // of every head, before rope
+  bool gated = false;                      // the output times sigmoid(gate), the gate from qkv
+  std::optional<Adapter> adapter;          // of q, k, v
+  int32_t kv_from_layer = -1;  // >= 0: reads that layer's K and V; qkv is q (and gate) alone
 };
 
 // down(act(gate) * up) when gated, else down(act(up)).
@@ -79,6 +94,27 @@ struct MlpBlock {
   WeightId up_bias = no_weight;
   WeightId down = no_weight;
   WeightId down_bias = no_weight;
+  std::optional<Adapter> adapter;  // of up
+  WeightId row_gate = no_weight;   // [1, D]: the output times sigmoid(x . row_gate)
+};
+
+// Mixture of experts: of E small MLPs each token visits the top_k with the highest score, and their
+// outputs are added with the scores as weights.
+struct MoeBlock {
+  int64_t experts = 0, top_k = 0, width = 0;
+  Act act = Act::silu;
+  bool gated = true;
+  WeightId router = no_weight;  // [E, D]
+  RouterScore score = RouterScore::softmax;
+  WeightId choice_bias = no_weight;    // [E], added for the choice alone
+  int64_t groups = 1, top_groups = 1;  // the choice is among the best groups of experts
+  bool normalize = true;               // chosen weights sum to 1
+  double scale = 1;                    // of the weights
+  int64_t expert_width = 0;            // D, or the latent width
+  WeightId up = no_weight;             // [E * 2F, D]: of each expert gate, up; else [E * F, D]
+  WeightId down = no_weight;           // [E * D, F]
+  WeightId to_latent = no_weight, from_latent = no_weight;  // [latent, D], [D, latent]
+  WeightId to_latent_bias = no_weight, from_latent_bias = no_weight;
 };
 
 // Selective state-space model, Mamba (arXiv 2312.00752).
@@ -89,7 +125,8 @@ struct Mamba1Block {
   WeightId conv = no_weight, conv_bias = no_weight;  // [D, K], [D]
   WeightId x_proj = no_weight;                       // rows: dt [R], B [N], C [N]
   WeightId dt_proj = no_weight, dt_bias = no_weight;
-  WeightId a_log = no_weight, d_skip = no_weight;  // [D, N], [D]
+  WeightId a_log = no_weight, d_skip = no_weight;   // [D, N], [D]
+  std::optional<NormSpec> dt_norm, b_norm, c_norm;  // of what x_proj gives
   WeightId out_proj = no_weight, out_bias = no_weight;
 };
 
@@ -99,20 +136,73 @@ struct Mamba2Block {
   double dt_min = 0, dt_max = 0;  // clamp of softplus(dt + bias); dt_max 0 means no upper bound
   WeightId in_proj = no_weight;   // rows: z [H*P], x [H*P], B [G*N], C [G*N], dt [H]
   WeightId in_bias = no_weight;
-  WeightId conv = no_weight, conv_bias = no_weight;  // over x, B, C
+  WeightId conv = no_weight, conv_bias = no_weight;                     // over x, B, C
   WeightId dt_bias = no_weight, a_log = no_weight, d_skip = no_weight;  // [H]
-  std::optional<NormSpec> gated_norm;  // absent: y * silu(z) alone
+  std::optional<NormSpec> gated_norm;                                   // absent: y * silu(z) alone
   int64_t norm_groups = 1;
   bool norm_before_gate = false;
   WeightId out_proj = no_weight, out_bias = no_weight;
 };
 
-using Block = std::variant<AttentionBlock, MlpBlock, Mamba1Block, Mamba2Block>;
+// Hymba (arXiv 2411.13676): attention heads and one Mamba-1 head on one projection;
+// out((norm(attention) + norm(mamba))). The blocks' own in and out projections stay unused.
+struct ParallelHeadsBlock {
+  AttentionBlock attention;
+  Mamba1Block mamba;
+  WeightId in_proj = no_weight, in_bias = no_weight;  // rows: q, (k, v), x [I], z [I]
+  NormSpec attention_norm, mamba_norm;
+  WeightId out_proj = no_weight, out_bias = no_weight;
+};
 
-// residual += residual_scale * sum over parallel blocks of block(norm(residual)).
+// Gated delta rule (arXiv 2412.06464) with a convolution in front and a gated norm behind.
+struct GatedDeltaBlock {
+  int64_t key_heads = 0, value_heads = 0, key_dim = 0, value_dim = 0, conv_width = 0, chunk = 64;
+  WeightId in_proj = no_weight;                     // rows: q, k [Hk*Pk], v, z [Hv*Pv], b, a [Hv]
+  WeightId conv = no_weight;                        // over q, k, v
+  WeightId dt_bias = no_weight, a_log = no_weight;  // [Hv]
+  NormSpec norm;                                    // of every head, [Pv]; then times silu(z)
+  WeightId out_proj = no_weight;
+};
+
+// Real-gated linear recurrent unit between a convolution and a gate (Griffin, arXiv 2402.19427).
+struct RgLruBlock {
+  int64_t width = 0, heads = 0, conv_width = 0;
+  Act act = Act::gelu_tanh;
+  WeightId in_proj = no_weight, in_bias = no_weight;  // rows: y (the gate) [W], x [W]
+  WeightId conv = no_weight, conv_bias = no_weight;
+  WeightId input_gate = no_weight, input_gate_bias = no_weight;  // blocks [H * W/H in, W/H out]
+  WeightId recurrent_gate = no_weight, recurrent_gate_bias = no_weight;
+  WeightId param = no_weight;  // [W]
+  WeightId out_proj = no_weight, out_bias = no_weight;
+};
+
+// out(C * conv(B * x)): a short convolution between two gates (LFM2).
+struct ShortConvBlock {
+  int64_t width = 0, conv_width = 0;
+  WeightId in_proj = no_weight, in_bias = no_weight;  // rows: B, C, x
+  WeightId conv = no_weight, conv_bias = no_weight;
+  WeightId out_proj = no_weight, out_bias = no_weight;
+};
+
+using Block = std::variant<AttentionBlock, MlpBlock, Mamba1Block, Mamba2Block, MoeBlock,
+                           ParallelHeadsBlock, GatedDeltaBlock, RgLruBlock, ShortConvBlock>;
+
+// Zamba2 (arXiv 2411.15242): a transformer block over the stream beside the embedding; what
+// `linear` gives joins the input of the sublayer's norm, but not the residual.
+struct SideTransformer {
+  NormSpec norm;  // over [stream, embedding], 2D wide
+  AttentionBlock attention;
+  NormSpec mlp_norm;
+  MlpBlock mlp;
+  WeightId linear = no_weight;  // [D, D]
+};
+
+// residual += residual_scale * sum over parallel blocks of block(norm(residual [+ side])).
 struct Sublayer {
   NormSpec norm;
   std::vector<Block> parallel;
+  double residual_scale = 1;
+  std::optional<SideTransformer> side = {};
 };
 
 struct LayerSpec {
@@ -123,12 +213,15 @@ struct ModelSpec {
   std::string name;
   std::string family;
   int64_t vocab = 0, hidden = 0;
-  WeightId embedding = no_weight;  // [V, D]
+  WeightId embedding = no_weight;  // [V + meta_tokens, D]
   double embedding_scale = 1;
+  WeightId positions = no_weight;  // learned positions [P, D], added to the embedding
+  int64_t meta_tokens = 0;         // learned tokens before every prompt, ids V, V + 1, ...
   std::vector<LayerSpec> layers;
   NormSpec final_norm;
   WeightId lm_head = no_weight;  // [V, D]; equal to `embedding` when tied
   double logits_scale = 1;
+  double logits_cap = 0;  // c > 0: c * tanh(logits / c)
   std::vector<Weight> weights;
 };
 

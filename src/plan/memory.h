@@ -1,27 +1,14 @@
 // Where every tensor of a plan lives: one arena per tag, offsets by liveness, sizes to the byte.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <vector>
 
-#include "base/vocab.h"
+#include "base/memory_by_tag.h"
 #include "plan/plan.h"
 
 namespace tidemark {
-
-struct MemoryByTag {
-  std::array<int64_t, tag_count> bytes{};
-  int64_t& operator[](Tag tag) { return bytes[static_cast<size_t>(tag)]; }
-  int64_t operator[](Tag tag) const { return bytes[static_cast<size_t>(tag)]; }
-  int64_t total() const {
-    int64_t sum = 0;
-    for (int64_t b : bytes) sum += b;
-    return sum;
-  }
-  bool operator==(const MemoryByTag&) const = default;
-};
 
 struct MemoryLayout {
   std::vector<int64_t> offset_bytes;  // by TensorId, inside the arena of its tag

@@ -19,8 +19,10 @@ struct Workload {
   int64_t context = 512;     // prompt tokens per sequence
   int64_t new_tokens = 1;    // output tokens, the first of which the prefill gives
   int64_t chunk = 512;       // prefill tokens per step
-  DType dtype = DType::f32;  // weights, activations, KV and conv state; SSM state and logits are f32
+  DType dtype = DType::f32;  // weights, activations, KV and conv state; SSM state is f32
   LogitsPolicy logits = LogitsPolicy::last;
+  // Backends compute f32 logits. bf16 is for memory alone: to plan as those do who keep 16 bits.
+  DType logits_dtype = DType::f32;
 };
 
 struct Tensor {
@@ -47,19 +49,25 @@ struct Step {
   StepKind kind = StepKind::body;
   int64_t length = 0;  // tokens per sequence
   std::vector<Node> nodes;
+  TensorId residual = no_tensor;      // [B * L, D], the stream entering each layer
+  TensorId final_hidden = no_tensor;  // after the final norm: [B, D], or [B * L, D] with all logits
+  TensorId logits = no_tensor;        // last and decode: [B, V]; all: [prompt() * B, V]
 };
 
+// Positions count the meta tokens that a model puts before every prompt: its first token is at
+// position `meta_tokens`.
 struct Plan {
   Workload workload;
   std::string model;
-  int64_t body_count = 0;  // the prefill: `body` body_count times, then `tail`
+  int64_t body_count = 0;     // the prefill: `body` body_count times, then `tail`
   std::array<Step, 3> steps;  // by StepKind
   std::vector<Tensor> tensors;
-  TensorId ids = no_tensor;           // [B, context + new_tokens] i32
-  TensorId residual = no_tensor;      // [B * L, D] entering each layer
-  TensorId final_hidden = no_tensor;  // after the final norm
-  TensorId logits = no_tensor;        // last: [B, V]; all: [context * B, V], step after step
-  TensorId decode_logits = no_tensor;  // [B, V]
+  int64_t meta_tokens = 0;
+  int32_t first_meta_id = 0;  // of ids first_meta_id, first_meta_id + 1, ...
+  // [B, meta_tokens + context + new_tokens] i32: meta ids, the prompt, then what is generated.
+  TensorId ids = no_tensor;
+
+  int64_t prompt() const { return meta_tokens + workload.context; }  // positions of the prefill
 
   Step& step(StepKind kind) { return steps[static_cast<size_t>(kind)]; }
   const Step& step(StepKind kind) const { return steps[static_cast<size_t>(kind)]; }

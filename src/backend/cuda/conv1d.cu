@@ -7,7 +7,8 @@
 //   3. the first run of a sequence begins with the carried inputs;
 //   4. its thread also writes the new ones, from x: no other thread reads the old, so nothing
 //   races.
-// Limit: the bytes of x and out (and 3/run of x again, mostly from L2).
+// A step of one token has a kernel of its own, a channel per thread: all but x is loaded before it
+// waits for its predecessor. Limit: the bytes of x and out (and 3/run of x again, mostly from L2).
 #include <algorithm>
 
 #include "backend/cuda/conv1d.h"
@@ -116,12 +117,52 @@ __global__ void __launch_bounds__(threads_per_block) conv1d_kernel(Conv1dArgs a,
   }
 }
 
+// The carried inputs were written by an earlier step, and the position by the kernel that begins
+// this one (select.cu): neither needs the wait.
+template <class T, int kWidth>
+__global__ void __launch_bounds__(threads_per_block) conv1d_token_kernel(Conv1dArgs a) {
+  constexpr int kBefore = kWidth - 1;
+  const int channel = blockIdx.x * threads_per_block + threadIdx.x;
+  const int64_t batch = blockIdx.y;
+  const bool mine = channel < a.channels;
+  T* const state = static_cast<T*>(a.state) + (batch * a.channels + channel) * kBefore;
+  float w[kWidth], bias = 0;
+  T before[kBefore];
+  const bool carried = a.past_ptr != nullptr && *a.past_ptr != 0;
+  if (mine) {
+#pragma unroll
+    for (int k = 0; k < kWidth; ++k)
+      w[k] = to_float(static_cast<const T*>(a.weight)[int64_t{channel} * kWidth + k]);
+#pragma unroll
+    for (int k = 0; k < kBefore; ++k) before[k] = carried ? state[k] : from_float<T>(0);
+    if (a.bias != nullptr) bias = to_float(static_cast<const T*>(a.bias)[channel]);
+  }
+  let_next_start();
+  wait_for_previous();
+  if (!mine) return;
+  const T now = static_cast<const T*>(a.x)[batch * a.x_stride + channel];
+  float sum = fmaf(w[kBefore], to_float(now), bias);
+#pragma unroll
+  for (int k = 0; k < kBefore; ++k) sum = fmaf(w[k], to_float(before[k]), sum);
+  static_cast<T*>(a.out)[batch * a.out_stride + channel] = from_float<T>(a.silu ? silu(sum) : sum);
+#pragma unroll
+  for (int k = 0; k < kBefore; ++k) state[k] = k + 1 < kBefore ? before[k + 1] : now;
+}
+
 template <class T, int kVector>
 void launch(const Conv1dArgs& a, const Conv1dChoice& choice, const Queue& queue) {
   if (a.width < 2 || a.width > 4) check(cudaErrorNotSupported, "conv1d: width other than 2, 3, 4");
   const auto kernel = a.width == 2   ? conv1d_kernel<T, 2, kVector>
                       : a.width == 3 ? conv1d_kernel<T, 3, kVector>
                                      : conv1d_kernel<T, 4, kVector>;
+  if (a.length == 1) {
+    const auto token_kernel = a.width == 2   ? conv1d_token_kernel<T, 2>
+                              : a.width == 3 ? conv1d_token_kernel<T, 3>
+                                             : conv1d_token_kernel<T, 4>;
+    const dim3 grid(static_cast<unsigned>((a.channels + threads_per_block - 1) / threads_per_block),
+                    static_cast<unsigned>(a.batch));
+    return launch_kernel(token_kernel, grid, dim3(threads_per_block), 0, queue, "conv1d", a);
+  }
   constexpr int channels = threads_per_block * kVector;
   // Block y is limited to 65535: longer sequences take longer runs.
   const int64_t run = std::max<int64_t>({choice.run, a.width - 1, (a.length + 65534) / 65535});
@@ -141,6 +182,7 @@ Conv1dChoice choose_conv1d(const Conv1dArgs& a, int sm_count) {
       is_multiple_of(a.bias, 16) && is_multiple_of(a.state, 16) && a.x_stride % full == 0 &&
       a.out_stride % full == 0 && a.channels % full == 0)
     choice.vector = 4;
+  if (a.length == 1) return {1, 1};
   // Long runs re-read less; shorter ones where the threads would not fill the device.
   const int64_t threads = a.batch * a.length * a.channels / choice.vector;
   choice.run = 32;

@@ -10,8 +10,12 @@ namespace tidemark::cuda {
 
 using bf16 = __nv_bfloat16;
 
-__device__ inline float to_float(float x) { return x; }
-__device__ inline float to_float(bf16 x) { return __bfloat162float(x); }
+__device__ inline float to_float(float x) {
+  return x;
+}
+__device__ inline float to_float(bf16 x) {
+  return __bfloat162float(x);
+}
 template <class T>
 __device__ inline T from_float(float x);
 template <>
@@ -24,8 +28,12 @@ __device__ inline bf16 from_float<bf16>(float x) {
 }
 
 // The two bf16 of a 32-bit word as fp32: the element at the lower address, the one at the higher.
-__device__ inline float low_half(uint32_t word) { return __uint_as_float(word << 16); }
-__device__ inline float high_half(uint32_t word) { return __uint_as_float(word & 0xffff0000u); }
+__device__ inline float low_half(uint32_t word) {
+  return __uint_as_float(word << 16);
+}
+__device__ inline float high_half(uint32_t word) {
+  return __uint_as_float(word & 0xffff0000u);
+}
 __device__ inline uint32_t pack_bf16(float low, float high) {
   uint32_t word;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
@@ -50,7 +58,8 @@ __device__ inline float lane_sum(float x) {
 template <int kLanes = 32>
 __device__ inline float lane_max(float x) {
 #pragma unroll
-  for (int step = kLanes / 2; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
+  for (int step = kLanes / 2; step > 0; step /= 2)
+    x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
   return x;
 }
 

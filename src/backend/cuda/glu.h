@@ -6,7 +6,6 @@
 
 #include "backend/cuda/queue.h"
 #include "base/vocab.h"
-#include "model/spec.h"
 
 namespace tidemark::cuda {
 

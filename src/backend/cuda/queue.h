@@ -8,14 +8,14 @@
 
 namespace tidemark::cuda {
 
-// Throws Error naming `what`. Defined in queue.cpp: kernels' files do not see fmt, whose compile-time
-// format checks nvcc's front end rejects.
+// Throws Error naming `what`. Defined in queue.cpp: kernels' files do not see fmt, whose
+// compile-time format checks nvcc's front end rejects.
 void check(cudaError_t status, std::string_view what);
 
 struct Queue {
   cudaStream_t stream = nullptr;
-  // Programmatic dependent launch (sm_90 on): a kernel may start while its predecessor drains. Such a
-  // kernel reads nothing but weights before wait_for_previous() (device.cuh).
+  // Programmatic dependent launch (sm_90 on): a kernel may start while its predecessor drains. Such
+  // a kernel reads nothing but weights before wait_for_previous() (device.cuh).
   bool overlap = false;
 };
 

@@ -365,13 +365,15 @@ __global__ void __launch_bounds__(recurrence_threads) scan_recurrence(SelectiveS
             : 0;
   const float bias = to_float(static_cast<const T*>(a.dt_bias)[at]);
   const float skip = to_float(static_cast<const T*>(a.d_skip)[at]);
-  let_next_start();
-  wait_for_previous();
+  // The state was written by an earlier step, and the position by the kernel that begins this one
+  // (select.cu): neither needs the wait.
   const bool carried = a.past_ptr != nullptr && *a.past_ptr != 0;
   float* const state = a.state + (batch * a.channels + at) * a.state_size + n0;
   float h[kPerLane];
 #pragma unroll
   for (int i = 0; i < kPerLane; ++i) h[i] = carried && n0 + i < a.state_size ? state[i] : 0;
+  let_next_start();
+  wait_for_previous();
   for (int64_t t = 0; t < a.length; ++t) {
     const int64_t row = batch * a.length + t;
     const float x = to_float(static_cast<const T*>(a.x)[row * a.x_stride + at]);

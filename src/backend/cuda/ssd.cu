@@ -425,6 +425,19 @@ __global__ void __launch_bounds__(32 * recurrence_warps) ssd_recurrence(SsdArgs 
   const float rate = -expf(to_float(static_cast<const T*>(a.a_log)[head])) * log2_e;
   const float bias = to_float(static_cast<const T*>(a.dt_bias)[head]);
   const float skip = to_float(static_cast<const T*>(a.d_skip)[head]);
+  // The state was written by an earlier step, and the position by the kernel that begins this one
+  // (select.cu): neither needs the wait.
+  float* const state = a.state + ((batch * a.heads + head) * a.head_dim + p0) * a.state_size;
+  const int rows = min(kRows, a.head_dim - p0);
+  const bool carried = a.past_ptr != nullptr && *a.past_ptr != 0;
+  float h[kRows][kPerLane];
+#pragma unroll
+  for (int r = 0; r < kRows; ++r)
+#pragma unroll
+    for (int i = 0; i < kPerLane; ++i) {
+      const int n = lane + 32 * i;
+      h[r][i] = carried && r < rows && n < a.state_size ? state[r * a.state_size + n] : 0;
+    }
   let_next_start();
   wait_for_previous();
 
@@ -437,19 +450,8 @@ __global__ void __launch_bounds__(32 * recurrence_warps) ssd_recurrence(SsdArgs 
   const T* const c = static_cast<const T*>(a.c) + row0 * a.c_stride + n_group;
   T* const out =
       static_cast<T*>(a.out) + row0 * a.out_stride + static_cast<int64_t>(head) * a.head_dim + p0;
-  float* const state = a.state + ((batch * a.heads + head) * a.head_dim + p0) * a.state_size;
-  const int rows = min(kRows, a.head_dim - p0);
 
-  // What the first tokens need is asked for before anything is waited for. The state is read even
-  // where it then counts as zero.
-  float h[kRows][kPerLane];
-#pragma unroll
-  for (int r = 0; r < kRows; ++r)
-#pragma unroll
-    for (int i = 0; i < kPerLane; ++i) {
-      const int n = lane + 32 * i;
-      h[r][i] = r < rows && n < a.state_size ? state[r * a.state_size + n] : 0;
-    }
+  // What the first tokens need is asked for before anything is waited for.
   T dt_raw, x_raw[kRows];  // a token per lane
   const auto load_tokens = [&](int64_t t) {
     const int64_t in = min(t, a.length - 1);
@@ -469,12 +471,6 @@ __global__ void __launch_bounds__(32 * recurrence_warps) ssd_recurrence(SsdArgs 
   };
   load_tokens(lane);
   load_bc(0);
-  const bool carried = a.past_ptr != nullptr && *a.past_ptr != 0;
-#pragma unroll
-  for (int r = 0; r < kRows; ++r)
-#pragma unroll
-    for (int i = 0; i < kPerLane; ++i)
-      if (!carried) h[r][i] = 0;
 
   for (int64_t t0 = 0; t0 < a.length; t0 += 32) {
     const float d = step_size(softplus<T>(to_float(dt_raw) + bias), a);

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "backend/cuda/device.cuh"
-#include "model/spec.h"
+#include "base/vocab.h"
 
 namespace tidemark::cuda {
 

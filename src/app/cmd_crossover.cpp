@@ -1,0 +1,241 @@
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "app/commands.h"
+#include "app/crossover.h"
+#include "app/options.h"
+#include "app/session.h"
+#include "base/error.h"
+#include "base/units.h"
+#include "measure/stats.h"
+#include "plan/memory.h"
+#include "report/text.h"
+#include "store/store.h"
+
+namespace tidemark {
+namespace {
+
+struct Options {
+  std::string a, b, metric = "ttft", store = "results.sqlite";
+  std::string dtype, chunk = "512", logits, device, commit, max_context = "1m";
+  int64_t batch = 0, new_tokens = 0, threads = -1;
+  bool json = false;
+};
+
+std::string lower(std::string text) {
+  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return text;
+}
+
+bool wanted(const Options& o, const Cell& c) {
+  const bool chunk_fits = o.chunk == "whole"
+                              ? c.chunk == c.context
+                              : c.chunk == std::min(c.context, tokens_option("--chunk", o.chunk));
+  return chunk_fits && (o.dtype.empty() || name(c.dtype) == o.dtype) &&
+         (o.logits.empty() || name(c.logits) == o.logits) &&
+         (o.device.empty() || c.device == o.device) && (o.batch == 0 || c.batch == o.batch) &&
+         (o.new_tokens == 0 || c.new_tokens == o.new_tokens) &&
+         (o.threads < 0 || c.threads == o.threads);
+}
+
+// Fails when records that are about to be read as one curve differ in more than their context.
+void check_uniform(const std::vector<const Record*>& records) {
+  std::map<std::string, std::set<std::string>> values;
+  for (const Record* r : records) {
+    const Cell& c = r->cell;
+    values["--dtype"].insert(std::string(name(c.dtype)));
+    values["--logits"].insert(std::string(name(c.logits)));
+    values["--device"].insert(c.device);
+    values["--batch"].insert(fmt::format("{}", c.batch));
+    values["--new-tokens"].insert(fmt::format("{}", c.new_tokens));
+    values["--threads"].insert(fmt::format("{}", c.threads));
+    values["--commit"].insert(commit_label(r->provenance));
+    values["machine"].insert(r->provenance.device_name);
+    values["memory limit"].insert(format_bytes(c.memory_limit_bytes));
+  }
+  for (const auto& [option, found] : values)
+    if (found.size() > 1)
+      fail("the records differ in {}: {}; say which, or take them from a store of their own",
+           option, fmt::join(found, ", "));
+}
+
+std::optional<Summary> Metrics::*summary_of(const std::string& metric) {
+  return metric == "ttft" ? &Metrics::ttft_s : &Metrics::tpot_s;
+}
+
+std::vector<MetricPoint> points_of(const std::vector<const Record*>& records,
+                                   const std::string& model, const std::string& metric) {
+  std::map<int64_t, std::vector<double>> samples;
+  for (const Record* r : records) {
+    if (lower(r->cell.model) != lower(model)) continue;
+    std::vector<double>& at = samples[r->cell.context];
+    if (metric == "energy") {
+      if (r->prefill_energy) at.push_back(r->prefill_energy->total_j);
+    } else if (const auto& summary = r->metrics.*summary_of(metric)) {
+      at.insert(at.end(), summary->samples.begin(), summary->samples.end());
+    }
+  }
+  std::vector<MetricPoint> points;
+  for (const auto& [context, values] : samples) {
+    if (values.empty()) continue;
+    const Summary s = summarize(values);
+    points.push_back({context, s.median, s.ci_low, s.ci_high});
+  }
+  if (points.empty()) fail("{}: no {} of it among the records", model, metric);
+  return points;
+}
+
+struct Answer {
+  std::vector<Crossing> crossings;
+  std::vector<MetricPoint> a, b;  // what they were found in
+  std::string basis;              // in words
+};
+
+Answer from_records(const Options& o) {
+  const Store store(o.store);
+  Filter filter{.source = Source::measured};
+  if (!o.commit.empty()) filter.commit = o.commit;
+  const std::vector<StoredRecord> stored = read_records(store, filter);
+  std::vector<const Record*> records;
+  for (const StoredRecord& row : stored) {
+    const std::string model = lower(row.record.cell.model);
+    if (row.record.outcome == Outcome::ok && wanted(o, row.record.cell) &&
+        (model == lower(o.a) || model == lower(o.b)))
+      records.push_back(&row.record);
+  }
+  check_uniform(records);
+  Answer answer;
+  answer.a = points_of(records, o.a, o.metric);
+  answer.b = points_of(records, o.b, o.metric);
+  answer.crossings = find_crossings(answer.a, answer.b);
+  const Record& first = *records.front();
+  answer.basis =
+      fmt::format("measured on {}, {}, batch {}, chunk {}, {} logits", first.provenance.device_name,
+                  name(first.cell.dtype), first.cell.batch, o.chunk, name(first.cell.logits));
+  return answer;
+}
+
+Answer from_plans(const Options& o) {
+  const ModelSpec a = load_spec(o.a), b = load_spec(o.b);
+  const auto backend = open_backend(o.device.empty() ? "cpu" : o.device,
+                                    std::max<int>(0, static_cast<int>(o.threads)), 0);
+  Workload workload{.batch = std::max<int64_t>(o.batch, 1),
+                    .new_tokens = std::max<int64_t>(o.new_tokens, 1),
+                    .dtype = dtype_option(o.dtype.empty() ? "bf16" : o.dtype),
+                    .logits = logits_option(o.logits.empty() ? "last" : o.logits)};
+  const auto total = [&](const ModelSpec& spec) {
+    return [&, spec = &spec](int64_t context) {
+      Workload w = workload;
+      w.context = context;
+      w.chunk = chunk_option(o.chunk, context);
+      const Plan plan = build_plan(*spec, w);
+      const auto workspace = [&](const Node& n) { return backend->workspace_bytes(n, plan); };
+      return static_cast<double>(layout_memory(plan, workspace).size_bytes.total());
+    };
+  };
+  std::vector<int64_t> grid;
+  const int64_t most = tokens_option("--max-context", o.max_context);
+  for (int64_t context = 1; context < most; context *= 2) grid.push_back(context);
+  grid.push_back(most);
+  Answer answer;
+  answer.crossings = find_exact_crossings(grid, total(a), total(b));
+  for (const int64_t context : {grid.front(), grid.back()}) {
+    const double value_a = total(a)(context), value_b = total(b)(context);
+    answer.a.push_back({context, value_a, value_a, value_a});
+    answer.b.push_back({context, value_b, value_b, value_b});
+  }
+  answer.basis = fmt::format("planned for {}, {}, batch {}, chunk {}, {} logits, 1 to {} tokens",
+                             backend->info().device, name(workload.dtype), workload.batch, o.chunk,
+                             name(workload.logits), most);
+  return answer;
+}
+
+std::string tokens_text(double context) {
+  return fmt::format("{:.0f}", context);
+}
+
+std::string interval_text(const Crossing& c, const std::string& metric) {
+  if (metric == "memory") return "exactly there";
+  if (metric == "energy") return "no interval: one reading per context";
+  return fmt::format("the 95 % intervals overlap from {} to {} tokens",
+                     c.from ? tokens_text(*c.from) : "the first measured context",
+                     c.to ? tokens_text(*c.to) : "the last measured context");
+}
+
+void print(const Options& o, const Answer& answer) {
+  fmt::print("{} of {} (A) and {} (B), {}\n", o.metric, o.a, o.b, answer.basis);
+  const auto ahead_at = [&](const MetricPoint& a) -> std::string {
+    for (const MetricPoint& b : answer.b)
+      if (b.context == a.context) return b.value < a.value ? o.b : o.a;
+    return "?";
+  };
+  if (answer.crossings.empty()) {
+    const auto common = std::find_if(answer.a.begin(), answer.a.end(),
+                                     [&](const MetricPoint& p) { return ahead_at(p) != "?"; });
+    fmt::print("They never cross: {} is ahead at every context\n", ahead_at(*common));
+    return;
+  }
+  if (answer.crossings.size() > 1) fmt::print("They cross {} times:\n", answer.crossings.size());
+  for (const Crossing& c : answer.crossings)
+    fmt::print("{} overtakes {} at {} tokens ({})\n", c.b_ahead ? o.b : o.a, c.b_ahead ? o.a : o.b,
+               tokens_text(c.context), interval_text(c, o.metric));
+}
+
+nlohmann::ordered_json to_json(const Options& o, const Answer& answer) {
+  nlohmann::ordered_json crossings = nlohmann::ordered_json::array();
+  for (const Crossing& c : answer.crossings) {
+    nlohmann::ordered_json row = {{"context", c.context},
+                                  {"ahead_after", c.b_ahead ? o.b : o.a},
+                                  {"between", {c.before, c.after}}};
+    if (c.from) row["overlap_from"] = *c.from;
+    if (c.to) row["overlap_to"] = *c.to;
+    crossings.push_back(std::move(row));
+  }
+  return {{"a", o.a},
+          {"b", o.b},
+          {"metric", o.metric},
+          {"basis", answer.basis},
+          {"crossings", std::move(crossings)}};
+}
+
+int run(const Options& options) {
+  const Answer answer = options.metric == "memory" ? from_plans(options) : from_records(options);
+  if (options.json) {
+    fmt::print("{}\n", to_json(options, answer).dump(2));
+  } else {
+    print(options, answer);
+  }
+  return exit_ok;
+}
+
+}  // namespace
+
+void add_crossover_command(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("crossover", "Find the context at which model B overtakes model A");
+  command->add_option("A", options->a, "The one ahead at short contexts, say")->required();
+  command->add_option("B", options->b, "The other")->required();
+  command
+      ->add_option("--metric", options->metric, "ttft, tpot, energy (measured) or memory (planned)")
+      ->check(CLI::IsMember({"ttft", "tpot", "memory", "energy"}))
+      ->capture_default_str();
+  command->add_option("--store", options->store, "Store of measurements")->capture_default_str();
+  command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
+      ->capture_default_str();
+  command->add_option("--dtype", options->dtype, "Only f32 or bf16; memory: bf16 by default");
+  command->add_option("--logits", options->logits, "Only last or all; memory: last by default");
+  command->add_option("--device", options->device, "Only this device; memory: cpu by default");
+  command->add_option("--batch", options->batch, "Only this batch; memory: 1 by default");
+  command->add_option("--new-tokens", options->new_tokens,
+                      "Only this many output tokens; memory: 1 by default");
+  command->add_option("--threads", options->threads, "Only this many threads");
+  command->add_option("--commit", options->commit, "Only this commit, or its beginning");
+  command->add_option("--max-context", options->max_context, "How far memory is looked at")
+      ->capture_default_str();
+  command->add_flag("--json", options->json, "Print JSON");
+  command->callback([options, &exit_code] { exit_code = run(*options); });
+}
+
+}  // namespace tidemark

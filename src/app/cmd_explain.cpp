@@ -1,0 +1,135 @@
+#include <nlohmann/json.hpp>
+
+#include "app/commands.h"
+#include "app/options.h"
+#include "app/session.h"
+#include "base/error.h"
+#include "base/units.h"
+#include "plan/explain.h"
+#include "plan/pass.h"
+#include "report/table.h"
+
+namespace tidemark {
+namespace {
+
+struct Options {
+  std::string model, context = "512", chunk = "512", dtype = "bf16", logits = "last";
+  int64_t batch = 1;
+  bool json = false;
+};
+
+struct Phased {
+  Phase phase;
+  std::vector<PassRow> rows;
+};
+
+nlohmann::json as_json(const Plan& plan, const MemoryLayout& layout,
+                       const std::vector<Phased>& phases) {
+  nlohmann::json out = {{"model", plan.model},
+                        {"batch", plan.workload.batch},
+                        {"context", plan.workload.context},
+                        {"chunk", plan.workload.chunk},
+                        {"dtype", name(plan.workload.dtype)},
+                        {"logits", name(plan.workload.logits)}};
+  for (Tag tag : all_tags) out["memory_bytes"][std::string(name(tag))] = layout.size_bytes[tag];
+  for (const Phased& phase : phases) {
+    nlohmann::json rows = nlohmann::json::array();
+    for (const PassRow& row : phase.rows)
+      rows.push_back({{"op", name(row.node->op)},
+                      {"category", name(category(row.node->op))},
+                      {"role", name(row.node->role)},
+                      {"layer", row.node->layer},
+                      {"shape", shape_text(row.node->op)},
+                      {"calls", row.calls},
+                      {"ops", row.cost.ops},
+                      {"bytes_read", row.cost.bytes_read},
+                      {"bytes_written", row.cost.bytes_written}});
+    out[std::string(name(phase.phase))] = std::move(rows);
+  }
+  return out;
+}
+
+void print(const Phased& phase) {
+  Table table;
+  table.columns = {{"layer"},
+                   {"op", Align::left},
+                   {"role", Align::left},
+                   {"shape", Align::left},
+                   {"calls"},
+                   {"operations"},
+                   {"read"},
+                   {"written"}};
+  for (const PassRow& row : phase.rows)
+    table.rows.push_back({row.node->layer < 0 ? "-" : std::to_string(row.node->layer),
+                          std::string(name(row.node->op)), std::string(name(row.node->role)),
+                          shape_text(row.node->op), std::to_string(row.calls),
+                          format_count(static_cast<double>(row.cost.ops)),
+                          format_bytes(row.cost.bytes_read), format_bytes(row.cost.bytes_written)});
+  const Cost sum = total(phase.rows);
+  table.rows.push_back({});
+  table.rows.push_back({"", "total", "", "", "", format_count(static_cast<double>(sum.ops)),
+                        format_bytes(sum.bytes_read), format_bytes(sum.bytes_written)});
+  Style style = style_of(stdout);
+  style.width = std::max(style.width, 140);
+  fmt::print("{}", render(table, style));
+}
+
+int explain(const Options& options) {
+  const ModelSpec spec = load_spec(options.model);
+  Workload workload;
+  workload.context = tokens_option("--context", options.context);
+  workload.chunk = chunk_option(options.chunk, workload.context);
+  workload.batch = options.batch;
+  workload.new_tokens = 2;  // so that there is a decode step to show
+  workload.dtype = dtype_option(options.dtype);
+  workload.logits = logits_option(options.logits);
+  const Plan plan = build_plan(spec, workload);
+  const auto backend = open_backend("cpu", 0, 0);
+  const MemoryLayout layout =
+      layout_memory(plan, [&](const Node& n) { return backend->workspace_bytes(n, plan); });
+  const std::vector<Phased> phases = {{Phase::prefill, prefill_rows(plan)},
+                                      {Phase::decode, decode_rows(plan, workload.context)}};
+  if (options.json) {
+    fmt::print("{}\n", as_json(plan, layout, phases).dump(2));
+    return exit_ok;
+  }
+  fmt::print("{}: batch {}, context {}, chunk {}, {}, logits {}\n\n", plan.model, workload.batch,
+             workload.context, plan.workload.chunk, name(workload.dtype), name(workload.logits));
+  fmt::print("prefill: {} steps of {} tokens and one of {}; shapes are of the last step\n",
+             plan.body_count, plan.workload.chunk, plan.step(StepKind::tail).length);
+  print(phases[0]);
+  fmt::print("\ndecode: one token per sequence at position {}\n", workload.context);
+  print(phases[1]);
+  fmt::print("\nmemory\n");
+  Table table;
+  table.columns = {{"tag", Align::left}, {"bytes"}, {""}};
+  for (Tag tag : all_tags)
+    table.rows.push_back({std::string(name(tag)), std::to_string(layout.size_bytes[tag]),
+                          format_bytes(layout.size_bytes[tag])});
+  table.rows.push_back({});
+  table.rows.push_back({"total", std::to_string(layout.size_bytes.total()),
+                        format_bytes(layout.size_bytes.total())});
+  fmt::print("{}", render(table, style_of(stdout)));
+  return exit_ok;
+}
+
+}  // namespace
+
+void add_explain_command(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand(
+      "explain", "Print the plan: operators with their shapes, operations and bytes, and memory");
+  command->add_option("model", options->model, "Preset name or folder with config.json")
+      ->required();
+  command->add_option("--context", options->context, "Prompt tokens, e.g. 512 or 8k")
+      ->capture_default_str();
+  command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
+      ->capture_default_str();
+  command->add_option("--batch", options->batch, "Sequences")->capture_default_str();
+  command->add_option("--dtype", options->dtype, "f32 or bf16")->capture_default_str();
+  command->add_option("--logits", options->logits, "last or all")->capture_default_str();
+  command->add_flag("--json", options->json, "Print JSON");
+  command->callback([options, &exit_code] { exit_code = explain(*options); });
+}
+
+}  // namespace tidemark

@@ -1,0 +1,261 @@
+#include <nlohmann/json.hpp>
+
+#include "app/commands.h"
+#include "app/limit.h"
+#include "app/measure_cell.h"
+#include "app/options.h"
+#include "app/session.h"
+#include "backend/arena.h"
+#include "base/error.h"
+#include "base/units.h"
+#include "measure/provenance.h"
+#include "plan/live_memory.h"
+#include "report/table.h"
+#include "sweep/run_sweep.h"
+
+namespace tidemark {
+namespace {
+
+struct Options {
+  std::string model, memory, logits = "last", chunk = "512", dtype = "bf16", device = "cpu";
+  int64_t new_tokens = 1, batch = 1;
+  int threads = 0;
+  bool measure = false, json = false;
+};
+
+constexpr int64_t table_chunk = 512;
+
+// One row: how the prefill is done, and what that reaches.
+struct Policy {
+  std::string title;
+  LimitRequest request;
+  bool freed_at_once = false;  // what another program would hold, not what our arenas take
+  Limit limit{};
+};
+
+std::string policy_title(const LimitRequest& r) {
+  return fmt::format(
+      "{}, logits of {}",
+      r.whole_chunk ? "whole sequence in one step" : fmt::format("chunks of {}", r.workload.chunk),
+      r.workload.logits == LogitsPolicy::all ? "all positions" : "the last position");
+}
+
+bool same_policy(const Policy& x, const Policy& y) {
+  return x.request.whole_chunk == y.request.whole_chunk &&
+         (x.request.whole_chunk || x.request.workload.chunk == y.request.workload.chunk) &&
+         x.request.workload.logits == y.request.workload.logits &&
+         x.freed_at_once == y.freed_at_once;
+}
+
+// What was asked for, chunked prefill with the last position's logits, a whole pass with all
+// logits, and the latter as the study ran it.
+std::vector<Policy> policies(const LimitRequest& asked) {
+  LimitRequest chunked = asked, whole = asked;
+  chunked.whole_chunk = false;
+  chunked.workload.chunk = table_chunk;
+  chunked.workload.logits = LogitsPolicy::last;
+  whole.whole_chunk = true;
+  whole.workload.logits = LogitsPolicy::all;
+  LimitRequest study = whole;
+  study.workload.logits_dtype = DType::bf16;
+  std::vector<Policy> rows;
+  for (Policy row : {Policy{policy_title(asked), asked}, Policy{policy_title(chunked), chunked},
+                     Policy{policy_title(whole), whole},
+                     Policy{policy_title(study) + ", 16-bit, freed at last use", study, true}}) {
+    bool seen = false;
+    for (const Policy& earlier : rows) seen = seen || same_policy(earlier, row);
+    if (!seen) rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+std::string context_text(const Limit& limit) {
+  if (limit.unbounded) return "no limit below 2^40";
+  return fmt::format("{}", limit.context);
+}
+
+void print_table(const std::vector<Policy>& rows) {
+  Table table;
+  table.columns = {{"prefill", Align::left},
+                   {"largest context"},
+                   {"memory there"},
+                   {"broken by", Align::left},
+                   {"of it"}};
+  for (const Policy& row : rows) {
+    const Limit& l = row.limit;
+    const MemoryByTag& memory = l.context > 0 ? l.fits : l.beyond;
+    table.rows.push_back({row.title, context_text(l), format_bytes(memory.total()),
+                          l.unbounded ? "" : std::string(name(l.broken_by)),
+                          l.unbounded ? "" : format_bytes(memory[l.broken_by])});
+  }
+  fmt::print("{}", render(table, style_of(stdout)));
+}
+
+nlohmann::ordered_json to_json(const MemoryByTag& memory) {
+  nlohmann::ordered_json json;
+  for (const Tag tag : all_tags) json[std::string(name(tag))] = memory[tag];
+  return json;
+}
+
+nlohmann::ordered_json to_json(const Policy& row) {
+  nlohmann::ordered_json json = {{"prefill", row.title},
+                                 {"logits", name(row.request.workload.logits)},
+                                 {"logits_dtype", name(row.request.workload.logits_dtype)},
+                                 {"freed_at_last_use", row.freed_at_once},
+                                 {"context", row.limit.context}};
+  if (row.request.whole_chunk) {
+    json["chunk"] = "whole";
+  } else {
+    json["chunk"] = row.request.workload.chunk;
+  }
+  if (!row.limit.unbounded) json["broken_by"] = name(row.limit.broken_by);
+  json["memory_at_limit"] = to_json(row.limit.fits);
+  json["memory_beyond"] = to_json(row.limit.beyond);
+  return json;
+}
+
+// Runs children under the budget, which their arenas enforce.
+class Prober {
+ public:
+  Prober(const Options& options, const LimitRequest& request)
+      : options_(options), request_(request) {}
+
+  // Really prefills `context` tokens.
+  Record probe(int64_t context) const {
+    const Workload& w = request_.workload;
+    const Job job{{},
+                  {.model = options_.model,
+                   .device = options_.device,
+                   .dtype = w.dtype,
+                   .batch = w.batch,
+                   .context = context,
+                   .new_tokens = w.new_tokens,
+                   .chunk = request_.whole_chunk ? context : w.chunk,
+                   .logits = w.logits,
+                   .threads = options_.threads,
+                   .memory_limit_bytes = request_.budget_bytes}};
+    MeasureSettings settings;
+    settings.budget_s = 1e-3;  // one warm-up and one run
+    settings.operators = settings.energy = false;
+    std::vector<std::string> command = run_cell_arguments(job.cell, settings);
+    command.insert(command.begin(), std::filesystem::read_symlink("/proc/self/exe").string());
+    static const StopRequests nobody_stops = 0;
+    const auto record =
+        record_of(job, run_child(command, {}, nobody_stops), {}, machine_provenance());
+    if (!record) fail("the measurement at {} tokens was killed", context);
+    return *record;
+  }
+
+ private:
+  const Options& options_;
+  const LimitRequest& request_;
+};
+
+// True when the arenas agree with the plan; else the true limit, found by halving, is reported.
+bool confirm(const Options& options, const LimitRequest& request, const Limit& limit) {
+  const Prober prober(options, request);
+  bool confirmed = true;
+  const auto check = [&](int64_t context, Outcome expected) {
+    if (context < 1) return;
+    const Record record = prober.probe(context);
+    std::string text(name(record.outcome));
+    if (record.memory.high_water && record.outcome == Outcome::ok)
+      text += ", high-water mark " + format_bytes(record.memory.high_water->total());
+    if (!record.reason.empty()) text += ": " + record.reason;
+    fmt::print("  measured at {} tokens: {}\n", context, text);
+    confirmed = confirmed && record.outcome == expected;
+  };
+  check(limit.context, Outcome::ok);
+  if (!limit.unbounded) check(limit.context + 1, Outcome::out_of_memory);
+  if (confirmed) {
+    fmt::print("Confirmed by measurement\n");
+    return true;
+  }
+  int64_t low = 0, high = limit.context + 1;
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    (prober.probe(middle).outcome == Outcome::ok ? low : high) = middle;
+  }
+  fmt::print("NOT confirmed: what really runs is {} tokens\n", low);
+  return false;
+}
+
+int run(const Options& options) {
+  const ModelSpec spec = load_spec(options.model);
+  LimitRequest asked;
+  asked.budget_bytes = bytes_option("--memory", options.memory);
+  asked.workload = {.batch = options.batch,
+                    .new_tokens = options.new_tokens,
+                    .chunk = table_chunk,
+                    .dtype = dtype_option(options.dtype),
+                    .logits = logits_option(options.logits)};
+  asked.whole_chunk = options.chunk == "whole";
+  if (!asked.whole_chunk) asked.workload.chunk = tokens_option("--chunk", options.chunk);
+
+  const auto backend = open_backend(options.device, options.threads, 0);
+  const auto planned = [&](const Plan& plan) {
+    return layout_memory(plan, [&](const Node& n) { return backend->workspace_bytes(n, plan); })
+        .size_bytes;
+  };
+  const auto freed_at_once = [&](const Plan& plan) {
+    return peak_live_memory(plan, [](const Node&) { return int64_t{0}; });
+  };
+  std::vector<Policy> rows = policies(asked);
+  for (Policy& row : rows)
+    row.limit =
+        find_limit(spec, row.request, row.freed_at_once ? MemoryOf(freed_at_once) : planned);
+  const Limit& limit = rows.front().limit;
+
+  if (options.json) {
+    nlohmann::ordered_json json = {{"model", spec.name},
+                                   {"device", options.device},
+                                   {"dtype", options.dtype},
+                                   {"batch", options.batch},
+                                   {"new_tokens", options.new_tokens},
+                                   {"budget_bytes", asked.budget_bytes}};
+    for (const Policy& row : rows) json["limits"].push_back(to_json(row));
+    fmt::print("{}\n", json.dump(2));
+  } else {
+    fmt::print("{} in {}, {}, batch {}, with the scratch memory of the {} backend\n\n", spec.name,
+               format_bytes(asked.budget_bytes), options.dtype, options.batch, options.device);
+    print_table(rows);
+    fmt::print("\n");
+  }
+  if (options.measure) {
+    if (limit.fits.total() > available_host_bytes())
+      fail("--measure: {} are wanted, this machine has {} to give",
+           format_bytes(limit.fits.total()), format_bytes(available_host_bytes()));
+    if (!confirm(options, asked, limit)) return exit_negative;
+  }
+  return limit.context > 0 ? exit_ok : exit_negative;
+}
+
+}  // namespace
+
+void add_limit_command(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command =
+      app.add_subcommand("limit", "Find the largest context that fits a memory budget");
+  command->add_option("model", options->model, "Preset name or folder with config.json")
+      ->required();
+  command->add_option("--memory", options->memory, "Budget for everything the plan holds: 24GiB")
+      ->required();
+  command->add_option("--logits", options->logits, "Logits kept by the prefill: last or all")
+      ->capture_default_str();
+  command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
+      ->capture_default_str();
+  command->add_option("--new-tokens", options->new_tokens, "Output tokens per sequence")
+      ->capture_default_str();
+  command->add_option("--batch", options->batch, "Sequences")->capture_default_str();
+  command->add_option("--dtype", options->dtype, "f32 or bf16")->capture_default_str();
+  command->add_option("--device", options->device, "Whose scratch memory counts")
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "CPU threads; 0: all cores")
+      ->capture_default_str();
+  command->add_flag("--measure", options->measure,
+                    "Run at the limit and one token above it, in processes under that budget");
+  command->add_flag("--json", options->json, "Print JSON");
+  command->callback([options, &exit_code] { exit_code = run(*options); });
+}
+
+}  // namespace tidemark

@@ -1,0 +1,21 @@
+#include "app/commands.h"
+
+namespace tidemark {
+
+void add_commands(CLI::App& app, int& exit_code) {
+  app.require_subcommand(1);
+  add_run_command(app, exit_code);
+  add_models_command(app, exit_code);
+  add_show_command(app, exit_code);
+  add_explain_command(app, exit_code);
+  add_verify_command(app, exit_code);
+  add_limit_command(app, exit_code);
+  add_sweep_command(app, exit_code);
+  add_merge_command(app, exit_code);
+  add_export_command(app, exit_code);
+  add_compare_command(app, exit_code);
+  add_crossover_command(app, exit_code);
+  add_run_cell_command(app, exit_code);
+}
+
+}  // namespace tidemark

@@ -1,0 +1,104 @@
+#include "app/crossover.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace tidemark {
+namespace {
+
+// log(a / b) over log(context): above 0, b is ahead.
+struct Curve {
+  std::vector<double> x, y;
+};
+
+// Where the curve crosses 0 between points i and i + 1, whose signs differ.
+double zero_between(const Curve& curve, size_t i) {
+  const double share = curve.y[i] / (curve.y[i] - curve.y[i + 1]);
+  return std::exp(curve.x[i] + share * (curve.x[i + 1] - curve.x[i]));
+}
+
+bool positive(double y) {
+  return y > 0;
+}
+
+// The last crossing at or before segment `i` towards b (or a), and the first at or after it.
+std::optional<double> zero_before(const Curve& curve, size_t i, bool towards_b) {
+  for (size_t k = i + 1; k-- > 0;)
+    if (positive(curve.y[k]) != positive(curve.y[k + 1]) && positive(curve.y[k + 1]) == towards_b)
+      return zero_between(curve, k);
+  return std::nullopt;
+}
+std::optional<double> zero_after(const Curve& curve, size_t i, bool towards_b) {
+  for (size_t k = i; k + 1 < curve.y.size(); ++k)
+    if (positive(curve.y[k]) != positive(curve.y[k + 1]) && positive(curve.y[k + 1]) == towards_b)
+      return zero_between(curve, k);
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::vector<Crossing> find_crossings(std::span<const MetricPoint> a,
+                                     std::span<const MetricPoint> b) {
+  // The medians, and the two extremes within the intervals: most for b, most for a.
+  Curve middle, for_b, for_a;
+  std::vector<int64_t> contexts;
+  std::vector<MetricPoint> sorted(a.begin(), a.end());
+  std::sort(sorted.begin(), sorted.end(),
+            [](const auto& p, const auto& q) { return p.context < q.context; });
+  for (const MetricPoint& p : sorted) {
+    const auto q = std::find_if(
+        b.begin(), b.end(), [&](const MetricPoint& other) { return other.context == p.context; });
+    if (q == b.end()) continue;
+    if (!(p.low > 0) || !(q->low > 0))
+      fail("context {}: expected values above 0 to compare", p.context);
+    contexts.push_back(p.context);
+    for (Curve* curve : {&middle, &for_b, &for_a})
+      curve->x.push_back(std::log(static_cast<double>(p.context)));
+    middle.y.push_back(std::log(p.value / q->value));
+    for_b.y.push_back(std::log(p.high / q->low));
+    for_a.y.push_back(std::log(p.low / q->high));
+  }
+  if (contexts.size() < 2)
+    fail("expected at least two contexts that both models were measured at, found {}",
+         contexts.size());
+
+  std::vector<Crossing> crossings;
+  for (size_t i = 0; i + 1 < contexts.size(); ++i) {
+    if (positive(middle.y[i]) == positive(middle.y[i + 1])) continue;
+    const bool b_ahead = positive(middle.y[i + 1]);
+    // On the way up b can be ahead from where the most favourable curve crosses, and is from where
+    // the least favourable one does; on the way down the other way round.
+    const Curve &early = b_ahead ? for_b : for_a, &late = b_ahead ? for_a : for_b;
+    crossings.push_back({.context = zero_between(middle, i),
+                         .b_ahead = b_ahead,
+                         .before = contexts[i],
+                         .after = contexts[i + 1],
+                         .from = zero_before(early, i, b_ahead),
+                         .to = zero_after(late, i, b_ahead)});
+  }
+  return crossings;
+}
+
+std::vector<Crossing> find_exact_crossings(const std::vector<int64_t>& grid,
+                                           const std::function<double(int64_t)>& a,
+                                           const std::function<double(int64_t)>& b) {
+  const auto b_ahead_at = [&](int64_t context) { return b(context) < a(context); };
+  std::vector<Crossing> crossings;
+  for (size_t i = 0; i + 1 < grid.size(); ++i) {
+    int64_t low = grid[i], high = grid[i + 1];
+    const bool before = b_ahead_at(low);
+    if (before == b_ahead_at(high)) continue;
+    while (high - low > 1) {
+      const int64_t middle = low + (high - low) / 2;
+      (b_ahead_at(middle) == before ? low : high) = middle;
+    }
+    const auto at = static_cast<double>(high);
+    crossings.push_back(
+        {.context = at, .b_ahead = !before, .before = low, .after = high, .from = at, .to = at});
+  }
+  return crossings;
+}
+
+}  // namespace tidemark

@@ -1,0 +1,38 @@
+// Where one model overtakes another as the context grows.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace tidemark {
+
+// A metric at one context, smaller being better, with the 95 % interval of its median (or the value
+// itself three times, when it is exact).
+struct MetricPoint {
+  int64_t context = 0;
+  double value = 0, low = 0, high = 0;
+};
+
+struct Crossing {
+  double context = 0;             // interpolated in the logarithms of context and metric
+  bool b_ahead = true;            // who is ahead from there on
+  int64_t before = 0, after = 0;  // the measured contexts it lies between
+  // Up to the first the one behind was ahead for certain, from the second on the one ahead is:
+  // in between the two intervals overlap. Absent: they overlap as far as was measured.
+  std::optional<double> from{}, to{};
+};
+
+// All crossings in the contexts that both have, ascending. Needs two common contexts.
+std::vector<Crossing> find_crossings(std::span<const MetricPoint> a,
+                                     std::span<const MetricPoint> b);
+
+// For what can be computed at any context: crossings between the contexts of a grid, to the token.
+// Crossing::context is the first at which the other is ahead.
+std::vector<Crossing> find_exact_crossings(const std::vector<int64_t>& grid,
+                                           const std::function<double(int64_t)>& a,
+                                           const std::function<double(int64_t)>& b);
+
+}  // namespace tidemark

@@ -1,0 +1,36 @@
+// The largest context whose plan fits a memory budget.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "base/memory_by_tag.h"
+#include "plan/memory.h"
+#include "plan/plan.h"
+
+namespace tidemark {
+
+struct LimitRequest {
+  Workload workload{};       // its context is what is looked for
+  bool whole_chunk = false;  // the sequence in one step, whatever workload.chunk says
+  int64_t budget_bytes = 0;
+};
+
+// Bytes by tag that a plan takes.
+using MemoryOf = std::function<MemoryByTag(const Plan&)>;
+
+struct Limit {
+  int64_t context = 0;           // 0: not even one token fits
+  MemoryByTag fits{};            // at `context`
+  MemoryByTag beyond{};          // at context + 1
+  Tag broken_by = Tag::weights;  // what grows most with the context there, or is largest at 1 token
+  bool unbounded = false;        // 2^40 tokens, the most a plan can have, fit
+};
+
+// Exact: context fits, context + 1 does not.
+Limit find_limit(const ModelSpec&, const LimitRequest&, const MemoryOf&);
+
+Plan plan_at(const ModelSpec&, const LimitRequest&, int64_t context);
+
+}  // namespace tidemark

@@ -1,0 +1,81 @@
+#include "app/session.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <random>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "model/safetensors.h"
+
+namespace tidemark {
+
+Model open_model(const std::string& name, bool synthetic, uint64_t seed) {
+  Model model;
+  model.spec = load_spec(name);
+  const std::filesystem::path folder = name;
+  const bool has_weights =
+      std::filesystem::is_directory(folder) && !find_checkpoint(folder).empty();
+  model.weights = has_weights && !synthetic ? checkpoint_weights(model.spec, folder)
+                                            : synthetic_weights(model.spec, seed);
+  return model;
+}
+
+std::unique_ptr<Backend> open_backend(const std::string& device, int threads,
+                                      int64_t memory_limit_bytes) {
+  if (device == "cpu") return make_cpu_backend(threads, memory_limit_bytes);
+  fail("device: expected cpu, found '{}'", device);
+}
+
+void fill_weights(Executor& executor, const WeightSource& weights) {
+  executor.fill_weights([&](const Tensor& tensor, std::span<std::byte> out) {
+    weights.fill(tensor.weight, 0, tensor.rows, tensor.dtype, out);
+  });
+}
+
+std::vector<int32_t> random_prompt(int64_t batch, int64_t context, int64_t vocab, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::uniform_int_distribution<int32_t> draw(0, static_cast<int32_t>(vocab - 1));
+  std::vector<int32_t> ids(static_cast<size_t>(batch * context));
+  for (int32_t& id : ids) id = draw(random);
+  return ids;
+}
+
+std::vector<int32_t> read_prompt(const std::string& file, int64_t batch, int64_t context,
+                                 int64_t vocab) {
+  std::vector<std::vector<int32_t>> lines;
+  std::istringstream text(read_text(file));
+  std::string line;
+  for (int64_t number = 1; std::getline(text, line); ++number) {
+    std::istringstream words(line);
+    std::vector<int32_t> ids;
+    std::string word;
+    while (words >> word) {
+      size_t used = 0;
+      int64_t id = -1;
+      try {
+        id = std::stoll(word, &used);
+      } catch (const std::exception&) {
+        used = 0;
+      }
+      if (used != word.size() || id < 0 || id >= vocab)
+        fail("{}:{}: expected token ids below {}, found '{}'", file, number, vocab, word);
+      ids.push_back(static_cast<int32_t>(id));
+    }
+    if (!ids.empty()) lines.push_back(std::move(ids));
+  }
+  if (lines.size() != 1 && static_cast<int64_t>(lines.size()) < batch)
+    fail("{}: expected 1 or {} lines of token ids, found {}", file, batch, lines.size());
+  std::vector<int32_t> prompt;
+  for (int64_t b = 0; b < batch; ++b) {
+    const size_t from = lines.size() == 1 ? 0 : static_cast<size_t>(b);
+    if (static_cast<int64_t>(lines[from].size()) < context)
+      fail("{}: line {}: expected at least {} token ids, found {}", file, from + 1, context,
+           lines[from].size());
+    prompt.insert(prompt.end(), lines[from].begin(), lines[from].begin() + context);
+  }
+  return prompt;
+}
+
+}  // namespace tidemark

@@ -1,0 +1,228 @@
+#include "app/verify.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "app/session.h"
+#include "backend/executor.h"
+#include "base/error.h"
+#include "model/load.h"
+#include "model/safetensors.h"
+#include "plan/plan.h"
+
+namespace tidemark {
+namespace {
+
+// fp32 to rounding; the gated delta rule's chunked form inverts a triangular matrix and keeps less.
+double default_tolerance(DType dtype, const std::string& family, const std::string& device) {
+  if (dtype != DType::f32) return 3e-2;
+  if (device != "cpu") return 1e-4;
+  return family == "qwen3_next" ? 5e-5 : 1e-5;
+}
+
+std::vector<float> floats(const TensorView& tensor) {
+  std::vector<float> values(static_cast<size_t>(tensor.elements()));
+  read_elements(tensor, 0, 1.0F, values);
+  return values;
+}
+
+std::vector<int32_t> integers(const TensorView& tensor, const std::string& name) {
+  if (tensor.dtype != DType::i64) fail("tensor '{}': expected I64", name);
+  std::vector<int32_t> values;
+  for (int64_t i = 0; i < tensor.elements(); ++i) {
+    int64_t value = 0;
+    std::copy_n(tensor.data.data() + i * 8, 8, reinterpret_cast<std::byte*>(&value));
+    values.push_back(static_cast<int32_t>(value));
+  }
+  return values;
+}
+
+double relative_error(std::span<const float> out, std::span<const float> ref) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < ref.size(); ++i) {
+    const double d = static_cast<double>(out[i]) - ref[i];
+    difference += d * d;
+    size += static_cast<double>(ref[i]) * ref[i];
+  }
+  const double relative = std::sqrt(difference / size);
+  return std::isfinite(relative) ? relative : std::numeric_limits<double>::infinity();
+}
+
+// Collects the residual stream entering each layer and what leaves the final norm, chunk by chunk,
+// as [B, T, D].
+class HiddenStates : public NodeObserver {
+ public:
+  HiddenStates(const Executor& executor, size_t layers, int64_t width)
+      : executor_(executor), width_(width), states_(layers + 1) {
+    const Workload& w = executor.plan().workload;
+    for (auto& state : states_) state.resize(static_cast<size_t>(w.batch * w.context * width));
+  }
+  void begin_step(const Step& step, int64_t past) {
+    step_ = &step;
+    past_ = past;
+    layer_ = -1;
+  }
+  void before(const Node& node, size_t) override {
+    if (node.layer <= layer_) return;
+    layer_ = node.layer;
+    keep(step_->residual, static_cast<size_t>(layer_));
+  }
+  void after(const Node& node, size_t) override {
+    if (node.role == Role::final_norm) keep(step_->final_hidden, states_.size() - 1);
+  }
+  std::span<const float> state(size_t i) const { return states_[i]; }
+
+ private:
+  void keep(TensorId id, size_t state) {
+    executor_.backend().synchronize();
+    const std::vector<float> rows = executor_.read(id);
+    const Plan& plan = executor_.plan();
+    const Workload& w = plan.workload;
+    const int64_t skipped = std::clamp(plan.meta_tokens - past_, int64_t{0}, step_->length);
+    const int64_t position = past_ + skipped - plan.meta_tokens;  // in the prompt
+    for (int64_t b = 0; b < w.batch && skipped < step_->length; ++b)
+      std::copy_n(rows.data() + (b * step_->length + skipped) * width_,
+                  (step_->length - skipped) * width_,
+                  states_[state].data() + (b * w.context + position) * width_);
+  }
+  const Executor& executor_;
+  int64_t width_;
+  std::vector<std::vector<float>> states_;
+  const Step* step_ = nullptr;
+  int64_t past_ = 0;
+  int32_t layer_ = -1;
+};
+
+// Logits of all positions lie step after step; the reference has them sequence after sequence.
+std::vector<float> logits_by_sequence(const Executor& executor, int64_t vocab) {
+  const Plan& plan = executor.plan();
+  const Workload& w = plan.workload;
+  const std::vector<float> raw = executor.read(plan.step(StepKind::tail).logits);
+  std::vector<float> ordered(static_cast<size_t>(w.batch * w.context * vocab));
+  for (int64_t past = 0; past < plan.prompt(); past += w.chunk) {
+    const int64_t length = std::min(w.chunk, plan.prompt() - past);
+    const int64_t skipped = std::clamp(plan.meta_tokens - past, int64_t{0}, length);
+    const int64_t position = past + skipped - plan.meta_tokens;
+    for (int64_t b = 0; b < w.batch && skipped < length; ++b)
+      std::copy_n(raw.data() + (past * w.batch + b * length + skipped) * vocab,
+                  (length - skipped) * vocab, ordered.data() + (b * w.context + position) * vocab);
+  }
+  return ordered;
+}
+
+struct Reference {
+  const Checkpoint& golden;
+  const ModelSpec& spec;
+  const WeightSource& weights;
+  Workload workload;
+  std::vector<int32_t> prompt;
+};
+
+void check_full_pass(const Reference& reference, Backend& backend, double tolerance,
+                     double hidden_tolerance, VerifyResult& result) {
+  const ModelSpec& spec = reference.spec;
+  Workload workload = reference.workload;
+  workload.logits = LogitsPolicy::all;
+  Executor executor(build_plan(spec, workload), backend);
+  fill_weights(executor, reference.weights);
+  executor.set_prompt(reference.prompt);
+  const Plan& plan = executor.plan();
+  HiddenStates hidden(executor, spec.layers.size(), spec.hidden);
+  for (int64_t i = 0; i <= plan.body_count; ++i) {
+    hidden.begin_step(plan.step(i < plan.body_count ? StepKind::body : StepKind::tail),
+                      i * plan.workload.chunk);
+    executor.prefill_step(i, &hidden);
+  }
+  backend.synchronize();
+  for (size_t i = 0; i <= spec.layers.size(); ++i) {
+    const std::string tensor = fmt::format("hidden_{}", i);
+    const std::vector<float> expected = floats(reference.golden.at(tensor));
+    if (expected.size() != hidden.state(i).size())
+      fail("tensor '{}': expected {} elements, found {}", tensor, hidden.state(i).size(),
+           expected.size());
+    result.tensors.push_back({tensor, relative_error(hidden.state(i), expected), hidden_tolerance});
+  }
+  const std::vector<float> expected = floats(reference.golden.at("logits"));
+  const std::vector<float> logits = logits_by_sequence(executor, spec.vocab);
+  if (expected.size() != logits.size())
+    fail("tensor 'logits': expected {} elements, found {}", logits.size(), expected.size());
+  result.tensors.push_back({"logits", relative_error(logits, expected), tolerance});
+}
+
+// Greedy decoding with the cache. Every step is fed the recorded id, so that one broken near tie
+// does not make the following logits incomparable.
+void check_decode(const Reference& reference, Backend& backend, double tolerance,
+                  VerifyResult& result) {
+  const TensorView& ids_view = reference.golden.at("decode_ids");
+  const std::vector<int32_t> ids = integers(ids_view, "decode_ids");
+  const std::vector<float> expected = floats(reference.golden.at("decode_logits"));
+  Workload workload = reference.workload;
+  workload.new_tokens = static_cast<int64_t>(ids.size()) / workload.batch;
+  Executor executor(build_plan(reference.spec, workload), backend);
+  fill_weights(executor, reference.weights);
+  executor.set_prompt(reference.prompt);
+
+  const int64_t vocab = reference.spec.vocab, row = workload.context + workload.new_tokens;
+  std::vector<float> logits(expected.size());
+  for (int64_t i = 0; i < workload.new_tokens; ++i) {
+    StepKind kind = StepKind::tail;
+    if (i == 0) {
+      executor.prefill();
+    } else {
+      kind = StepKind::decode;
+      executor.decode(workload.context + i - 1);
+    }
+    const std::vector<float> step = executor.read(executor.plan().step(kind).logits);
+    const std::vector<int32_t> found = executor.ids();
+    for (int64_t b = 0; b < workload.batch; ++b) {
+      std::copy_n(step.data() + b * vocab, vocab,
+                  logits.data() + (b * workload.new_tokens + i) * vocab);
+      const int32_t want = ids[static_cast<size_t>(b * workload.new_tokens + i)];
+      const int64_t position = workload.context + i;
+      if (found[static_cast<size_t>(b * row + position)] == want) ++result.decode_ids_equal;
+      ++result.decode_ids;
+      executor.set_id(b, position, want);
+    }
+  }
+  result.tensors.push_back({"decode_logits", relative_error(logits, expected), tolerance});
+}
+
+}  // namespace
+
+bool VerifyResult::ok() const {
+  return std::all_of(tensors.begin(), tensors.end(), [](const TensorError& t) { return t.ok(); }) &&
+         (!decode_judged || decode_ids_equal == decode_ids);
+}
+
+VerifyResult verify_folder(const std::filesystem::path& folder, Backend& backend,
+                           const VerifyOptions& options) {
+  return with_context(folder.string(), [&] {
+    const ModelSpec spec = load_spec(folder.string());
+    const auto weights = checkpoint_weights(spec, folder);
+    const Checkpoint golden(folder / "golden.safetensors");
+    const TensorView& ids = golden.at("input_ids");
+    if (ids.shape.size() != 2) fail("tensor 'input_ids': expected shape [B, T]");
+
+    Reference reference{golden, spec, *weights, {}, integers(ids, "input_ids")};
+    reference.workload.batch = ids.shape[0];
+    reference.workload.context = ids.shape[1];
+    reference.workload.chunk = options.chunk > 0 ? options.chunk : spec.meta_tokens + ids.shape[1];
+    reference.workload.dtype = options.dtype;
+
+    VerifyResult result;
+    result.folder = folder;
+    result.model_type = spec.family;
+    const bool exact = options.dtype == DType::f32;
+    result.decode_judged = exact;
+    const double tolerance = options.tolerance > 0 ? options.tolerance
+                                                   : default_tolerance(options.dtype, spec.family,
+                                                                       backend.info().device);
+    check_full_pass(reference, backend, tolerance, exact ? tolerance : 0, result);
+    check_decode(reference, backend, tolerance, result);
+    return result;
+  });
+}
+
+}  // namespace tidemark

@@ -1,0 +1,147 @@
+#include "backend/cpu/cpu_backend.h"
+
+#include <fmt/format.h>
+#include <hwy/highway.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <type_traits>
+
+#include "backend/cpu/kernels.h"
+
+namespace tidemark {
+namespace {
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("model name") || line.starts_with("Processor"))
+      return line.substr(line.find(':') + 2);
+  return "unknown processor";
+}
+
+int64_t memory_total_bytes() {
+  std::ifstream file("/proc/meminfo");
+  std::string key;
+  int64_t kib = 0;
+  file >> key >> kib;
+  return kib * 1024;
+}
+
+// What of the instruction set matters to speed: our kernels' target and what oneDNN may add.
+std::string isa() {
+  std::string text(cpu::simd_target());
+#if defined(__x86_64__)
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with("flags")) continue;
+    line += ' ';
+    if (line.find(" avx512_bf16 ") != std::string::npos) text += " +BF16";
+    if (line.find(" amx_bf16 ") != std::string::npos) text += " +AMX";
+    break;
+  }
+#endif
+  return text;
+}
+
+}  // namespace
+
+CpuBackend::CpuBackend(int threads, int64_t memory_limit_bytes)
+    : threads_(threads > 0 ? threads : omp_get_num_procs()),
+      memory_limit_bytes_(memory_limit_bytes) {}
+
+BackendInfo CpuBackend::info() const {
+  return {.device = "cpu",
+          .name = processor_name(),
+          .isa = isa(),
+          .threads = threads_,
+          .libraries = {"oneDNN " + OneDnnGemms::version(),
+                        fmt::format("Highway {}.{}.{}", HWY_MAJOR, HWY_MINOR, HWY_PATCH)},
+          .memory_bytes = memory_total_bytes()};
+}
+
+bool CpuBackend::supports(DType dtype) const {
+  return dtype == DType::f32 || dtype == DType::bf16;
+}
+
+CpuContext CpuBackend::context(const Plan& plan) const {
+  // oneDNN takes its threads from OpenMP's current setting, when making and when running.
+  omp_set_num_threads(threads_);
+  return {
+      .plan = &plan, .layout = &layout_, .arenas = &arenas_, .gemms = &gemms_, .threads = threads_};
+}
+
+int64_t CpuBackend::workspace_bytes(const Node& node, const Plan& plan) const {
+  const CpuContext c = context(plan);
+  return std::visit([&](const auto& op) { return cpu::workspace_bytes(op, c); }, node.op);
+}
+
+void CpuBackend::attach(const Plan& plan, const MemoryLayout& layout) {
+  detach();
+  int64_t available_bytes = available_host_bytes();
+  if (memory_limit_bytes_ > 0) available_bytes = std::min(available_bytes, memory_limit_bytes_);
+  check_fits(layout.size_bytes, available_bytes);
+  for (const Tag tag : all_tags)
+    arenas_[static_cast<size_t>(tag)] = Arena(tag, layout.size_bytes[tag], threads_);
+  plan_ = plan;
+  layout_ = layout;
+  // Makes every primitive now.
+  for (const Step& step : plan_.steps)
+    for (const Node& node : step.nodes) workspace_bytes(node, plan_);
+}
+
+void CpuBackend::detach() {
+  for (Arena& arena : arenas_) arena = Arena();
+}
+
+std::byte* CpuBackend::bytes(TensorId id, size_t count, int64_t offset_bytes) const {
+  const Tensor& tensor = plan_.tensors.at(static_cast<size_t>(id));
+  const int64_t end = offset_bytes + static_cast<int64_t>(count);
+  if (offset_bytes < 0 || end > size_bytes(tensor))
+    fail("tensor '{}': bytes [{}, {}) wanted of {}", tensor.name, offset_bytes, end,
+         size_bytes(tensor));
+  const int64_t begin = layout_.offset_bytes[static_cast<size_t>(id)] + offset_bytes;
+  return arenas_[static_cast<size_t>(tensor.tag)].at(begin, static_cast<int64_t>(count));
+}
+
+void CpuBackend::upload(TensorId id, std::span<const std::byte> from, int64_t offset_bytes) {
+  std::memcpy(bytes(id, from.size(), offset_bytes), from.data(), from.size());
+}
+
+void CpuBackend::download(TensorId id, std::span<std::byte> to, int64_t offset_bytes) const {
+  std::memcpy(to.data(), bytes(id, to.size(), offset_bytes), to.size());
+}
+
+MemoryByTag CpuBackend::high_water() const {
+  MemoryByTag marks;
+  for (const Tag tag : all_tags) marks[tag] = arenas_[static_cast<size_t>(tag)].high_water_bytes();
+  return marks;
+}
+
+void CpuBackend::run_step(StepKind kind, int64_t past, NodeObserver* observer) {
+  Step& step = plan_.step(kind);
+  set_past(step, past);
+  const CpuContext c = context(plan_);
+  for (size_t i = 0; i < step.nodes.size(); ++i) {
+    const Node& node = step.nodes[i];
+    if (observer) observer->before(node, i);
+    std::visit([&](const auto& op) { cpu::run(op, c); }, node.op);
+    if (observer) observer->after(node, i);
+  }
+}
+
+std::string CpuBackend::implementation(const Node& node) const {
+  const CpuContext c = context(plan_);
+  const auto variant = std::visit([&](const auto& op) { return cpu::variant(op, c); }, node.op);
+  if (variant.find(':') != std::string_view::npos) return fmt::format("oneDNN {}", variant);
+  return variant.empty() ? std::string(cpu::simd_target())
+                         : fmt::format("{} {}", variant, cpu::simd_target());
+}
+
+std::unique_ptr<Backend> make_cpu_backend(int threads, int64_t memory_limit_bytes) {
+  return std::make_unique<CpuBackend>(threads, memory_limit_bytes);
+}
+
+}  // namespace tidemark

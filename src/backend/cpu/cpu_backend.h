@@ -1,0 +1,41 @@
+// Runs plans on this machine's processor.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "backend/backend.h"
+#include "backend/cpu/context.h"
+#include "backend/cpu/onednn.h"
+
+namespace tidemark {
+
+class CpuBackend : public Backend {
+ public:
+  // threads 0: all cores this process may use; memory_limit_bytes 0: what the machine has.
+  CpuBackend(int threads, int64_t memory_limit_bytes);
+  BackendInfo info() const override;
+  bool supports(DType) const override;
+  int64_t workspace_bytes(const Node&, const Plan&) const override;
+  void attach(const Plan&, const MemoryLayout&) override;
+  void detach() override;
+  void upload(TensorId, std::span<const std::byte>, int64_t offset_bytes) override;
+  void download(TensorId, std::span<std::byte>, int64_t offset_bytes) const override;
+  MemoryByTag high_water() const override;
+  void run_step(StepKind, int64_t past, NodeObserver* observer) override;
+  void synchronize() override {}
+  std::string implementation(const Node&) const override;
+
+ private:
+  CpuContext context(const Plan&) const;
+  std::byte* bytes(TensorId, size_t count, int64_t offset_bytes) const;
+
+  int threads_;
+  int64_t memory_limit_bytes_;
+  mutable OneDnnGemms gemms_;  // a cache: what is asked about a node makes its primitive
+  mutable Arenas arenas_;      // reading marks what was read
+  Plan plan_;
+  MemoryLayout layout_;
+};
+
+}  // namespace tidemark

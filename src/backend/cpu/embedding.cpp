@@ -1,0 +1,61 @@
+// Embedding: one row of the table per token, scaled, plus the row of its position when positions
+// are learned. Bound by memory: table row in, row out.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/embedding.cpp"
+#include "backend/cpu/targets.h"
+// After the targets:
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/parallel.h"
+#include "backend/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
+
+template <class T>
+void rows(const Embedding& op, const CpuContext& context, int64_t begin, int64_t end) {
+  const int32_t* ids = context.pointer<int32_t>(op.ids, op.batch, op.past + op.length);
+  const T* table = context.pointer<T>(op.table, op.vocab, op.width);
+  T* out = context.pointer<T>(op.out, op.batch * op.length, op.width);
+  const T* positions =
+      op.positions ? context.pointer<T>(op.positions, op.past + op.length, op.width) : nullptr;
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t b = row / op.length, t = row % op.length;
+    const int64_t id = ids[b * op.ids.stride + op.past + t];
+    if (id < 0 || id >= op.vocab)
+      fail("token {} of sequence {}: id {} is outside the vocabulary of {}", op.past + t, b, id,
+           op.vocab);
+    const T* from = table + id * op.table.stride;
+    T* to = out + row * op.out.stride;
+    const T* position = positions ? positions + (op.past + t) * op.positions.stride : nullptr;
+    for (int64_t i = 0; i < op.width; i += lanes) {
+      Vec x = hn::Mul(load_row(from + i, op.width - i), all(op.scale));
+      if (position) x = hn::Add(x, load_row(position + i, op.width - i));
+      store_row(x, to + i, op.width - i);
+    }
+  }
+}
+
+void embedding(const Embedding& op, const CpuContext& context, int64_t begin, int64_t end) {
+  if (context.is_f32(op.out))
+    rows<float>(op, context, begin, end);
+  else
+    rows<Bf16>(op, context, begin, end);
+}
+
+}  // namespace
+}  // namespace tidemark::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tidemark::cpu {
+HWY_EXPORT(embedding);
+
+void run(const Embedding& op, const CpuContext& context) {
+  parallel_ranges(context.threads, op.batch * op.length, 8, [&](int64_t begin, int64_t end, int) {
+    HWY_DYNAMIC_DISPATCH(embedding)(op, context, begin, end);
+  });
+}
+
+}  // namespace tidemark::cpu
+#endif

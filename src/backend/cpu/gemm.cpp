@@ -1,0 +1,96 @@
+// Gemm: out (+)= scale * (x weight^T + bias), weights row-major as they are in a checkpoint.
+// Few rows (decode): gemm_skinny.cpp, bound by the memory of the weight. Else oneDNN where it has
+// an optimised implementation (AMX, AVX-512, AVX2, Arm), and gemm_tiled.cpp where it has none (bf16
+// without AVX-512). All accumulate in fp32.
+#include "backend/cpu/gemm.h"
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/onednn.h"
+
+namespace tidemark::cpu {
+namespace {
+
+enum class Way { skinny, onednn, tiled };
+
+GemmShape shape_of(const Gemm& op, const CpuContext& context) {
+  return {.m = op.m,
+          .n = op.n,
+          .k = op.k,
+          .x_stride = op.x.stride,
+          .weight_stride = op.weight.stride,
+          .out_stride = op.out.stride,
+          .dtype = context.tensor(op.x).dtype,
+          .out_dtype = context.tensor(op.out).dtype,
+          .bias = static_cast<bool>(op.bias),
+          .accumulate = op.accumulate,
+          .scale = op.scale};
+}
+
+Way choose(const Gemm& op, const CpuContext& context) {
+  if (op.m <= skinny_rows) return Way::skinny;
+  return context.gemms->implementation(shape_of(op, context)).empty() ? Way::tiled : Way::onednn;
+}
+
+template <class T, class Out>
+GemmArgs resolve(const Gemm& op, const CpuContext& context) {
+  Operand out = op.out;
+  out.offset += op.past * op.out_per_past;
+  return {.x = context.pointer<T>(op.x, op.m, op.k),
+          .weight = context.pointer<T>(op.weight, op.n, op.k),
+          .bias = op.bias ? context.block<T>(op.bias, op.n) : nullptr,
+          .out = context.pointer<Out>(out, op.m, op.n),
+          .m = op.m,
+          .n = op.n,
+          .k = op.k,
+          .x_stride = op.x.stride,
+          .weight_stride = op.weight.stride,
+          .out_stride = op.out.stride,
+          .scale = op.scale,
+          .accumulate = op.accumulate,
+          .x_f32 = std::is_same_v<T, float>,
+          .out_f32 = std::is_same_v<Out, float>};
+}
+
+}  // namespace
+
+int64_t workspace_bytes(const Gemm& op, const CpuContext& context) {
+  switch (choose(op, context)) {
+    case Way::skinny:
+      return skinny_workspace_bytes(op);
+    case Way::onednn:
+      return context.gemms->scratch_bytes(shape_of(op, context));
+    case Way::tiled:
+      return tiled_workspace_bytes(op, context.threads);
+  }
+  return 0;
+}
+
+std::string_view variant(const Gemm& op, const CpuContext& context) {
+  switch (choose(op, context)) {
+    case Way::skinny:
+      return "skinny";
+    case Way::onednn:
+      return context.gemms->implementation(shape_of(op, context));
+    case Way::tiled:
+      return "tiled";
+  }
+  return {};
+}
+
+void run(const Gemm& op, const CpuContext& context) {
+  const bool out_f32 = context.is_f32(op.out);
+  const GemmArgs args = context.is_f32(op.x) ? resolve<float, float>(op, context)
+                        : out_f32            ? resolve<Bf16, float>(op, context)
+                                             : resolve<Bf16, Bf16>(op, context);
+  auto* scratch = context.workspace<float>(workspace_bytes(op, context));
+  switch (choose(op, context)) {
+    case Way::skinny:
+      return run_skinny(args, context.threads, scratch);
+    case Way::tiled:
+      return run_tiled(args, context.threads, scratch);
+    case Way::onednn:
+      context.gemms->run(shape_of(op, context), args.x, args.weight, args.bias, args.out, scratch);
+  }
+}
+
+}  // namespace tidemark::cpu

@@ -1,0 +1,30 @@
+// The three ways gemm.cpp has to run a product. x [m, k], weight [n, k], bias [n], out [m, n].
+#pragma once
+
+#include "backend/cpu/context.h"
+#include "plan/ops.h"
+
+namespace tidemark::cpu {
+
+inline constexpr int64_t skinny_rows = 8;  // most rows of x the skinny kernel takes
+
+// A Gemm with its tensors found.
+struct GemmArgs {
+  const void* x;
+  const void* weight;
+  const void* bias;  // or null
+  void* out;
+  int64_t m, n, k, x_stride, weight_stride, out_stride;
+  float scale;
+  bool accumulate, x_f32, out_f32;
+};
+
+// gemm_skinny.cpp: streams the weight once.
+int64_t skinny_workspace_bytes(const Gemm&);
+void run_skinny(const GemmArgs&, int threads, float* scratch);
+
+// gemm_tiled.cpp: for machines where oneDNN has nothing optimised.
+int64_t tiled_workspace_bytes(const Gemm&, int threads);
+void run_tiled(const GemmArgs&, int threads, float* scratch);
+
+}  // namespace tidemark::cpu

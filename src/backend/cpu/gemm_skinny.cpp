@@ -1,0 +1,163 @@
+// Products of a few rows (decode: one per sequence), at the speed of memory.
+// x is unpacked to fp32 once; threads share the rows of the weight, and 4 of them at a time (2
+// where x has many rows) are multiplied with every row of x, so that each weight is loaded once and
+// several streams of memory are open. bf16 weights are loaded 32 at a time: even ones by a shift,
+// odd ones by a mask, x being unpacked in that order.
+// Limit: bytes of the weight; 8 rows of x are where arithmetic catches up.
+#include <algorithm>
+
+#include "backend/cpu/gemm.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/gemm_skinny.cpp"
+#include "backend/cpu/targets.h"
+// After the targets:
+#include "backend/cpu/parallel.h"
+#include "backend/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
+
+// Two vectors of consecutive weights: for bf16 the even and the odd ones.
+struct Pair {
+  Vec first, second;
+};
+
+HWY_INLINE Pair load_pair(const float* from) {
+  return {load(from), load(from + lanes)};
+}
+
+HWY_INLINE Pair load_pair(const Bf16* from) {
+  const auto both = hn::LoadU(WordTag(), reinterpret_cast<const uint32_t*>(from));
+  return {hn::BitCast(floats, hn::ShiftLeft<16>(both)),
+          hn::BitCast(floats, hn::And(both, hn::Set(WordTag(), 0xffff0000u)))};
+}
+
+// Rows of x to fp32 in the order load_pair gives, then what is left of k.
+template <class T>
+void unpack_x(const GemmArgs& g, float* to) {
+  const int64_t stride = round_up(g.k, vector_floats), whole = g.k / (2 * lanes) * (2 * lanes);
+  for (int64_t i = 0; i < g.m; ++i) {
+    const T* from = static_cast<const T*>(g.x) + i * g.x_stride;
+    float* row = to + i * stride;
+    for (int64_t k = 0; k < whole; k += 2 * lanes) {
+      const Pair pair = load_pair(from + k);
+      store(pair.first, row + k);
+      store(pair.second, row + k + lanes);
+    }
+    for (int64_t k = whole; k < g.k; ++k) row[k] = static_cast<float>(from[k]);
+  }
+}
+
+template <class Out>
+void write(const GemmArgs& g, int64_t i, int64_t j, float value) {
+  Out* out = static_cast<Out*>(g.out) + i * g.out_stride + j;
+  if (g.bias)
+    value += g.x_f32 ? static_cast<const float*>(g.bias)[j]
+                     : static_cast<float>(static_cast<const Bf16*>(g.bias)[j]);
+  value *= g.scale;
+  if (g.accumulate) value += static_cast<float>(*out);
+  *out = static_cast<Out>(value);
+}
+
+// Rows [j, j + rows) of the weight times m rows of x.
+template <int m, int rows, class T, class Out>
+HWY_INLINE void weight_rows(const GemmArgs& g, const float* x, int64_t j) {
+  const int64_t stride = round_up(g.k, vector_floats), whole = g.k / (2 * lanes) * (2 * lanes);
+  const T* weight = static_cast<const T*>(g.weight) + j * g.weight_stride;
+  Vec total[rows][m];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+    for (int i = 0; i < m; ++i) total[r][i] = hn::Zero(floats);
+  for (int64_t k = 0; k < whole; k += 2 * lanes) {
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r) {
+      const Pair w = load_pair(weight + r * g.weight_stride + k);
+#pragma GCC unroll 8
+      for (int i = 0; i < m; ++i) {
+        total[r][i] = hn::MulAdd(w.first, load(x + i * stride + k), total[r][i]);
+        total[r][i] = hn::MulAdd(w.second, load(x + i * stride + k + lanes), total[r][i]);
+      }
+    }
+  }
+  for (int r = 0; r < rows; ++r)
+    for (int i = 0; i < m; ++i) {
+      float value = sum(total[r][i]);
+      for (int64_t k = whole; k < g.k; ++k)
+        value += static_cast<float>(weight[r * g.weight_stride + k]) * x[i * stride + k];
+      write<Out>(g, i, j + r, value);
+    }
+}
+
+template <int m, class T, class Out>
+void some_rows(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
+  constexpr int rows = m <= 4 ? 4 : 2;
+  int64_t j = begin;
+  for (; j + rows <= end; j += rows) weight_rows<m, rows, T, Out>(g, x, j);
+  for (; j < end; ++j) weight_rows<m, 1, T, Out>(g, x, j);
+}
+
+template <class T, class Out>
+void by_count(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
+  switch (g.m) {
+    case 1:
+      return some_rows<1, T, Out>(g, x, begin, end);
+    case 2:
+      return some_rows<2, T, Out>(g, x, begin, end);
+    case 3:
+      return some_rows<3, T, Out>(g, x, begin, end);
+    case 4:
+      return some_rows<4, T, Out>(g, x, begin, end);
+    case 5:
+      return some_rows<5, T, Out>(g, x, begin, end);
+    case 6:
+      return some_rows<6, T, Out>(g, x, begin, end);
+    case 7:
+      return some_rows<7, T, Out>(g, x, begin, end);
+    case 8:
+      return some_rows<8, T, Out>(g, x, begin, end);
+    default:
+      fail("skinny product: at most {} rows, found {}", skinny_rows, g.m);
+  }
+}
+
+void skinny_unpack(const GemmArgs& g, float* x) {
+  g.x_f32 ? unpack_x<float>(g, x) : unpack_x<Bf16>(g, x);
+}
+
+void skinny(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
+  if (g.x_f32)
+    by_count<float, float>(g, x, begin, end);
+  else if (g.out_f32)
+    by_count<Bf16, float>(g, x, begin, end);
+  else
+    by_count<Bf16, Bf16>(g, x, begin, end);
+}
+
+}  // namespace
+}  // namespace tidemark::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tidemark::cpu {
+
+HWY_EXPORT(skinny_unpack);
+HWY_EXPORT(skinny);
+
+int64_t skinny_workspace_bytes(const Gemm& op) {
+  return op.m * round_up(op.k, vector_floats) * 4;
+}
+
+void run_skinny(const GemmArgs& g, int threads, float* scratch) {
+  HWY_DYNAMIC_DISPATCH(skinny_unpack)(g, scratch);
+  // Shares of whole groups of 4 rows; a few thousand weights are not worth waking a team.
+  const int64_t groups = divide_up(g.n, 4), grain = 1 + 8192 / g.k;
+  parallel_ranges(threads, groups, grain, [&](int64_t begin, int64_t end, int) {
+    HWY_DYNAMIC_DISPATCH(skinny)(g, scratch, 4 * begin, std::min(4 * end, g.n));
+  });
+}
+
+}  // namespace tidemark::cpu
+#endif

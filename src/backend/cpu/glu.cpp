@@ -1,0 +1,68 @@
+// Glu: act(gate) * up. Bound by memory: two reads, one write.
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/glu.cpp"
+#include "backend/cpu/targets.h"
+// After the targets:
+#include <algorithm>
+
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/parallel.h"
+#include "backend/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
+
+template <class T>
+struct Row {
+  const T* gate;
+  const T* up;
+  T* out;
+  int64_t count;
+  template <Act act>
+  void run() const {
+    for (int64_t i = 0; i < count; i += lanes)
+      store_row(hn::Mul(activate<act>(load_row(gate + i, count - i)), load_row(up + i, count - i)),
+                out + i, count - i);
+  }
+};
+
+// Elements [begin, end) of the rows laid end to end.
+template <class T>
+void elements(const Glu& op, const CpuContext& context, int64_t begin, int64_t end) {
+  const T* gate = context.pointer<T>(op.gate, op.rows, op.width);
+  const T* up = context.pointer<T>(op.up, op.rows, op.width);
+  T* out = context.pointer<T>(op.out, op.rows, op.width);
+  while (begin < end) {
+    const int64_t row = begin / op.width, col = begin % op.width;
+    const int64_t count = std::min(op.width - col, end - begin);
+    const Row<T> part{gate + row * op.gate.stride + col, up + row * op.up.stride + col,
+                      out + row * op.out.stride + col, count};
+    with_activation(op.act, part);
+    begin += count;
+  }
+}
+
+void glu(const Glu& op, const CpuContext& context, int64_t begin, int64_t end) {
+  if (context.is_f32(op.out))
+    elements<float>(op, context, begin, end);
+  else
+    elements<Bf16>(op, context, begin, end);
+}
+
+}  // namespace
+}  // namespace tidemark::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tidemark::cpu {
+HWY_EXPORT(glu);
+
+void run(const Glu& op, const CpuContext& context) {
+  parallel_ranges(context.threads, op.rows * op.width, 4096, [&](int64_t begin, int64_t end, int) {
+    HWY_DYNAMIC_DISPATCH(glu)(op, context, begin, end);
+  });
+}
+
+}  // namespace tidemark::cpu
+#endif

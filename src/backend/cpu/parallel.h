@@ -1,0 +1,49 @@
+// The one place that knows OpenMP. Vector code stays outside the pragmas: an outlined region does
+// not always inherit the target attributes of the function around it.
+#pragma once
+
+#include <omp.h>
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+
+namespace tidemark {
+
+// body(begin, end, thread) on contiguous shares of [0, items). With fewer than two grains of work
+// everything runs here; otherwise on the whole team, because libgomp ends threads when a team
+// shrinks. An exception of a share is thrown again after all have ended.
+template <class Body>
+void parallel_ranges(int threads, int64_t items, int64_t grain, const Body& body) {
+  if (threads == 1 || items < 2 * grain || items < 2) {
+    if (items > 0) body(int64_t{0}, items, 0);
+    return;
+  }
+  std::exception_ptr error;
+#pragma omp parallel num_threads(threads)
+  {
+    const int64_t shares = omp_get_num_threads(), share = omp_get_thread_num();
+    const int64_t begin = items * share / shares, end = items * (share + 1) / shares;
+    try {
+      if (begin < end) body(begin, end, static_cast<int>(share));
+    } catch (...) {
+#pragma omp critical
+      error = std::current_exception();
+    }
+  }
+  if (error) std::rethrow_exception(error);
+}
+
+// body(item, thread) for every item, handed out one at a time, in order: for uneven work.
+template <class Body>
+void parallel_items(int threads, int64_t items, const Body& body) {
+  std::atomic<int64_t> next = 0;
+  const int64_t grain = 1, shares = items < threads ? items : threads;
+  parallel_ranges(shares < 2 ? 1 : threads, shares < 2 ? 1 : threads, grain,
+                  [&](int64_t begin, int64_t, int thread) {
+                    (void)begin;
+                    for (int64_t item; (item = next.fetch_add(1)) < items;) body(item, thread);
+                  });
+}
+
+}  // namespace tidemark

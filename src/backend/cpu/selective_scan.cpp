@@ -1,0 +1,208 @@
+// Selective scan of Mamba (arXiv 2312.00752, section 3.3, algorithm 2), fused with softplus, skip
+// and gate. Nothing of size [L, D, N] is stored. Many positions: a task is one vector of channels
+// of one sequence; its N states and rates stay in L1 while time runs, B and C are broadcast, so no
+// sum crosses lanes. Few positions (decode): lanes run over the state, which is read and written
+// once, in place. Limit: one exp per channel, state and position. It is about 13 of the 16 vector
+// operations, so many positions are bound by arithmetic; decode is bound by the memory of state and
+// rates.
+#include <algorithm>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/selective_scan.cpp"
+#include "backend/cpu/targets.h"
+// After the targets:
+#include "backend/cpu/kernels.h"
+#include "backend/cpu/parallel.h"
+#include "backend/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
+
+template <class T>
+struct ScanPointers {
+  const T* x;
+  const T* dt;
+  const T* b;
+  const T* c;
+  const T* z;
+  const T* a_log;
+  const T* d_skip;
+  const T* dt_bias;
+  float* state;
+  T* out;
+};
+
+// At the first row of `sequence`.
+template <class T>
+ScanPointers<T> resolve(const SelectiveScan& op, const CpuContext& context, int64_t sequence) {
+  const int64_t rows = op.batch * op.length, first = sequence * op.length;
+  const int64_t channels = op.channels, n = op.state_size;
+  return {context.pointer<T>(op.x, rows, channels) + first * op.x.stride,
+          context.pointer<T>(op.dt, rows, channels) + first * op.dt.stride,
+          context.pointer<T>(op.b, rows, n) + first * op.b.stride,
+          context.pointer<T>(op.c, rows, n) + first * op.c.stride,
+          op.z ? context.pointer<T>(op.z, rows, channels) + first * op.z.stride : nullptr,
+          context.block<T>(op.a_log, channels * n),
+          context.block<T>(op.d_skip, channels),
+          op.dt_bias ? context.block<T>(op.dt_bias, channels) : nullptr,
+          context.block<float>(op.state, op.batch * channels * n) + sequence * channels * n,
+          context.pointer<T>(op.out, rows, channels) + first * op.out.stride};
+}
+
+// One vector of channels through all positions. scratch: h [N][lanes], rates [N][lanes], B [N],
+// C [N] padded.
+template <class T>
+void scan_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t first,
+                   float* scratch) {
+  const int64_t n = op.state_size, count = std::min(lanes, op.channels - first);
+  float* h = scratch;
+  float* rates = h + n * lanes;
+  float* b = rates + n * lanes;
+  float* c = b + round_up(n, vector_floats);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      const int64_t at = (first + std::min(lane, count - 1)) * n + i;
+      h[i * lanes + lane] = op.past > 0 ? p.state[at] : 0.0F;
+      rates[i * lanes + lane] = static_cast<float>(p.a_log[at]);
+    }
+  // 2^(d * A log2 e): the factor is taken out of the loop.
+  for (int64_t i = 0; i < n * lanes; i += lanes)
+    store(hn::Mul(exp(load(rates + i)), all(-log2_e)), rates + i);
+
+  const Vec skip = load_row(p.d_skip + first, count);
+  const Vec bias = p.dt_bias ? load_row(p.dt_bias + first, count) : hn::Zero(floats);
+  for (int64_t t = 0; t < op.length; ++t) {
+    const Vec d = softplus(hn::Add(load_row(p.dt + t * op.dt.stride + first, count), bias));
+    const Vec x = load_row(p.x + t * op.x.stride + first, count);
+    const Vec dx = hn::Mul(d, x);
+    unpack_row(p.b + t * op.b.stride, n, b);
+    unpack_row(p.c + t * op.c.stride, n, c);
+    Vec y = hn::Mul(skip, x), more = hn::Zero(floats);
+    int64_t i = 0;
+    for (; i + 2 <= n; i += 2) {
+      const Vec decay0 = exp2(hn::Mul(d, load(rates + i * lanes)));
+      const Vec decay1 = exp2(hn::Mul(d, load(rates + (i + 1) * lanes)));
+      const Vec h0 = hn::MulAdd(decay0, load(h + i * lanes), hn::Mul(dx, all(b[i])));
+      const Vec h1 = hn::MulAdd(decay1, load(h + (i + 1) * lanes), hn::Mul(dx, all(b[i + 1])));
+      store(h0, h + i * lanes);
+      store(h1, h + (i + 1) * lanes);
+      y = hn::MulAdd(all(c[i]), h0, y);
+      more = hn::MulAdd(all(c[i + 1]), h1, more);
+    }
+    if (i < n) {
+      const Vec decay = exp2(hn::Mul(d, load(rates + i * lanes)));
+      const Vec next = hn::MulAdd(decay, load(h + i * lanes), hn::Mul(dx, all(b[i])));
+      store(next, h + i * lanes);
+      y = hn::MulAdd(all(c[i]), next, y);
+    }
+    y = hn::Add(y, more);
+    if (p.z) y = hn::Mul(y, silu(load_row(p.z + t * op.z.stride + first, count)));
+    store_row(y, p.out + t * op.out.stride + first, count);
+  }
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t lane = 0; lane < count; ++lane)
+      p.state[(first + lane) * n + i] = h[i * lanes + lane];
+}
+
+// Some channels through few positions, lanes along the state. scratch: rates [N], B [N], C [N]
+// padded, then d, d * x, y [lanes].
+template <class T>
+void step_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t first,
+                   float* scratch) {
+  const int64_t n = op.state_size, count = std::min(lanes, op.channels - first);
+  const int64_t padded = round_up(n, vector_floats);
+  float* b = scratch;
+  float* c = b + padded;
+  float* d = c + padded;
+  float* dx = d + lanes;
+  float* y = dx + lanes;
+  const Vec bias = p.dt_bias ? load_row(p.dt_bias + first, count) : hn::Zero(floats);
+  for (int64_t t = 0; t < op.length; ++t) {
+    const bool start = op.past + t == 0;
+    const Vec x = load_row(p.x + t * op.x.stride + first, count);
+    const Vec delta = softplus(hn::Add(load_row(p.dt + t * op.dt.stride + first, count), bias));
+    store(delta, d);
+    store(hn::Mul(delta, x), dx);
+    unpack_row(p.b + t * op.b.stride, n, b);
+    unpack_row(p.c + t * op.c.stride, n, c);
+    for (int64_t channel = 0; channel < count; ++channel) {
+      float* h = p.state + (first + channel) * n;
+      const T* a_log = p.a_log + (first + channel) * n;
+      const Vec rate = all(-log2_e * d[channel]), input = all(dx[channel]);
+      Vec total = hn::Zero(floats);
+      for (int64_t i = 0; i < n; i += lanes) {
+        const Vec old = start ? hn::Zero(floats) : load_row(h + i, n - i);
+        const Vec decay = exp2(hn::Mul(rate, exp(load_row(a_log + i, n - i))));
+        const Vec next = hn::MulAdd(decay, old, hn::Mul(input, load(b + i)));
+        store_row(next, h + i, n - i);
+        total = hn::MulAdd(load(c + i), next, total);
+      }
+      y[channel] = sum(total);
+    }
+    Vec value = hn::MulAdd(load_row(p.d_skip + first, count), x, load(y));
+    if (p.z) value = hn::Mul(value, silu(load_row(p.z + t * op.z.stride + first, count)));
+    store_row(value, p.out + t * op.out.stride + first, count);
+  }
+}
+
+// Channels [first, first + 16) of a sequence, whatever the vector length.
+template <class T>
+void channels(const SelectiveScan& op, const CpuContext& context, int64_t item, bool few,
+              float* scratch) {
+  const int64_t blocks = divide_up(op.channels, vector_floats);
+  const auto p = resolve<T>(op, context, item / blocks);
+  const int64_t begin = item % blocks * vector_floats;
+  const int64_t end = std::min(begin + vector_floats, op.channels);
+  for (int64_t first = begin; first < end; first += lanes)
+    few ? step_channels(op, p, first, scratch) : scan_channels(op, p, first, scratch);
+}
+
+void selective_scan(const SelectiveScan& op, const CpuContext& context, int64_t item, bool few,
+                    float* scratch) {
+  if (context.is_f32(op.x))
+    channels<float>(op, context, item, few, scratch);
+  else
+    channels<Bf16>(op, context, item, few, scratch);
+}
+
+}  // namespace
+}  // namespace tidemark::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tidemark::cpu {
+HWY_EXPORT(selective_scan);
+
+namespace {
+
+// Turning the state to lanes of channels and back pays off from about here.
+bool few_positions(const SelectiveScan& op) {
+  return op.length < 8;
+}
+
+int64_t scratch_floats(const SelectiveScan& op) {
+  return (2 * op.state_size + 3) * vector_floats + 2 * round_up(op.state_size, vector_floats);
+}
+
+}  // namespace
+
+int64_t workspace_bytes(const SelectiveScan& op, const CpuContext& context) {
+  return context.threads * scratch_floats(op) * 4;
+}
+
+std::string_view variant(const SelectiveScan& op, const CpuContext&) {
+  return few_positions(op) ? "step" : "scan";
+}
+
+void run(const SelectiveScan& op, const CpuContext& context) {
+  auto* scratch = context.workspace<float>(workspace_bytes(op, context));
+  const int64_t items = op.batch * divide_up(op.channels, vector_floats);
+  parallel_ranges(context.threads, items, 8, [&](int64_t begin, int64_t end, int thread) {
+    for (int64_t item = begin; item < end; ++item) HWY_DYNAMIC_DISPATCH(selective_scan)
+    (op, context, item, few_positions(op), scratch + thread * scratch_floats(op));
+  });
+}
+
+}  // namespace tidemark::cpu
+#endif

@@ -1,0 +1,268 @@
+// Vectors of floats and the functions kernels are made of, once per instruction set.
+// Elements are loaded from fp32 or bf16 and always computed in fp32.
+#if defined(TIDEMARK_SIMD_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef TIDEMARK_SIMD_INL_H
+#undef TIDEMARK_SIMD_INL_H
+#else
+#define TIDEMARK_SIMD_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "base/bf16.h"
+#include "base/vocab.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tidemark::cpu::HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+using FloatTag = hn::ScalableTag<float>;
+using IntTag = hn::RebindToSigned<FloatTag>;
+using WordTag = hn::RebindToUnsigned<FloatTag>;
+using HalfTag = hn::Rebind<uint16_t, FloatTag>;
+using Vec = hn::Vec<FloatTag>;
+constexpr FloatTag floats;
+constexpr float log2_e = 1.44269504F;
+constexpr int64_t lanes = static_cast<int64_t>(hn::MaxLanes(FloatTag()));
+
+HWY_INLINE Vec all(float value) {
+  return hn::Set(floats, value);
+}
+
+// --- Loads and stores -----------------------------------------------------------------------
+
+HWY_INLINE Vec load(const float* from) {
+  return hn::LoadU(floats, from);
+}
+
+HWY_INLINE Vec load(const Bf16* from) {
+  const auto half = hn::LoadU(HalfTag(), reinterpret_cast<const uint16_t*>(from));
+  return hn::BitCast(floats, hn::ShiftLeft<16>(hn::PromoteTo(WordTag(), half)));
+}
+
+HWY_INLINE void store(Vec value, float* to) {
+  hn::StoreU(value, floats, to);
+}
+
+// Rounds to nearest even.
+HWY_INLINE void store(Vec value, Bf16* to) {
+  const auto bits = hn::BitCast(WordTag(), value);
+  const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(WordTag(), 1u));
+  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(WordTag(), 0x7fffu)));
+  const auto upper = hn::BitCast(IntTag(), hn::ShiftRight<16>(rounded));
+  hn::StoreU(hn::DemoteTo(HalfTag(), upper), HalfTag(), reinterpret_cast<uint16_t*>(to));
+}
+
+// The first `count` lanes; the others read as zero.
+template <class T>
+HWY_INLINE Vec load_some(const T* from, int64_t count) {
+  alignas(64) T whole[lanes] = {};
+  std::memcpy(whole, from, static_cast<size_t>(count) * sizeof(T));
+  return load(whole);
+}
+
+template <class T>
+HWY_INLINE void store_some(Vec value, T* to, int64_t count) {
+  alignas(64) T whole[lanes];
+  store(value, whole);
+  std::memcpy(to, whole, static_cast<size_t>(count) * sizeof(T));
+}
+
+// load and store of up to `lanes` elements: `count` is what is left of a row.
+template <class T>
+HWY_INLINE Vec load_row(const T* from, int64_t count) {
+  return count >= lanes ? load(from) : load_some(from, count);
+}
+
+template <class T>
+HWY_INLINE void store_row(Vec value, T* to, int64_t count) {
+  if (count >= lanes)
+    store(value, to);
+  else
+    store_some(value, to, count);
+}
+
+// Copies a row into fp32, padded with zeros to whole vectors.
+template <class T>
+HWY_INLINE void unpack_row(const T* from, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; i += lanes) store(load_row(from + i, count - i), to + i);
+}
+
+HWY_INLINE float sum(Vec v) {
+  return hn::GetLane(hn::SumOfLanes(floats, v));
+}
+HWY_INLINE float max(Vec v) {
+  return hn::GetLane(hn::MaxOfLanes(floats, v));
+}
+
+#if HWY_TARGET == HWY_SCALAR
+HWY_INLINE void store_sums(Vec a, Vec b, Vec c, Vec d, float* to) {
+  to[0] = sum(a), to[1] = sum(b), to[2] = sum(c), to[3] = sum(d);
+}
+#else
+// Adds the upper half to the lower until 4 lanes are left.
+template <class V>
+HWY_INLINE auto fold(V v) {
+  using D = hn::DFromV<V>;
+  if constexpr (hn::MaxLanes(D()) > 4) {
+    const hn::Half<D> half;
+    return fold(hn::Add(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
+  } else {
+    return v;
+  }
+}
+
+// The sums of four vectors' lanes: two interleavings leave every 128-bit block with its part of all
+// four, which costs 3 operations per sum instead of 8.
+HWY_INLINE void store_sums(Vec a, Vec b, Vec c, Vec d, float* to) {
+  const hn::Repartition<uint64_t, FloatTag> wide;
+  const Vec ab = hn::Add(hn::InterleaveLower(floats, a, b), hn::InterleaveUpper(floats, a, b));
+  const Vec cd = hn::Add(hn::InterleaveLower(floats, c, d), hn::InterleaveUpper(floats, c, d));
+  const auto x = hn::BitCast(wide, ab), y = hn::BitCast(wide, cd);
+  const Vec blocks = hn::Add(hn::BitCast(floats, hn::InterleaveLower(wide, x, y)),
+                             hn::BitCast(floats, hn::InterleaveUpper(wide, x, y)));
+  const auto four = fold(blocks);
+  hn::StoreU(four, hn::DFromV<decltype(four)>(), to);
+}
+#endif
+
+// --- Functions ------------------------------------------------------------------------------
+
+template <int64_t n>
+HWY_INLINE Vec polynomial(Vec x, const float (&c)[n]) {
+  Vec sum = all(c[n - 1]);
+  for (int64_t i = n - 2; i >= 0; --i) sum = hn::MulAdd(sum, x, all(c[i]));
+  return sum;
+}
+
+// 2^x for x in [-126, 127.9], -126 below. Relative error 1e-7: x is split into the nearest integer
+// and a rest in [-1/2, 1/2], for which a polynomial of degree 6 has 3e-9.
+HWY_INLINE Vec exp2(Vec x) {
+  constexpr float c[] = {1.0F,
+                         0.6931472067F,
+                         0.2402265121F,
+                         0.05550327214F,
+                         0.009618025603F,
+                         0.001340043217F,
+                         0.0001546973191F};
+  // Max keeps a NaN in its second argument. Adding 1.5 * 2^23 leaves the nearest integer in the low
+  // bits.
+  const Vec magic = all(12582912.0F);
+  const Vec clamped = hn::Max(all(-126.0F), x);
+  const Vec shifted = hn::Add(clamped, magic);
+  const Vec rest = hn::Sub(clamped, hn::Sub(shifted, magic));
+  const auto power = hn::ShiftLeft<23>(hn::BitCast(IntTag(), shifted));
+  return hn::BitCast(floats, hn::Add(hn::BitCast(IntTag(), polynomial(rest, c)), power));
+}
+
+// e^x, 1.2e-38 below -87.3; infinity above 88.7. Relative error 2e-7 over the whole range: the
+// product x * log2(e) is kept in two parts.
+HWY_INLINE Vec exp(Vec x) {
+  constexpr float c[] = {1.0F,
+                         0.6931472067F,
+                         0.2402265121F,
+                         0.05550327214F,
+                         0.009618025603F,
+                         0.001340043217F,
+                         0.0001546973191F};
+  const Vec magic = all(12582912.0F);
+  const Vec clamped = hn::Max(all(-87.33F), x);
+  const Vec high = all(1.44269504F), low = all(1.92596299e-8F);
+  const Vec shifted = hn::MulAdd(clamped, high, magic);
+  const Vec nearest = hn::Sub(shifted, magic);
+  const Vec rest = hn::MulAdd(clamped, low, hn::MulSub(clamped, high, nearest));
+  const auto power = hn::ShiftLeft<23>(hn::BitCast(IntTag(), shifted));
+  const Vec value = hn::BitCast(floats, hn::Add(hn::BitCast(IntTag(), polynomial(rest, c)), power));
+  return hn::IfThenElse(hn::Gt(x, all(88.72F)), all(HUGE_VALF), value);
+}
+
+HWY_INLINE Vec sigmoid(Vec x) {
+  return hn::Div(all(1.0F), hn::Add(all(1.0F), exp(hn::Neg(x))));
+}
+
+HWY_INLINE Vec silu(Vec x) {
+  return hn::Div(x, hn::Add(all(1.0F), exp(hn::Neg(x))));
+}
+
+// log(1 + e^x) = max(x, 0) + log1p(e^-|x|), and log1p(u) = 2 atanh(u / (2 + u)).
+HWY_INLINE Vec softplus(Vec x) {
+  constexpr float c[] = {1.0F,          0.3333333963F, 0.1999934741F,
+                         0.1431031172F, 0.1069713357F, 0.1220470215F};
+  const Vec u = exp(hn::Neg(hn::Abs(x)));
+  const Vec s = hn::Div(u, hn::Add(u, all(2.0F)));
+  const Vec half = hn::Mul(s, polynomial(hn::Mul(s, s), c));
+  return hn::Add(hn::Max(hn::Zero(floats), x), hn::Add(half, half));
+}
+
+// Below 5/8 x * p(x^2), above 1 - 2 / (1 + e^2x).
+HWY_INLINE Vec tanh(Vec x) {
+  constexpr float c[] = {0.9999999962F,   -0.3333326164F, 0.1333115016F,
+                         -0.05372267934F, 0.02059567995F, -0.00566477535F};
+  const Vec a = hn::Abs(x);
+  const Vec below = hn::Mul(x, polynomial(hn::Mul(x, x), c));
+  const Vec tail = hn::Div(all(2.0F), hn::Add(all(1.0F), exp(hn::Add(a, a))));
+  const Vec above = hn::CopySign(hn::Sub(all(1.0F), tail), x);
+  return hn::IfThenElse(hn::Lt(a, all(0.625F)), below, above);
+}
+
+// Chebyshev fits: on [0, 1] x * p(x^2), on [1, 4] a polynomial in (|x| - 2.5) / 1.5, then 1.
+HWY_INLINE Vec erf(Vec x) {
+  constexpr float near[] = {1.128379166F,   -0.376126269F,     0.1128359746F,   -0.02685432879F,
+                            0.00518931194F, -0.0008018854966F, 7.882497023e-05F};
+  constexpr float far[] = {0.9995930476F,    0.003267276919F,  -0.01225279947F, 0.02818722266F,
+                           -0.04365193426F,  0.04639105123F,   -0.03186589637F, 0.009574278362F,
+                           0.006630969924F,  -0.01040347254F,  0.004676661933F, 0.001536217172F,
+                           -0.002039517818F, 9.703090125e-05F, 0.000259857077F};
+  const Vec a = hn::Min(hn::Abs(x), all(4.0F));
+  const Vec below = hn::Mul(x, polynomial(hn::Mul(x, x), near));
+  const Vec u = hn::Mul(hn::Sub(a, all(2.5F)), all(1.0F / 1.5F));
+  const Vec above = hn::CopySign(polynomial(u, far), x);
+  return hn::IfThenElse(hn::Lt(a, all(1.0F)), below, above);
+}
+
+template <Act act>
+HWY_INLINE Vec activate(Vec x) {
+  if constexpr (act == Act::silu) return silu(x);
+  if constexpr (act == Act::sigmoid) return sigmoid(x);
+  if constexpr (act == Act::gelu)
+    return hn::Mul(hn::Mul(all(0.5F), x), hn::Add(all(1.0F), erf(hn::Mul(x, all(0.70710678F)))));
+  if constexpr (act == Act::gelu_tanh) {
+    const Vec inner =
+        hn::Mul(all(0.7978845608F), hn::MulAdd(hn::Mul(hn::Mul(x, x), x), all(0.044715F), x));
+    return hn::Mul(hn::Mul(all(0.5F), x), hn::Add(all(1.0F), tanh(inner)));
+  }
+  if constexpr (act == Act::relu2) {
+    const Vec positive = hn::Max(hn::Zero(floats), x);
+    return hn::Mul(positive, positive);
+  }
+  return x;
+}
+
+// Calls body.template operator()<act>() with the activation as a constant.
+template <class Body>
+HWY_INLINE void with_activation(Act act, const Body& body) {
+  switch (act) {
+    case Act::silu:
+      return body.template run<Act::silu>();
+    case Act::gelu:
+      return body.template run<Act::gelu>();
+    case Act::gelu_tanh:
+      return body.template run<Act::gelu_tanh>();
+    case Act::relu2:
+      return body.template run<Act::relu2>();
+    case Act::sigmoid:
+      return body.template run<Act::sigmoid>();
+    case Act::identity:
+      return body.template run<Act::identity>();
+  }
+}
+
+}  // namespace tidemark::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

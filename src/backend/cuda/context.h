@@ -1,0 +1,79 @@
+// What a launch needs: where tensors live, the stream, the libraries, and the position on the
+// device.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "backend/cuda/attention_cudnn.h"
+#include "backend/cuda/gemm.h"
+#include "backend/cuda/positions.h"
+#include "backend/cuda/queue.h"
+#include "plan/memory.h"
+#include "plan/plan.h"
+
+namespace tidemark::cuda {
+
+struct CudaContext {
+  Queue queue;
+  int sm_count = 1;
+  GemmLibrary gemms;
+  CudnnAttention cudnn;
+
+  // Of the attached plan. Before attach() arenas are null: pointers then tell alignments alone.
+  const Plan* plan = nullptr;
+  std::vector<int64_t> offset_bytes;  // by TensorId
+  std::array<std::byte*, tag_count> arenas{};
+  MemoryByTag high_water;
+
+  // The position of the launches being made, where they need not serve any other; else -1.
+  int64_t position = -1;
+
+  // A few bytes beside the arenas, on the device.
+  int64_t* past = nullptr;
+  int32_t* lengths = nullptr;  // StepPosition
+  ArgmaxSlot* argmax_slots = nullptr;
+
+  const Tensor& tensor(const Operand& o) const {
+    return plan->tensors[static_cast<size_t>(o.tensor)];
+  }
+  DType dtype(const Operand& o) const { return tensor(o).dtype; }
+
+  // The first element of an operand, or null for an absent one.
+  void* at(const Operand& o) {
+    if (!o) return nullptr;
+    const auto index = static_cast<size_t>(o.tensor);
+    const Tensor& t = plan->tensors[index];
+    const int64_t offset = offset_bytes.empty() ? 0 : offset_bytes[index];
+    int64_t& mark = high_water[t.tag];
+    mark = std::max(mark, offset + size_bytes(t));
+    return arenas[static_cast<size_t>(t.tag)] + offset + o.offset * size_bytes(t.dtype);
+  }
+  template <class T>
+  T* at(const Operand& o) {
+    return static_cast<T*>(at(o));
+  }
+  // Scratch of the node being launched.
+  void* workspace(int64_t bytes) {
+    high_water[Tag::workspace] = std::max(high_water[Tag::workspace], bytes);
+    return arenas[static_cast<size_t>(Tag::workspace)];
+  }
+};
+
+// One overload of each per operator (launch.cpp). workspace_bytes: the scratch a launch will use.
+// prepare: what is chosen by trying, before the first launch. implementation: the kernel's name.
+void launch(const Op&, CudaContext&);
+int64_t workspace_bytes(const Op&, CudaContext&);
+void prepare(const Op&, CudaContext&);
+std::string implementation(const Op&, CudaContext&);
+// Launches node `index` of the step and the one after it as one kernel, where there is one for the
+// pair; else does nothing and returns false.
+bool launch_with_next(const Step&, size_t index, CudaContext&);
+// Whether a launch for one position alone is faster than one for all.
+bool gains_by_position(const Op&, CudaContext&);
+// Whether a launch of it at one position serves every other.
+bool is_position_free(const Op&);
+
+}  // namespace tidemark::cuda

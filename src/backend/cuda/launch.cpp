@@ -1,0 +1,475 @@
+// From operators to kernels: which one runs, with which arguments.
+#include <algorithm>
+#include <optional>
+#include <string>
+
+#include "backend/cuda/attention.h"
+#include "backend/cuda/attention_cudnn.h"
+#include "backend/cuda/context.h"
+#include "backend/cuda/conv1d.h"
+#include "backend/cuda/gated_norm.h"
+#include "backend/cuda/gemm_plain.h"
+#include "backend/cuda/gemv.h"
+#include "backend/cuda/glu.h"
+#include "backend/cuda/norm.h"
+#include "backend/cuda/selective_scan.h"
+#include "backend/cuda/ssd.h"
+#include "base/error.h"
+
+namespace tidemark::cuda {
+namespace {
+
+int32_t small(int64_t value) {
+  return static_cast<int32_t>(value);
+}
+
+// ---- gemm ----
+
+GemmArgs gemm_args(const Gemm& op, CudaContext& c) {
+  GemmArgs a;
+  a.x = c.at(op.x), a.weight = c.at(op.weight), a.bias = c.at(op.bias);
+  a.dtype = c.dtype(op.x), a.out_dtype = c.dtype(op.out);
+  a.out = c.at<std::byte>(op.out) + op.past * op.out_per_past * size_bytes(a.out_dtype);
+  a.x_stride = op.x.stride, a.weight_stride = op.weight.stride, a.out_stride = op.out.stride;
+  a.m = op.m, a.n = op.n, a.k = op.k;
+  a.scale = op.scale, a.accumulate = op.accumulate;
+  return a;
+}
+
+GemvArgs gemv_args(const GemmArgs& g) {
+  GemvArgs a;
+  a.x = g.x, a.weight = g.weight, a.bias = g.bias, a.out = g.out;
+  a.x_stride = g.x_stride, a.weight_stride = g.weight_stride, a.out_stride = g.out_stride;
+  a.m = small(g.m), a.n = small(g.n), a.k = small(g.k);
+  a.scale = g.scale, a.accumulate = g.accumulate;
+  a.dtype = g.dtype, a.out_dtype = g.out_dtype;
+  return a;
+}
+
+int64_t workspace_of(const Gemm& op, CudaContext&) {
+  return op.m <= gemv_max_rows ? 0 : gemm_workspace_bytes(op.m, op.n);
+}
+
+void prepare_op(const Gemm& op, CudaContext& c) {
+  if (op.m <= gemv_max_rows) return;
+  const int64_t bytes = workspace_of(op, c);
+  c.gemms.prepare(gemm_args(op, c), c.workspace(bytes), bytes, c.queue);
+}
+
+std::string name_of(const Gemm& op, CudaContext& c) {
+  const GemmArgs a = gemm_args(op, c);
+  if (op.m <= gemv_max_rows) {
+    const GemvArgs v = gemv_args(a);
+    return name(v, choose_gemv(v, c.sm_count));
+  }
+  return c.gemms.supports(a, workspace_of(op, c)) ? c.gemms.describe(a) : "gemm plain";
+}
+
+void launch_op(const Gemm& op, CudaContext& c) {
+  const GemmArgs a = gemm_args(op, c);
+  if (op.m <= gemv_max_rows) {
+    const GemvArgs v = gemv_args(a);
+    return launch_gemv(v, choose_gemv(v, c.sm_count), c.queue);
+  }
+  const int64_t bytes = workspace_of(op, c);
+  if (c.gemms.supports(a, bytes)) return c.gemms.run(a, c.workspace(bytes), bytes, c.queue);
+  launch_gemm_plain(a, c.queue);
+}
+
+// ---- what a projection of one row takes along ----
+
+bool same_view(const Operand& a, const Operand& b) {
+  return a.tensor == b.tensor && a.offset == b.offset && a.stride == b.stride;
+}
+
+// Adds the gated unit after to `args`; false where it cannot be taken along.
+bool take_glu(const Op& last, const Gemm& gemm, GemvArgs& args, CudaContext& c) {
+  const auto* glu = std::get_if<Glu>(&last);
+  Operand up = gemm.out;
+  up.offset += gemm.n / 2;
+  if (!glu || 2 * glu->width != gemm.n || !same_view(glu->gate, gemm.out) ||
+      !same_view(glu->up, up) || c.dtype(glu->out) != c.dtype(gemm.out))
+    return false;
+  args.glu = true, args.act = glu->act;
+  args.out = c.at(glu->out), args.out_stride = glu->out.stride;
+  return true;
+}
+
+// ---- attention ----
+
+enum class AttentionKernel { cudnn, tiled, split, plain };
+
+AttentionArgs attention_args(const Attention& op, CudaContext& c) {
+  AttentionArgs a;
+  a.q = c.at(op.q), a.k = c.at(op.k), a.v = c.at(op.v);
+  a.k_cache = c.at(op.k_cache), a.v_cache = c.at(op.v_cache), a.out = c.at(op.out);
+  a.q_stride = op.q.stride, a.k_stride = op.k.stride, a.v_stride = op.v.stride;
+  a.out_stride = op.out.stride;
+  a.past = c.past;
+  a.capacity = op.capacity, a.window = op.window;
+  a.batch = small(op.batch), a.length = small(op.length);
+  a.heads = small(op.heads), a.kv_heads = small(op.kv_heads);
+  a.head_dim = small(op.head_dim), a.value_dim = small(op.value_dim);
+  a.scale = op.scale, a.dtype = c.dtype(op.q);
+  return a;
+}
+
+// Below this many queries a step is short of work for cuDNN's tiles of 128.
+constexpr int32_t cudnn_min_length = 64;
+
+AttentionKernel choose_attention(const AttentionArgs& a, CudaContext& c) {
+  if (attention_split_supports(a)) return AttentionKernel::split;
+  if (a.length >= cudnn_min_length && c.cudnn.supports(a)) return AttentionKernel::cudnn;
+  return attention_tiled_supports(a) ? AttentionKernel::tiled : AttentionKernel::plain;
+}
+
+int64_t workspace_of(const Attention& op, CudaContext& c) {
+  const AttentionArgs a = attention_args(op, c);
+  switch (choose_attention(a, c)) {
+    case AttentionKernel::cudnn: {
+      AttentionArgs exact = a;
+      exact.exact_past = op.past;
+      return std::max(c.cudnn.workspace_bytes(a), c.cudnn.workspace_bytes(exact));
+    }
+    case AttentionKernel::split:
+      return attention_split_workspace_bytes(a, attention_splits(a, c.sm_count));
+    default:
+      return 0;
+  }
+}
+
+std::string name_of(const Attention& op, CudaContext& c) {
+  switch (choose_attention(attention_args(op, c), c)) {
+    case AttentionKernel::cudnn:
+      return c.cudnn.version() + " fused attention";
+    case AttentionKernel::split:
+      return "split-KV decode";
+    case AttentionKernel::tiled:
+      return "tiled, mma m16n8k16";
+    default:
+      return "plain fp32";
+  }
+}
+
+void launch_op(const Attention& op, CudaContext& c) {
+  AttentionArgs a = attention_args(op, c);
+  void* workspace = c.workspace(workspace_of(op, c));
+  switch (choose_attention(a, c)) {
+    case AttentionKernel::cudnn: {
+      // A graph of the very position runs a quarter faster than one that reads it on the device.
+      AttentionArgs exact = a;
+      exact.exact_past = c.position;
+      const bool use_exact = c.position >= 0 && c.cudnn.supports(exact) &&
+                             c.cudnn.workspace_bytes(exact) <= workspace_of(op, c);
+      return c.cudnn.run(use_exact ? exact : a, c.lengths, workspace, c.queue);
+    }
+    case AttentionKernel::split:
+      a.workspace = static_cast<float*>(workspace);
+      return launch_attention_split(a, attention_splits(a, c.sm_count), c.queue);
+    case AttentionKernel::tiled:
+      return launch_attention_tiled(a, c.queue);
+    default:
+      launch_attention_plain(a, c.queue);
+  }
+}
+
+// ---- positions and rows ----
+
+void launch_op(const Embedding& op, CudaContext& c) {
+  launch_embedding({.ids = c.at<int32_t>(op.ids),
+                    .table = c.at(op.table),
+                    .out = c.at(op.out),
+                    .past = c.past,
+                    .ids_stride = op.ids.stride,
+                    .table_stride = op.table.stride,
+                    .out_stride = op.out.stride,
+                    .batch = small(op.batch),
+                    .length = small(op.length),
+                    .width = small(op.width),
+                    .vocab = small(op.vocab),
+                    .scale = op.scale,
+                    .dtype = c.dtype(op.out)},
+                   c.queue);
+}
+
+void launch_op(const Rope& op, CudaContext& c) {
+  const int64_t pairs = op.rotary_dim / 2;
+  if (pairs > max_rotary_pairs)
+    fail("rope: rotary_dim {}: CUDA takes at most {}", op.rotary_dim, 2 * max_rotary_pairs);
+  RopeArgs a;
+  a.q = c.at(op.q), a.k = c.at(op.k), a.v = c.at(op.v);
+  a.k_cache = c.at(op.k_cache), a.v_cache = c.at(op.v_cache);
+  a.past = c.past;
+  a.q_stride = op.q.stride, a.k_stride = op.k.stride, a.v_stride = op.v.stride;
+  a.capacity = op.capacity;
+  a.batch = small(op.batch), a.length = small(op.length);
+  a.heads = small(op.heads), a.kv_heads = small(op.kv_heads);
+  a.head_dim = small(op.head_dim), a.value_dim = small(op.value_dim), a.pairs = small(pairs);
+  a.amplitude = op.amplitude, a.dtype = c.dtype(op.q);
+  std::copy(op.inv_freq.begin(), op.inv_freq.end(), a.inv_freq);
+  launch_rope(a, c.queue);
+}
+
+void launch_op(const KvAppend& op, CudaContext& c) {
+  launch_kv_append({.k = c.at(op.k),
+                    .v = c.at(op.v),
+                    .k_cache = c.at(op.k_cache),
+                    .v_cache = c.at(op.v_cache),
+                    .past = c.past,
+                    .k_stride = op.k.stride,
+                    .v_stride = op.v.stride,
+                    .capacity = op.capacity,
+                    .batch = small(op.batch),
+                    .length = small(op.length),
+                    .kv_heads = small(op.kv_heads),
+                    .head_dim = small(op.head_dim),
+                    .value_dim = small(op.value_dim),
+                    .dtype = c.dtype(op.k)},
+                   c.queue);
+}
+
+void launch_op(const SelectLast& op, CudaContext& c) {
+  launch_select_last({.x = c.at(op.x),
+                      .out = c.at(op.out),
+                      .x_stride = op.x.stride,
+                      .out_stride = op.out.stride,
+                      .batch = small(op.batch),
+                      .length = small(op.length),
+                      .width = small(op.width),
+                      .dtype = c.dtype(op.x)},
+                     c.queue);
+}
+
+void launch_op(const Argmax& op, CudaContext& c) {
+  const int64_t first_row = op.past * op.rows_per_past + op.rows_per_sequence - 1;
+  launch_argmax({.logits = c.at<float>(op.logits) + first_row * op.logits.stride,
+                 .ids = c.at<int32_t>(op.ids),
+                 .slots = c.argmax_slots,
+                 .past = c.past,
+                 .logits_stride = op.rows_per_sequence * op.logits.stride,
+                 .ids_stride = op.ids.stride,
+                 .batch = small(op.batch),
+                 .length = small(op.length),
+                 .vocab = small(op.vocab)},
+                c.queue);
+}
+
+// ---- norms and gates ----
+
+NormArgs norm_args(const Norm& op, CudaContext& c) {
+  NormArgs a;
+  a.kind = op.kind;
+  a.x = c.at(op.x), a.weight = c.at(op.weight), a.bias = c.at(op.bias), a.out = c.at(op.out);
+  a.x_stride = op.x.stride, a.out_stride = op.out.stride;
+  a.rows = op.rows, a.groups = small(op.groups), a.width = small(op.width);
+  a.eps = op.eps, a.weight_offset = op.weight_offset, a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const Norm& op, CudaContext& c) {
+  return name(choose_norm(norm_args(op, c)));
+}
+void launch_op(const Norm& op, CudaContext& c) {
+  const NormArgs a = norm_args(op, c);
+  launch_norm(a, choose_norm(a), c.queue);
+}
+
+GatedNormArgs gated_norm_args(const GatedNorm& op, CudaContext& c) {
+  GatedNormArgs a;
+  a.x = c.at(op.x), a.z = c.at(op.z), a.weight = c.at(op.weight), a.out = c.at(op.out);
+  a.x_stride = op.x.stride, a.z_stride = op.z.stride, a.out_stride = op.out.stride;
+  a.rows = op.rows, a.groups = small(op.groups), a.width = small(op.width);
+  a.eps = op.eps, a.norm_before_gate = op.norm_before_gate, a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const GatedNorm& op, CudaContext& c) {
+  return name(choose_gated_norm(gated_norm_args(op, c)));
+}
+void launch_op(const GatedNorm& op, CudaContext& c) {
+  const GatedNormArgs a = gated_norm_args(op, c);
+  launch_gated_norm(a, choose_gated_norm(a), c.queue);
+}
+
+GluArgs glu_args(const Glu& op, CudaContext& c) {
+  GluArgs a;
+  a.act = op.act;
+  a.gate = c.at(op.gate), a.up = c.at(op.up), a.out = c.at(op.out);
+  a.gate_stride = op.gate.stride, a.up_stride = op.up.stride, a.out_stride = op.out.stride;
+  a.rows = op.rows, a.width = small(op.width), a.dtype = c.dtype(op.gate);
+  return a;
+}
+GluArgs glu_args(const Activation& op, CudaContext& c) {
+  GluArgs a;
+  a.act = op.act;
+  a.gate = c.at(op.x), a.out = c.at(op.out);
+  a.gate_stride = op.x.stride, a.out_stride = op.out.stride;
+  a.rows = op.rows, a.width = small(op.width), a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const Glu& op, CudaContext& c) {
+  return name(choose_glu(glu_args(op, c)));
+}
+std::string name_of(const Activation& op, CudaContext& c) {
+  return name(choose_glu(glu_args(op, c)));
+}
+void launch_op(const Glu& op, CudaContext& c) {
+  const GluArgs a = glu_args(op, c);
+  launch_glu(a, choose_glu(a), c.queue);
+}
+void launch_op(const Activation& op, CudaContext& c) {
+  const GluArgs a = glu_args(op, c);
+  launch_glu(a, choose_glu(a), c.queue);
+}
+
+// ---- state-space operators ----
+
+Conv1dArgs conv1d_args(const Conv1d& op, CudaContext& c) {
+  Conv1dArgs a;
+  a.x = c.at(op.x), a.weight = c.at(op.weight), a.bias = c.at(op.bias);
+  a.state = c.at(op.state), a.out = c.at(op.out), a.past_ptr = c.past;
+  a.x_stride = op.x.stride, a.out_stride = op.out.stride;
+  a.batch = op.batch, a.length = op.length;
+  a.channels = small(op.channels), a.width = small(op.width);
+  a.silu = op.silu, a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const Conv1d& op, CudaContext& c) {
+  return name(choose_conv1d(conv1d_args(op, c), c.sm_count));
+}
+void launch_op(const Conv1d& op, CudaContext& c) {
+  const Conv1dArgs a = conv1d_args(op, c);
+  launch_conv1d(a, choose_conv1d(a, c.sm_count), c.queue);
+}
+
+SelectiveScanArgs scan_args(const SelectiveScan& op, CudaContext& c) {
+  SelectiveScanArgs a;
+  a.x = c.at(op.x), a.dt = c.at(op.dt), a.b = c.at(op.b), a.c = c.at(op.c), a.z = c.at(op.z);
+  a.a_log = c.at(op.a_log), a.d_skip = c.at(op.d_skip), a.dt_bias = c.at(op.dt_bias);
+  a.state = c.at<float>(op.state), a.out = c.at(op.out), a.past_ptr = c.past;
+  a.x_stride = op.x.stride, a.dt_stride = op.dt.stride, a.b_stride = op.b.stride;
+  a.c_stride = op.c.stride, a.z_stride = op.z.stride, a.out_stride = op.out.stride;
+  a.batch = op.batch, a.length = op.length;
+  a.channels = small(op.channels), a.state_size = small(op.state_size), a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const SelectiveScan& op, CudaContext& c) {
+  return name(choose_selective_scan(scan_args(op, c), c.sm_count));
+}
+void launch_op(const SelectiveScan& op, CudaContext& c) {
+  const SelectiveScanArgs a = scan_args(op, c);
+  launch_selective_scan(a, choose_selective_scan(a, c.sm_count), c.queue);
+}
+
+SsdArgs ssd_args(const Ssd& op, CudaContext& c) {
+  SsdArgs a;
+  a.x = c.at(op.x), a.dt = c.at(op.dt), a.b = c.at(op.b), a.c = c.at(op.c);
+  a.a_log = c.at(op.a_log), a.d_skip = c.at(op.d_skip), a.dt_bias = c.at(op.dt_bias);
+  a.state = c.at<float>(op.state), a.out = c.at(op.out), a.past_ptr = c.past;
+  a.x_stride = op.x.stride, a.dt_stride = op.dt.stride, a.b_stride = op.b.stride;
+  a.c_stride = op.c.stride, a.out_stride = op.out.stride;
+  a.batch = op.batch, a.length = op.length;
+  a.heads = small(op.heads), a.head_dim = small(op.head_dim);
+  a.groups = small(op.groups), a.state_size = small(op.state_size);
+  a.dt_min = op.dt_min, a.dt_max = op.dt_max, a.dtype = c.dtype(op.x);
+  return a;
+}
+SsdChoice choose(const Ssd& op, const SsdArgs& a, CudaContext& c) {
+  return choose_ssd(a, op.form == SsdForm::chunked, c.sm_count);
+}
+int64_t workspace_of(const Ssd& op, CudaContext& c) {
+  const SsdArgs a = ssd_args(op, c);
+  return static_cast<int64_t>(ssd_workspace_bytes(a, choose(op, a, c)));
+}
+std::string name_of(const Ssd& op, CudaContext& c) {
+  return name(choose(op, ssd_args(op, c), c));
+}
+void launch_op(const Ssd& op, CudaContext& c) {
+  const SsdArgs a = ssd_args(op, c);
+  launch_ssd(a, choose(op, a, c), c.workspace(workspace_of(op, c)), c.queue);
+}
+
+// ---- what has no kernel yet ----
+
+template <class Concrete>
+concept Missing = std::is_same_v<Concrete, Add> || std::is_same_v<Concrete, BlockGemm> ||
+    std::is_same_v<Concrete, RowGate> || std::is_same_v<Concrete, SoftCap> ||
+    std::is_same_v<Concrete, Route> || std::is_same_v<Concrete, ExpertGemm> ||
+    std::is_same_v<Concrete, Combine> || std::is_same_v<Concrete, GatedDelta> ||
+    std::is_same_v<Concrete, RgLru>;
+
+template <Missing Concrete>
+void launch_op(const Concrete& op, CudaContext&) {
+  fail("operator '{}': the cuda backend has no kernel for it yet", name(Op(op)));
+}
+
+// What a kernel of an operator does not cover: empty, or the words for it.
+std::string_view uncovered(const Op& op) {
+  return std::visit(
+      [](const auto& o) -> std::string_view {
+        using Concrete = std::decay_t<decltype(o)>;
+        if constexpr (Missing<Concrete>) return "any shape";
+        if constexpr (requires { o.sinks; })
+          if (o.sinks > 0) return "sinks";
+        if constexpr (requires { o.positions; })
+          if (o.positions) return "learned positions";
+        if constexpr (requires { o.shared_weight; })
+          if (o.shared_weight) return "a shared weight";
+        if constexpr (std::is_same_v<Concrete, Norm>)
+          if (!o.weight) return "no weight";
+        if constexpr (std::is_same_v<Concrete, Attention>)
+          if (o.window > 0 && o.capacity > o.window) return "a window over a longer cache";
+        return {};
+      },
+      op);
+}
+
+// ---- what most operators say ----
+
+template <class Concrete>
+int64_t workspace_of(const Concrete&, CudaContext&) {
+  return 0;
+}
+template <class Concrete>
+void prepare_op(const Concrete&, CudaContext&) {}
+template <class Concrete>
+std::string name_of(const Concrete&, CudaContext&) {
+  return "cuda";
+}
+}  // namespace
+
+void launch(const Op& op, CudaContext& c) {
+  std::visit([&](const auto& concrete) { launch_op(concrete, c); }, op);
+}
+int64_t workspace_bytes(const Op& op, CudaContext& c) {
+  if (const std::string_view words = uncovered(op); !words.empty())
+    fail("operator '{}' with {}: the cuda backend has no kernel for it yet", name(op), words);
+  return std::visit([&](const auto& concrete) { return workspace_of(concrete, c); }, op);
+}
+void prepare(const Op& op, CudaContext& c) {
+  std::visit([&](const auto& concrete) { prepare_op(concrete, c); }, op);
+}
+std::string implementation(const Op& op, CudaContext& c) {
+  return std::visit([&](const auto& concrete) { return name_of(concrete, c); }, op);
+}
+
+bool launch_with_next(const Step& step, size_t index, CudaContext& c) {
+  const auto* gemm = std::get_if<Gemm>(&step.nodes[index].op);
+  if (!gemm || gemm->m != 1 || index + 1 >= step.nodes.size()) return false;
+  GemvArgs args = gemv_args(gemm_args(*gemm, c));
+  // What then remains in the tensor of gate and up is the result alone: plans read no more of it.
+  if (!take_glu(step.nodes[index + 1].op, *gemm, args, c) || !gemv_takes_along(args)) return false;
+  launch_gemv(args, choose_gemv(args, c.sm_count), c.queue);
+  return true;
+}
+
+bool gains_by_position(const Op& op, CudaContext& c) {
+  const auto* attention = std::get_if<Attention>(&op);
+  return attention && choose_attention(attention_args(*attention, c), c) == AttentionKernel::cudnn;
+}
+
+bool is_position_free(const Op& op) {
+  if (const auto* gemm = std::get_if<Gemm>(&op)) return gemm->out_per_past == 0;
+  if (const auto* argmax = std::get_if<Argmax>(&op)) return argmax->rows_per_past == 0;
+  return true;
+}
+
+}  // namespace tidemark::cuda

@@ -1,0 +1,52 @@
+// Runs a plan on a backend: memory laid out and attached once, then prefill and decode without
+// further allocation.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+
+namespace tidemark {
+
+class Executor {
+ public:
+  // Asks the backend for scratch sizes, lays memory out and attaches it.
+  Executor(Plan plan, Backend& backend);
+  ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
+
+  const Plan& plan() const { return plan_; }
+  const MemoryLayout& layout() const { return layout_; }
+  Backend& backend() const { return backend_; }
+
+  // Calls `fill` once per weight tensor with host memory of its size, then uploads it.
+  void fill_weights(const std::function<void(const Tensor&, std::span<std::byte>)>& fill);
+  // Prompt ids [B, context], row by row. Here and below positions start at the prompt; the meta
+  // tokens of a plan come and go unseen.
+  void set_prompt(std::span<const int32_t> ids);
+  // Overwrites one id, e.g. to force a known continuation.
+  void set_id(int64_t sequence, int64_t position, int32_t id);
+  // Prompt and generated ids [B, context + new_tokens].
+  std::vector<int32_t> ids() const;
+  // One whole tensor as floats.
+  std::vector<float> read(TensorId) const;
+
+  // The whole chunked prefill, to the first output token; waits for it.
+  void prefill(NodeObserver* observer = nullptr);
+  // One token per sequence at position `past` (context, context + 1, ...); waits for it.
+  void decode(int64_t past, NodeObserver* observer = nullptr);
+  // One step of the prefill; step i of body_count + 1.
+  void prefill_step(int64_t i, NodeObserver* observer = nullptr);
+
+ private:
+  int64_t ids_row() const;  // ids of one sequence, meta tokens included
+
+  Plan plan_;
+  Backend& backend_;
+  MemoryLayout layout_;
+};
+
+}  // namespace tidemark

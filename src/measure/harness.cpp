@@ -1,0 +1,278 @@
+#include "measure/harness.h"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+
+#include "measure/operator_rows.h"
+#include "measure/provenance.h"
+#include "measure/stats.h"
+
+namespace tidemark {
+namespace {
+
+// Times of one generation. Allocated before it starts.
+struct Generation {
+  double ttft_s = 0;
+  std::vector<double> step_s;  // [new_tokens - 1]
+  explicit Generation(int64_t steps) : step_s(static_cast<size_t>(steps)) {}
+  double decode_s() const { return std::accumulate(step_s.begin(), step_s.end(), 0.0); }
+};
+
+// One stamp ends a part and starts the next, so that the parts add up to the whole.
+void generate(Executor& executor, const std::function<double()>& now_s, Generation& out,
+              NodeObserver* observer = nullptr) {
+  const int64_t context = executor.plan().workload.context;
+  double last_s = now_s();
+  const auto lap = [&] {
+    const double now = now_s();
+    return now - std::exchange(last_s, now);
+  };
+  executor.prefill(observer);
+  out.ttft_s = lap();
+  for (size_t i = 0; i < out.step_s.size(); ++i) {
+    executor.decode(context + static_cast<int64_t>(i), observer);
+    out.step_s[i] = lap();
+  }
+}
+
+// Tells how far the warm-up is, step by step. Only the warm-up has an observer.
+class StepCounter : public NodeObserver {
+ public:
+  StepCounter(int64_t steps, std::function<void(double)> tell)
+      : steps_(steps), tell_(std::move(tell)) {}
+  void before(const Node&, size_t index) override {
+    if (index == 0) tell_(static_cast<double>(done_++) / static_cast<double>(steps_));
+  }
+  void after(const Node&, size_t) override {}
+
+ private:
+  int64_t steps_, done_ = 0;
+  std::function<void(double)> tell_;
+};
+
+// Adds up the time of every row over one pass.
+class RowTimer : public NodeObserver {
+ public:
+  RowTimer(const PhaseRows& rows, const Plan& plan, Phase phase,
+           const std::function<double()>& now_s)
+      : rows_(rows), body_count_(plan.body_count), phase_(phase), now_s_(now_s) {}
+
+  void start_pass(std::span<double> row_s) {
+    row_s_ = row_s;
+    step_ = -1;
+  }
+  void before(const Node&, size_t index) override {
+    if (index == 0) ++step_;
+    start_s_ = now_s_();
+  }
+  void after(const Node&, size_t index) override {
+    row_s_[rows_.row_of[static_cast<size_t>(kind())][index]] += now_s_() - start_s_;
+  }
+
+ private:
+  StepKind kind() const {
+    if (phase_ == Phase::decode) return StepKind::decode;
+    return step_ < body_count_ ? StepKind::body : StepKind::tail;
+  }
+
+  const PhaseRows& rows_;
+  int64_t body_count_;
+  Phase phase_;
+  const std::function<double()>& now_s_;
+  std::span<double> row_s_;
+  int64_t step_ = -1;
+  double start_s_ = 0;
+};
+
+void set_implementations(Executor& executor, PhaseRows& rows) {
+  for (size_t kind = 0; kind < rows.row_of.size(); ++kind)
+    for (size_t i = 0; i < rows.row_of[kind].size(); ++i) {
+      std::string& name = rows.rows[rows.row_of[kind][i]].implementation;
+      const std::string ran =
+          executor.backend().implementation(executor.plan().steps[kind].nodes[i]);
+      if (name.empty()) {
+        name = ran;
+      } else if (name != ran) {
+        name += " | " + ran;  // the tail is shorter than the body and may run another kernel
+      }
+    }
+}
+
+// The passes that are left when a quarter at each end of the wall times is dropped, one at least
+// from three passes on.
+std::vector<size_t> middle_half(const std::vector<double>& wall_s) {
+  std::vector<size_t> order(wall_s.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return wall_s[a] < wall_s[b]; });
+  const size_t drop = order.size() < 3 ? 0 : std::max<size_t>(1, order.size() / 4);
+  return {order.begin() + static_cast<int64_t>(drop), order.end() - static_cast<int64_t>(drop)};
+}
+
+OperatorProfile profile(Executor& executor, const MeasureOptions& options, Phase phase,
+                        int64_t max_passes, double unprofiled_s,
+                        const std::function<void(double)>& tell) {
+  const Plan& plan = executor.plan();
+  PhaseRows rows = phase_rows(plan, phase);
+  set_implementations(executor, rows);
+  RowTimer timer(rows, plan, phase, options.now_s);
+  std::vector<std::vector<double>> pass_row_s(static_cast<size_t>(max_passes),
+                                              std::vector<double>(rows.rows.size(), 0.0));
+  std::vector<double> wall_s;
+  wall_s.reserve(pass_row_s.size());
+
+  double spent_s = 0;
+  for (auto& row_s : pass_row_s) {
+    timer.start_pass(row_s);
+    const double start_s = options.now_s();
+    if (phase == Phase::prefill) {
+      executor.prefill(&timer);
+    } else {
+      executor.decode(plan.workload.context, &timer);
+    }
+    wall_s.push_back(options.now_s() - start_s);
+    spent_s += wall_s.back();
+    const auto passes = static_cast<double>(wall_s.size());
+    if (spent_s + spent_s / passes > options.profile_budget_s) break;
+    tell(passes / static_cast<double>(max_passes));
+  }
+
+  const std::vector<size_t> middle = middle_half(wall_s);
+  const auto mean = [&](auto value_of_pass) {
+    double sum = 0;
+    for (size_t pass : middle) sum += value_of_pass(pass);
+    return sum / static_cast<double>(middle.size());
+  };
+  OperatorProfile result;
+  result.passes = static_cast<int64_t>(wall_s.size());
+  result.wall_s = mean([&](size_t pass) { return wall_s[pass]; });
+  result.gap_s = result.wall_s;
+  if (unprofiled_s > 0) result.overhead = result.wall_s / unprofiled_s;
+  for (size_t row = 0; row < rows.rows.size(); ++row) {
+    rows.rows[row].time_s = mean([&](size_t pass) { return pass_row_s[pass][row]; });
+    result.gap_s -= rows.rows[row].time_s;
+  }
+  result.rows = std::move(rows.rows);
+  return result;
+}
+
+std::vector<double> rates(double tokens, const std::vector<double>& times_s) {
+  std::vector<double> rates;
+  for (double t : times_s) rates.push_back(tokens / t);
+  return rates;
+}
+
+}  // namespace
+
+double steady_now_s() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+Record start_record(const Plan& plan, const BackendInfo& info) {
+  const Workload& w = plan.workload;
+  Record record;
+  record.cell = {.model = plan.model,
+                 .device = info.device,
+                 .dtype = w.dtype,
+                 .batch = w.batch,
+                 .context = w.context,
+                 .new_tokens = w.new_tokens,
+                 .chunk = w.chunk,
+                 .logits = w.logits,
+                 .threads = info.threads};
+  record.memory.budget_bytes = info.memory_bytes;
+  record.provenance = machine_provenance();
+  record.provenance.device_name = info.name;
+  record.provenance.isa = info.isa;
+  record.provenance.threads = info.threads;
+  record.provenance.libraries = info.libraries;
+  if (!reset_peak_rss()) record.flags.push_back("peak RSS counts from the start of the process");
+  return record;
+}
+
+void measure(Executor& executor, const MeasureOptions& options, Record& record) {
+  const Workload& w = executor.plan().workload;
+  const int64_t steps = w.new_tokens - 1;
+  const StoppingRule& rule = options.stopping;
+  double told = 0;
+  const auto tell = [&](std::string_view stage, double done) {
+    told = std::max(told, std::min(done, 1.0));  // an estimate may fall, a bar does not
+    if (options.progress) options.progress({stage, told});
+  };
+
+  // Until one generation has run nothing is known but the least number of runs.
+  const double first_part = static_cast<double>(rule.warmup_runs) /
+                            static_cast<double>(rule.warmup_runs + rule.min_runs + 1);
+  const double warmup_start_s = options.now_s();
+  for (int64_t i = 0; i < rule.warmup_runs; ++i) {
+    StepCounter counter(executor.plan().body_count + 1 + steps, [&](double fraction) {
+      tell("warm-up", first_part * (static_cast<double>(i) + fraction) /
+                          static_cast<double>(rule.warmup_runs));
+    });
+    Generation warmup(steps);
+    generate(executor, options.now_s, warmup, &counter);
+  }
+  const double warmup_s = options.now_s() - warmup_start_s;
+
+  std::vector<double> ttft_s, tpot_s, end_to_end_s;
+  std::vector<Summary> watched;
+  Stopping stopping{.threshold = rule.threshold, .warmup_runs = rule.warmup_runs};
+  std::optional<StopReason> reason;
+  double profile_s = 0;  // expected
+  while (!reason) {
+    Generation generation(steps);
+    generate(executor, options.now_s, generation);
+
+    ttft_s.push_back(generation.ttft_s);
+    end_to_end_s.push_back(generation.ttft_s + generation.decode_s());
+    watched = {summarize(ttft_s)};
+    if (steps > 0) {
+      tpot_s.push_back(generation.decode_s() / static_cast<double>(steps));
+      record.metrics.decode_step_s.push_back(std::move(generation.step_s));
+      watched.push_back(summarize(tpot_s));
+    }
+    stopping.runs += 1;
+    stopping.elapsed_s += end_to_end_s.back();
+    reason = should_stop(rule, watched, stopping.runs, stopping.elapsed_s, warmup_s);
+
+    profile_s = std::min(static_cast<double>(options.prefill_profile_passes) * watched[0].median,
+                         options.profile_budget_s);
+    const double done_s = warmup_s + stopping.elapsed_s;
+    const double left_s =
+        stopping.elapsed_s *
+        (1 / done_fraction(rule, watched, stopping.runs, stopping.elapsed_s, warmup_s) - 1);
+    tell("generations", done_s / (done_s + left_s + profile_s));
+  }
+  stopping.reason = *reason;
+  stopping.relative_half_width = widest(watched);
+
+  Metrics& metrics = record.metrics;
+  const auto batch = static_cast<double>(w.batch);
+  metrics.stopping = stopping;
+  metrics.ttft_s = watched[0];
+  metrics.prefill_tokens_per_s = summarize(rates(batch * static_cast<double>(w.context), ttft_s));
+  metrics.end_to_end_s = summarize(std::move(end_to_end_s));
+  if (steps > 0) {
+    metrics.tpot_s = watched[1];
+    metrics.decode_tokens_per_s = summarize(rates(batch, tpot_s));
+  }
+
+  const double runs_part = told;
+  const auto tell_operators = [&](double fraction) {
+    tell("operators", runs_part + (1 - runs_part) * fraction);
+  };
+  if (options.prefill_profile_passes > 0)
+    record.prefill = profile(executor, options, Phase::prefill, options.prefill_profile_passes,
+                             metrics.ttft_s->median, tell_operators);
+  if (options.decode_profile_passes > 0 && steps > 0)
+    record.decode = profile(executor, options, Phase::decode, options.decode_profile_passes,
+                            metrics.tpot_s->median, [](double) {});
+  tell("operators", 1);
+
+  record.memory.predicted = executor.layout().size_bytes;
+  record.memory.high_water = executor.backend().high_water();
+  record.memory.peak_rss_bytes = peak_rss_bytes();
+}
+
+}  // namespace tidemark

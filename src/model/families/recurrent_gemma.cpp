@@ -1,0 +1,102 @@
+// RecurrentGemma (Griffin, arXiv 2402.19427): RG-LRU blocks with local attention between.
+// transformers: configuration_recurrent_gemma.py, modeling_recurrent_gemma.py.
+#include <cmath>
+
+#include "base/bf16.h"
+#include "base/error.h"
+#include "model/families/builder.h"
+#include "model/families/config.h"
+#include "model/families/families.h"
+
+namespace tidemark {
+namespace {
+
+RgLruBlock lru_block(SpecBuilder& builder, const std::string& prefix, RgLruBlock block,
+                     int64_t hidden) {
+  const int64_t width = block.width, head = width / block.heads;
+  const auto parts = [&](const std::string& suffix) {
+    return std::vector<Part>{{prefix + "linear_y." + suffix, width},
+                             {prefix + "linear_x." + suffix, width}};
+  };
+  block.in_proj =
+      builder.stacked(prefix + "linear_yx.weight", hidden, Draw::linear, parts("weight"));
+  block.in_bias = builder.stacked(prefix + "linear_yx.bias", 0, Draw::bias, parts("bias"));
+  block.conv = builder.conv(prefix + "conv_1d.weight", width, block.conv_width);
+  block.conv_bias = builder.vector(prefix + "conv_1d.bias", width, Draw::bias);
+  const std::string lru = prefix + "rg_lru.";
+  // In the file [heads, inputs, outputs] and [heads, outputs].
+  const auto gate = [&](const std::string& name, WeightId& weight, WeightId& bias) {
+    weight = builder.matrix(lru + name + "_weight", width, head);
+    builder.spec.weights.back().parts.front().file_shape = {block.heads, head, head};
+    bias = builder.vector(lru + name + "_bias", width, Draw::bias);
+    builder.spec.weights.back().parts.front().file_shape = {block.heads, head};
+  };
+  gate("input_gate", block.input_gate, block.input_gate_bias);
+  gate("recurrent_gate", block.recurrent_gate, block.recurrent_gate_bias);
+  block.param = builder.vector(lru + "recurrent_param", width, Draw::dt_bias);
+  block.out_proj = builder.matrix(prefix + "linear_out.weight", hidden, width);
+  block.out_bias = builder.vector(prefix + "linear_out.bias", hidden, Draw::bias);
+  return block;
+}
+
+}  // namespace
+
+ModelSpec make_recurrent_gemma(const Json& config) {
+  SpecBuilder builder;
+  const int64_t hidden = dimension(config, "hidden_size", 2560);
+  const int64_t layers = dimension(config, "num_hidden_layers", 26, max_layers);
+  const double eps = positive(config, "rms_norm_eps", 1e-6);
+  const Heads heads = read_heads(config, hidden, 10, std::nullopt);
+  const Act act = activation(config, "hidden_activation", Act::gelu_tanh);
+  const AttentionShape attention{.hidden = hidden,
+                                 .heads = heads.heads,
+                                 .kv_heads = heads.kv_heads,
+                                 .head_dim = heads.head_dim,
+                                 .qkv_bias = flag(config, "attention_bias", false),
+                                 .o_bias = true,
+                                 .rope = read_rope(config, heads.head_dim, {.fraction = 0.5}),
+                                 .window = dimension(config, "attention_window_size", 2048)};
+  const RgLruBlock lru{.width = dimension(config, "lru_width", hidden),
+                       .heads = heads.heads,
+                       .conv_width = dimension(config, "conv1d_width", 4),
+                       .act = act};
+  check_divides(config, "num_attention_heads", heads.heads, lru.width, "lru_width");
+  const int64_t mlp_width = dimension(config, "intermediate_size", 3 * hidden);
+  const MlpShape mlp{.hidden = hidden, .width = mlp_width / 2, .act = act, .bias = true};
+  if (mlp.width == 0) config["intermediate_size"].fail_expected("at least 2");
+  std::vector<std::string> kinds = {"recurrent", "recurrent", "attention"};
+  if (config.has("block_types")) {
+    kinds.clear();
+    const Json list = config["block_types"];
+    for (size_t i = 0; i < list.size(); ++i) {
+      kinds.push_back(list[i].string());
+      if (kinds.back() != "recurrent" && kinds.back() != "attention")
+        list[i].fail_expected("recurrent or attention");
+    }
+    if (kinds.empty()) list.fail_expected("at least one kind of block");
+  }
+
+  builder.spec.family = "recurrent_gemma";
+  builder.vocabulary({"model.embed_tokens.weight"}, dimension(config, "vocab_size", 256000), hidden,
+                     flag(config, "tie_word_embeddings", true));
+  // transformers keeps the factor in bf16.
+  builder.spec.embedding_scale =
+      static_cast<double>(static_cast<float>(Bf16(std::sqrt(static_cast<float>(hidden)))));
+  builder.spec.logits_cap = positive(config, "logits_soft_cap", 30);
+  for (int64_t i = 0; i < layers; ++i) {
+    const std::string layer = "model.layers." + std::to_string(i) + ".";
+    const bool recurrent = kinds[static_cast<size_t>(i) % kinds.size()] == "recurrent";
+    Sublayer mixing{builder.rms_norm(layer + "temporal_pre_norm.weight", hidden, eps, 1), {}};
+    if (recurrent)
+      mixing.parallel.push_back(lru_block(builder, layer + "temporal_block.", lru, hidden));
+    else
+      mixing.parallel.push_back(attention_block(builder, layer + "temporal_block.", attention));
+    Sublayer feeding{builder.rms_norm(layer + "channel_pre_norm.weight", hidden, eps, 1),
+                     {gated_mlp_block(builder, layer + "mlp_block.", mlp)}};
+    builder.spec.layers.push_back({{std::move(mixing), std::move(feeding)}});
+  }
+  builder.spec.final_norm = builder.rms_norm("model.final_norm.weight", hidden, eps, 1);
+  return builder.finish(config);
+}
+
+}  // namespace tidemark

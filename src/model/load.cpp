@@ -1,0 +1,47 @@
+#include "model/load.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "model/families/families.h"
+
+namespace tidemark {
+namespace {
+
+bool equal_without_case(std::string_view a, std::string_view b) {
+  return std::ranges::equal(
+      a, b, [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
+}
+
+std::string folder_name(std::filesystem::path folder) {
+  folder = std::filesystem::absolute(folder).lexically_normal();
+  return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
+}
+
+}  // namespace
+
+ModelSpec load_spec(const std::string& model) {
+  const std::filesystem::path config = std::filesystem::path(model) / "config.json";
+  std::error_code error;
+  if (std::filesystem::exists(config, error)) {
+    ModelSpec spec = make_spec(Json::read(config));
+    spec.name = folder_name(model);
+    return spec;
+  }
+  for (const Preset& preset : presets()) {
+    if (!equal_without_case(preset.name, model)) continue;
+    ModelSpec spec = make_spec(Json::parse(preset.config, fmt::format("preset {}", preset.name)));
+    spec.name = preset.name;
+    return spec;
+  }
+  if (std::filesystem::is_directory(model, error))
+    fail("{}: expected a config.json in the folder, found none", model);
+  std::vector<std::string_view> names;
+  for (const Preset& preset : presets()) names.push_back(preset.name);
+  fail("model '{}': expected a folder with config.json or one of the presets {}", printable(model),
+       fmt::join(names, ", "));
+}
+
+}  // namespace tidemark

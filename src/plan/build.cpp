@@ -1,0 +1,190 @@
+// build_plan: the only place operators are made. One pass over the model per step kind.
+#include <algorithm>
+
+#include "base/error.h"
+#include "plan/builder.h"
+
+namespace tidemark {
+namespace {
+
+void check(const Workload& w) {
+  auto at_least_one = [](const char* key, int64_t value) {
+    if (value < 1) fail("{}: expected at least 1, found {}", key, value);
+    if (value > (int64_t{1} << 40)) fail("{}: expected at most 2^40, found {}", key, value);
+  };
+  at_least_one("context", w.context);
+  at_least_one("batch", w.batch);
+  at_least_one("new_tokens", w.new_tokens);
+  at_least_one("chunk", w.chunk);
+  auto float_type = [](const char* key, DType dtype) {
+    if (dtype != DType::f32 && dtype != DType::bf16)
+      fail("{}: expected f32 or bf16, found {}", key, name(dtype));
+  };
+  float_type("dtype", w.dtype);
+  float_type("logits_dtype", w.logits_dtype);
+}
+
+Role norm_role(const Sublayer& sublayer) {
+  const Block& first = sublayer.parallel.front();
+  if (std::holds_alternative<AttentionBlock>(first)) return Role::attn_norm;
+  if (std::holds_alternative<MlpBlock>(first) || std::holds_alternative<MoeBlock>(first))
+    return Role::mlp_norm;
+  return Role::ssm_norm;
+}
+
+bool has_side(const ModelSpec& spec) {
+  for (const LayerSpec& layer : spec.layers)
+    for (const Sublayer& sublayer : layer.sublayers)
+      if (sublayer.side) return true;
+  return false;
+}
+
+void add_head(Builder& b, Operand residual, Operand ids) {
+  const ModelSpec& spec = b.spec();
+  const int64_t batch = b.batch(), width = spec.hidden;
+  const bool all = b.workload().logits == LogitsPolicy::all && b.step().kind != StepKind::decode;
+
+  b.begin_layer(-1);
+  Operand x = residual;
+  if (!all && b.length() > 1) {
+    x = b.activation("last_hidden", batch, width);
+    b.emit(
+        SelectLast{.x = residual, .out = x, .batch = batch, .length = b.length(), .width = width},
+        Role::select_last);
+  }
+  const int64_t rows = all ? b.rows() : batch;
+  const Operand hidden = b.norm(spec.final_norm, x, rows, width, "final_hidden", Role::final_norm);
+  b.step().final_hidden = hidden.tensor;
+
+  const Operand logits =
+      all ? b.persistent(Tag::logits, "logits", batch * (spec.meta_tokens + b.workload().context),
+                         spec.vocab, b.workload().logits_dtype)
+          : b.persistent(Tag::logits, "last_logits", batch, spec.vocab, b.workload().logits_dtype);
+  b.step().logits = logits.tensor;
+  const int64_t out_per_past = all ? batch * spec.vocab : 0;
+  b.emit(Gemm{.x = hidden,
+              .weight = b.weight(spec.lm_head),  // of a tied table with meta tokens the first rows
+              .bias = {},
+              .out = logits,
+              .m = rows,
+              .n = spec.vocab,
+              .k = width,
+              .scale = static_cast<float>(spec.logits_scale),
+              .accumulate = false,
+              .past = 0,
+              .out_per_past = out_per_past},
+         Role::lm_head);
+  if (spec.logits_cap > 0)
+    b.emit(SoftCap{.x = logits,
+                   .rows = rows,
+                   .width = spec.vocab,
+                   .cap = static_cast<float>(spec.logits_cap),
+                   .past = 0,
+                   .out_per_past = out_per_past},
+           Role::logits_cap);
+
+  if (b.step().kind == StepKind::body) return;  // the prompt goes on, nothing is sampled
+  b.emit(Argmax{.logits = logits,
+                .ids = ids,
+                .batch = batch,
+                .length = b.length(),
+                .past = 0,
+                .vocab = spec.vocab,
+                .rows_per_sequence = all ? b.length() : 1,
+                .rows_per_past = all ? batch : 0},
+         Role::sample);
+}
+
+void add_step(Builder& b, StepKind kind, int64_t length, Operand ids) {
+  const ModelSpec& spec = b.spec();
+  b.begin_step(kind, length);
+  const Operand residual = b.activation("residual", b.rows(), spec.hidden);
+  b.step().residual = residual.tensor;
+  b.emit(Embedding{.ids = ids,
+                   .table = b.weight(spec.embedding),
+                   .out = residual,
+                   .batch = b.batch(),
+                   .length = length,
+                   .past = 0,
+                   .width = spec.hidden,
+                   .vocab = spec.vocab + spec.meta_tokens,
+                   .scale = static_cast<float>(spec.embedding_scale),
+                   .positions = b.weight(spec.positions)},
+         Role::embed);
+  Operand both;
+  if (has_side(spec)) {
+    both = b.activation("stream_and_embedding", b.rows(), 2 * spec.hidden);
+    b.emit(Add{.x = residual,
+               .y = {},
+               .out = columns(both, spec.hidden),
+               .rows = b.rows(),
+               .width = spec.hidden},
+           Role::residual);
+  }
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    b.begin_layer(static_cast<int32_t>(i));
+    for (const Sublayer& sublayer : spec.layers[i].sublayers) {
+      const Operand stream = sublayer.side ? lower(*sublayer.side, b, residual, both) : residual;
+      const Operand x =
+          b.norm(sublayer.norm, stream, b.rows(), spec.hidden, "normed", norm_role(sublayer));
+      const Into into{residual, true, static_cast<float>(sublayer.residual_scale)};
+      for (const Block& block : sublayer.parallel)
+        std::visit([&](const auto& concrete) { lower(concrete, b, x, into); }, block);
+    }
+  }
+  if (kind != StepKind::body || b.workload().logits == LogitsPolicy::all)
+    add_head(b, residual, ids);
+}
+
+}  // namespace
+
+std::string_view name(StepKind kind) {
+  constexpr std::string_view names[] = {"body", "tail", "decode"};
+  return names[static_cast<size_t>(kind)];
+}
+
+int64_t size_bytes(const Tensor& tensor) {
+  return tensor.rows * tensor.cols * size_bytes(tensor.dtype);
+}
+
+Plan build_plan(const ModelSpec& spec, const Workload& workload) {
+  check(workload);
+  Plan plan;
+  plan.workload = workload;
+  plan.meta_tokens = spec.meta_tokens;
+  plan.first_meta_id = static_cast<int32_t>(spec.vocab);
+  const int64_t prompt = plan.prompt();
+  const int64_t chunk = plan.workload.chunk = std::min(workload.chunk, prompt);
+  plan.model = spec.name;
+  plan.body_count = (prompt - 1) / chunk;
+  const int64_t tail = prompt - plan.body_count * chunk;
+
+  Builder b(spec, plan);
+  if (spec.positions != no_weight) {
+    const int64_t learned = spec.weights[static_cast<size_t>(spec.positions)].rows;
+    if (b.positions() > learned)
+      fail("context: {} has {} learned positions, found {} for the prompt and what is generated",
+           spec.name, learned, b.positions());
+  }
+  const Operand ids = b.persistent(Tag::activation, "ids", workload.batch,
+                                   prompt + workload.new_tokens, DType::i32);
+  plan.ids = ids.tensor;
+  if (plan.body_count > 0) add_step(b, StepKind::body, chunk, ids);
+  add_step(b, StepKind::tail, tail, ids);
+  if (workload.new_tokens > 1) add_step(b, StepKind::decode, 1, ids);
+
+  set_past(plan.step(StepKind::tail), plan.body_count * chunk);
+  set_past(plan.step(StepKind::decode), prompt);
+  return plan;
+}
+
+void set_past(Step& step, int64_t past) {
+  for (Node& node : step.nodes)
+    std::visit(
+        [past](auto& op) {
+          if constexpr (requires { op.past; }) op.past = past;
+        },
+        node.op);
+}
+
+}  // namespace tidemark

@@ -1,0 +1,185 @@
+// Predicted over measured, for every cell that has both.
+#include <algorithm>
+#include <map>
+
+#include "report/figures/chart.h"
+#include "report/figures/series.h"
+
+namespace tidemark {
+namespace {
+
+// A prediction for a named device answers for a measurement on "cpu" or "cuda:0" when that is what
+// the machine is called.
+std::string matching_key(const Record& r, const std::string& device) {
+  Cell cell = r.cell;
+  cell.device = device;
+  cell.threads = 0;
+  return cell_key(cell);
+}
+
+struct Quantity {
+  const char* name;
+  const char* unit;
+  std::optional<double> (*of)(const Record&);
+};
+
+std::optional<double> median(const std::optional<Summary>& s) {
+  return s ? std::optional(s->median) : std::nullopt;
+}
+
+constexpr Quantity quantities[] = {
+    {"TTFT", "s", [](const Record& r) { return median(r.metrics.ttft_s); }},
+    {"TPOT", "s", [](const Record& r) { return median(r.metrics.tpot_s); }},
+    {"Memory", "MiB",
+     [](const Record& r) -> std::optional<double> {
+       const MemoryByTag* memory = nullptr;
+       if (r.source == Source::predicted)
+         memory = &r.memory.predicted;
+       else if (r.memory.high_water)
+         memory = &*r.memory.high_water;
+       if (!memory || memory->total() == 0) return std::nullopt;
+       return static_cast<double>(memory->total()) / (1 << 20);
+     }},
+    {"Energy per prefill", "J", [](const Record& r) -> std::optional<double> {
+       if (!r.prefill_energy) return std::nullopt;
+       return r.prefill_energy->total_j;
+     }}};
+
+}  // namespace
+
+FigureContent prediction_figure(const Study& study) {
+  const Configurations configurations(study);
+  std::map<std::string, const Record*> predictions;
+  const std::vector<const Record*> records = newest_records(study);
+  for (const Record* r : records)
+    if (r->source == Source::predicted) predictions[matching_key(*r, r->cell.device)] = r;
+  if (predictions.empty())
+    return {.empty = "No predictions in this study; tidemark predict makes them."};
+
+  JsonValue rows = JsonValue::array();
+  DataTable table{.columns = {"Metric", "Unit", "Model", "Configuration", "Context (tokens)",
+                              "Predicted", "Measured", "Predicted / measured"}};
+  for (const Record* r : records) {
+    if (r->source != Source::measured || r->outcome != Outcome::ok) continue;
+    auto found = predictions.find(matching_key(*r, r->cell.device));
+    if (found == predictions.end())
+      found = predictions.find(matching_key(*r, r->provenance.device_name));
+    if (found == predictions.end()) continue;
+    for (const Quantity& quantity : quantities) {
+      const std::optional<double> predicted = quantity.of(*found->second);
+      const std::optional<double> measured = quantity.of(*r);
+      if (!predicted || !measured || *measured <= 0) continue;
+      rows.push_back({{"panel", quantity.name},
+                      {"model", r->cell.model},
+                      {"configuration", configurations.of(r->cell)},
+                      {"context", r->cell.context},
+                      {"ratio", *predicted / *measured},
+                      {"predicted", number_text(*predicted) + " " + quantity.unit},
+                      {"measured", number_text(*measured) + " " + quantity.unit}});
+      table.rows.push_back({quantity.name, quantity.unit, r->cell.model, configurations.of(r->cell),
+                            r->cell.context, *predicted, *measured, *predicted / *measured});
+    }
+  }
+  if (rows.empty()) return {.empty = "No cell of this study was both predicted and measured."};
+  // As far to either side of one as the worst ratio, and never less than a quarter.
+  double widest = 1.25;
+  for (const JsonValue& row : rows) {
+    const double ratio = row["ratio"];
+    if (ratio > 0) widest = std::max({widest, 1.05 * ratio, 1.05 / ratio});
+  }
+  JsonValue view = filled(R"json({
+    "layer": [
+      {
+        "data": {"values": [{"low": 0.9, "high": 1.1, "one": 1}]},
+        "mark": {"type": "rect", "color": "#8A8A8A", "opacity": 0.18},
+        "encoding": {
+          "y": {
+            "field": "low", "type": "quantitative",
+            "scale": {"type": "log", "nice": false, "domain": "@domain"},
+            "axis": {
+              "title": "Predicted / measured",
+              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
+              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
+            }
+          },
+          "y2": {"field": "high"}
+        }
+      },
+      {
+        "data": {"values": [{"low": 0.9, "high": 1.1, "one": 1}]},
+        "mark": {"type": "rule", "strokeWidth": 1},
+        "encoding": {
+          "y": {
+            "field": "one", "type": "quantitative",
+            "scale": {"type": "log", "nice": false, "domain": "@domain"},
+            "axis": {
+              "title": "Predicted / measured",
+              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
+              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
+            }
+          }
+        }
+      },
+      {
+        "mark": {"type": "line", "strokeWidth": 1, "strokeOpacity": 0.5},
+        "encoding": {
+          "y": {
+            "field": "ratio", "type": "quantitative",
+            "scale": {"type": "log", "nice": false, "domain": "@domain"},
+            "axis": {
+              "title": "Predicted / measured",
+              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
+              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
+            }
+          },
+          "x": "@context", "detail": {"field": "configuration"},
+          "color": {
+            "field": "model", "type": "nominal", "scale": "@colours", "title": "Model",
+            "legend": {"values": "@present_models"}
+          }
+        }
+      },
+      {
+        "mark": {"type": "point", "filled": true},
+        "encoding": {
+          "y": {
+            "field": "ratio", "type": "quantitative",
+            "scale": {"type": "log", "nice": false, "domain": "@domain"},
+            "axis": {
+              "title": "Predicted / measured",
+              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
+              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
+            }
+          },
+          "x": "@context",
+          "color": {
+            "field": "model", "type": "nominal", "scale": "@colours", "title": "Model",
+            "legend": {"values": "@present_models"}
+          },
+          "shape": {
+            "field": "model", "type": "nominal", "scale": "@shapes", "title": "Model",
+            "legend": {"values": "@present_models"}
+          },
+          "tooltip": [
+            {"field": "model", "title": "Model"},
+            {"field": "configuration", "title": "Configuration"},
+            {"field": "context", "title": "Context", "format": ","},
+            {"field": "predicted", "title": "Predicted"},
+            {"field": "measured", "title": "Measured"},
+            {"field": "ratio", "title": "Predicted / measured", "format": ".4~g"}
+          ]
+        }
+      }
+    ]
+  })json",
+                          {{"context", context_channel(rows)},
+                           {"domain", {1 / widest, widest}},
+                           {"present_models", present(rows, "model", model_names(study))},
+                           {"colours", model_colours(study)},
+                           {"shapes", model_shapes(study)}});
+  const std::vector<std::string> panels = values_of(rows, "panel");
+  return {.spec = chart(std::move(rows), std::move(view), panels, {560, 320}, {330, 220}, 2),
+          .table = std::move(table)};
+}
+
+}  // namespace tidemark

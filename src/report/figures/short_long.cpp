@@ -1,0 +1,148 @@
+// What a long context costs: TTFT and TPOT of each model at a short and at a long context.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "report/figures/chart.h"
+#include "report/figures/series.h"
+#include "report/text.h"
+
+namespace tidemark {
+namespace {
+
+struct Range {
+  int64_t shortest = 0, longest = 0;
+};
+
+// Per configuration the shortest and longest context that every model with that metric reached.
+Range common_contexts(const std::map<std::string, std::set<int64_t>>& contexts_of_model) {
+  std::set<int64_t> common = contexts_of_model.begin()->second;
+  for (const auto& [model, contexts] : contexts_of_model) {
+    std::set<int64_t> both;
+    std::set_intersection(common.begin(), common.end(), contexts.begin(), contexts.end(),
+                          std::inserter(both, both.begin()));
+    common = std::move(both);
+  }
+  if (common.empty()) return {};
+  return {*common.begin(), *common.rbegin()};
+}
+
+struct MetricOf {
+  const char* name;
+  std::optional<Summary> Metrics::*member;
+};
+
+}  // namespace
+
+FigureContent short_long_figure(const Study& study) {
+  const Configurations configurations(study);
+  JsonValue rows = JsonValue::array();
+  DataTable table{.columns = {"Metric", "Configuration", "Model", "Short context (tokens)",
+                              "At short (s)", "Long context (tokens)", "At long (s)",
+                              "Long / short", "Interval of the long (s)"}};
+  std::set<std::pair<int64_t, int64_t>> ranges;
+  for (const MetricOf metric : {MetricOf{"TTFT", &Metrics::ttft_s}, {"TPOT", &Metrics::tpot_s}}) {
+    // configuration -> model -> context -> record
+    std::map<std::string, std::map<std::string, std::map<int64_t, const Record*>>> found;
+    for (const Record* r : newest_records(study)) {
+      if (r->source != Source::measured || !(r->metrics.*metric.member)) continue;
+      found[configurations.of(r->cell)][r->cell.model][r->cell.context] = r;
+    }
+    for (const auto& [configuration, models] : found) {
+      std::map<std::string, std::set<int64_t>> contexts;
+      for (const auto& [model, by_context] : models)
+        for (const auto& [context, record] : by_context) contexts[model].insert(context);
+      const Range range = common_contexts(contexts);
+      if (range.longest == range.shortest) continue;
+      ranges.insert({range.shortest, range.longest});
+      const std::string panel =
+          configuration.empty() ? metric.name : metric.name + (", " + configuration);
+      for (const auto& [model, by_context] : models) {
+        const Summary& at_short = *(by_context.at(range.shortest)->metrics.*metric.member);
+        const Summary& at_long = *(by_context.at(range.longest)->metrics.*metric.member);
+        const double growth = at_long.median / at_short.median;
+        const auto add = [&](const char* length, int64_t context, const Summary& s,
+                             const std::string& label) {
+          rows.push_back({{"panel", panel},
+                          {"model", model},
+                          {"length", length},
+                          {"context", context},
+                          {"value", s.median},
+                          {"text", time_text(s.median)},
+                          {"interval", interval_text(s, time_text)},
+                          {"label", label}});
+        };
+        add("short", range.shortest, at_short, "");
+        add("long", range.longest, at_long, fmt::format("\u00d7{:.3g}", growth));
+        table.rows.push_back({metric.name, configuration, model, range.shortest, at_short.median,
+                              range.longest, at_long.median, growth,
+                              interval_text(at_long, time_text)});
+      }
+    }
+  }
+  if (rows.empty())
+    return {.empty = "No configuration has all its models measured at two common contexts."};
+
+  JsonValue view = filled(
+      R"json({
+        "encoding": {
+          "y": {
+            "field": "model", "type": "nominal", "title": null, "sort": "@models",
+            "axis": {"grid": true, "labelLimit": 200}
+          }
+        },
+        "layer": [
+          {
+            "mark": {"type": "line", "strokeWidth": 2.5, "opacity": 0.45},
+            "encoding": {
+              "x": "@x", "detail": {"field": "model"},
+              "color": {"field": "model", "type": "nominal", "scale": "@colours", "legend": null}
+            }
+          },
+          {
+            "mark": {"type": "point", "size": 95, "strokeWidth": 2},
+            "encoding": {
+              "x": "@x",
+              "color": {"field": "model", "type": "nominal", "scale": "@colours", "legend": null},
+              "fill": {
+                "condition": {
+                  "test": "datum.length == 'long'", "field": "model", "type": "nominal",
+                  "scale": "@colours", "legend": null
+                },
+                "value": "#FFFFFF"
+              },
+              "tooltip": [
+                {"field": "model", "title": "Model"},
+                {"field": "context", "title": "Context", "format": ","},
+                {"field": "text", "title": "Median"},
+                {"field": "interval", "title": "Interval of the median"}
+              ]
+            }
+          },
+          {
+            "mark": {"type": "text", "align": "left", "dx": 10, "fontSize": 11},
+            "encoding": {"x": "@x", "text": {"field": "label"}}
+          }
+        ],
+        "resolve": {"scale": {"x": "independent"}}
+      })json",
+      {{"models", model_names(study)},
+       {"colours", model_colours(study)},
+       {"x", log_channel("value", extent(rows, {"value"}),
+                         {"Time (logarithmic)", std::string(seconds_label), 46,
+                          panel_ticks(rows, {"value"})})}});
+  const std::vector<std::string> panels = values_of(rows, "panel");
+  const int height = 26 * static_cast<int>(model_names(study).size()) + 10;
+  FigureContent content{.table = std::move(table)};
+  for (const auto& [shortest, longest] : ranges)
+    content.remarks += (content.remarks.empty() ? "Open: " : "; open: ") +
+                       tokens_text(static_cast<double>(shortest)) +
+                       " tokens, filled: " + tokens_text(static_cast<double>(longest));
+  content.remarks += ", the shortest and longest context that all models of a panel reached.";
+  content.spec = chart(std::move(rows), std::move(view), panels, {520, height}, {330, height}, 2);
+  return content;
+}
+
+}  // namespace tidemark

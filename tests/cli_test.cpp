@@ -1,0 +1,140 @@
+// The program as people run it: exit codes, error lines, and JSON that adds up.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace tidemark {
+namespace {
+
+struct Ran {
+  int code = -1;
+  std::string out, err;
+};
+
+std::string slurp(const std::filesystem::path& file) {
+  std::ifstream stream(file);
+  return {std::istreambuf_iterator<char>(stream), {}};
+}
+
+Ran tidemark(const std::string& arguments) {
+  const auto dir = std::filesystem::path(testing::TempDir());
+  const auto name = std::string(testing::UnitTest::GetInstance()->current_test_info()->name());
+  const auto err = dir / (name + ".err"), out = dir / (name + ".out");
+  const std::string command = std::string(TIDEMARK_PROGRAM) + " " + arguments + " >" +
+                              out.string() + " 2>" + err.string() + " </dev/null";
+  const int status = std::system(command.c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(out), slurp(err)};
+}
+
+const std::string golden = std::string(TIDEMARK_TEST_DATA) + "/golden/";
+
+// One clear line that names the thing and what was expected, exit code 2, no crash.
+void expect_error(const std::string& arguments, const std::vector<std::string>& words) {
+  SCOPED_TRACE(arguments);
+  const Ran ran = tidemark(arguments);
+  EXPECT_EQ(ran.code, 2) << ran.err;
+  EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << ran.err;
+  for (const std::string& word : words)
+    EXPECT_NE(ran.err.find(word), std::string::npos) << "'" << word << "' in: " << ran.err;
+}
+
+TEST(Cli, WrongRequestsAreOneLine) {
+  expect_error("run no-such-model --context 64", {"no-such-model"});
+  expect_error("run mamba2-130m --context 0", {"--context", "at least 1", "0"});
+  expect_error("run mamba2-130m --context 1x", {"--context", "1x"});
+  expect_error("run mamba2-130m --context 64 --dtype f16", {"dtype", "f16", "bf16"});
+  expect_error("run mamba2-130m --context 64 --dtype i32", {"i32", "expected f32 or bf16"});
+  expect_error("run mamba2-130m --context 64 --logits some", {"--logits", "some"});
+  expect_error("run mamba2-130m --context 64 --batch 0", {"batch", "at least 1"});
+  expect_error("run mamba2-130m --context 64 --new-tokens 0", {"new_tokens", "at least 1"});
+  expect_error("run mamba2-130m --context 64 --chunk 0", {"--chunk", "0"});
+  expect_error("run mamba2-130m --context 64 --threads -1", {"--threads", "-1"});
+  expect_error("run mamba2-130m --context 64 --device tpu", {"device", "tpu", "cpu"});
+  expect_error("verify /no/such/folder", {"/no/such/folder", "config.json"});
+}
+
+TEST(Cli, MoreMemoryThanThereIsIsAResultAndAnError) {
+  const Ran ran = tidemark("run qwen2.5-0.5b --context 512m --batch 64 --json -");
+  EXPECT_EQ(ran.code, 2) << ran.err;
+  EXPECT_NE(ran.err.find("memory"), std::string::npos) << ran.err;
+  const auto records = nlohmann::json::parse(ran.out);
+  EXPECT_EQ(records.at(0).at("outcome"), "out_of_memory");
+  const Ran limited = tidemark("run " + golden + "mamba2-tiny --context 64 --memory-limit 64KiB");
+  EXPECT_EQ(limited.code, 2);
+  EXPECT_NE(limited.err.find("weights"), std::string::npos) << "names the tag: " << limited.err;
+}
+
+TEST(Cli, RunOnACheckpointAddsUp) {
+  const Ran ran = tidemark("run " + golden +
+                           "falcon-h1-tiny --context 37 --chunk 16 --batch 2 "
+                           "--new-tokens 3 --dtype f32 --budget 1 --json -");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.err, "") << "a progress bar in a pipe";
+  const auto record = nlohmann::json::parse(ran.out).at(0);
+  EXPECT_EQ(record.at("outcome"), "ok");
+  // Planned and measured memory agree to the byte, tag by tag.
+  EXPECT_EQ(record.at("memory").at("predicted"), record.at("memory").at("high_water"));
+  // Rows and gap close to the wall time of the profiled pass.
+  for (const char* phase : {"prefill", "decode"}) {
+    const auto& profile = record.at(phase);
+    double sum = profile.at("gap_s").get<double>();
+    for (const auto& row : profile.at("rows")) sum += row.at("time_s").get<double>();
+    EXPECT_NEAR(sum, profile.at("wall_s").get<double>(), 1e-9) << phase;
+  }
+  // Every raw sample is kept, and the median is theirs.
+  const auto& ttft = record.at("metrics").at("ttft_s");
+  auto samples = ttft.at("samples").get<std::vector<double>>();
+  EXPECT_EQ(static_cast<int64_t>(samples.size()), ttft.at("n").get<int64_t>());
+  std::sort(samples.begin(), samples.end());
+  const size_t n = samples.size();
+  EXPECT_NEAR(ttft.at("median").get<double>(), (samples[(n - 1) / 2] + samples[n / 2]) / 2, 1e-12);
+}
+
+TEST(Cli, PromptsFromAFile) {
+  const auto file = std::filesystem::path(testing::TempDir()) / "prompt.txt";
+  std::ofstream(file) << "1 2 3 4 5\n6 7 8 9 10\n";
+  const std::string run = "run " + golden +
+                          "mamba-tiny --batch 2 --new-tokens 1 --budget 0.1 "
+                          "--dtype f32 --json - --tokens " +
+                          file.string();
+  EXPECT_EQ(tidemark(run + " --context 5").code, 0);
+  expect_error(run + " --context 6", {"prompt.txt", "line 1", "6", "5"});
+  std::ofstream(file) << "1 2 128\n";
+  expect_error(run + " --context 3", {"prompt.txt:1", "128"});
+}
+
+TEST(Cli, VerifyPassesAndFails) {
+  for (const char* chunk : {"1", "7", "whole"}) {
+    const Ran ran = tidemark(std::string("verify --quiet --chunk ") + chunk + " " + golden +
+                             "llama-3.2-tiny " + golden + "mamba2-groups-tiny");
+    EXPECT_EQ(ran.code, 0) << ran.out << ran.err;
+  }
+  EXPECT_EQ(tidemark("verify --tolerance 1e-12 " + golden + "mamba-tiny").code, 1);
+}
+
+// Prefill memory does not grow with the prompt, but for the ids themselves (4 bytes each).
+TEST(Cli, MemoryIsBoundedByTheChunk) {
+  auto peak = [&](const char* context) {
+    const Ran ran = tidemark("run " + golden +
+                             "mamba2-tiny --dtype f32 --new-tokens 1 --budget 0 "
+                             "--no-profile --json - --context " +
+                             context);
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    return nlohmann::json::parse(ran.out).at(0).at("memory");
+  };
+  const auto small = peak("4096"), large = peak("131072");
+  EXPECT_LT(large.at("peak_rss_bytes").get<int64_t>() - small.at("peak_rss_bytes").get<int64_t>(),
+            int64_t{8} << 20);
+  EXPECT_EQ(large.at("predicted").at("activation").get<int64_t>() -
+                small.at("predicted").at("activation").get<int64_t>(),
+            4 * (131072 - 4096));
+}
+
+}  // namespace
+}  // namespace tidemark
