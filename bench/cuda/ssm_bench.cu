@@ -612,9 +612,16 @@ struct Random : Memory {
 double median_ms(const std::function<void(int)>& run, int inner, int repeats = 15) {
   cudaEvent_t begin, end;
   cudaEventCreate(&begin), cudaEventCreate(&end);
+  // After a pause of the host (allocations) an H200 runs 8 % slow for some milliseconds.
   int i = 0;
-  for (int w = 0; w < inner + 1; ++w) run(i++);
-  finish("warm-up");
+  float warm_ms = 0;
+  cudaEventRecord(begin, queue.stream);
+  while (warm_ms < 50) {
+    for (int k = 0; k < inner + 1; ++k) run(i++);
+    cudaEventRecord(end, queue.stream);
+    finish("warm-up");
+    cudaEventElapsedTime(&warm_ms, begin, end);
+  }
   std::vector<double> times;
   for (int r = 0; r < repeats; ++r) {
     cudaEventRecord(begin, queue.stream);

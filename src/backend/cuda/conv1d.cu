@@ -181,12 +181,12 @@ Conv1dChoice choose_conv1d(const Conv1dArgs& a, int sm_count) {
   if (is_multiple_of(a.x, 16) && is_multiple_of(a.out, 16) && is_multiple_of(a.weight, 16) &&
       is_multiple_of(a.bias, 16) && is_multiple_of(a.state, 16) && a.x_stride % full == 0 &&
       a.out_stride % full == 0 && a.channels % full == 0)
-    choice.vector = full;
+    choice.vector = 4;
   if (a.length == 1) return {1, 1};
   // Long runs re-read less; shorter ones where the threads would not fill the device.
   const int64_t threads = a.batch * a.length * a.channels / choice.vector;
-  choice.run = 64;
-  while (choice.run > 4 && threads / choice.run < int64_t{sm_count} * 512) choice.run /= 2;
+  choice.run = 32;
+  while (choice.run > 4 && threads / choice.run < int64_t{sm_count} * 256) choice.run /= 2;
   return choice;
 }
 

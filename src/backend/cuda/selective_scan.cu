@@ -143,12 +143,27 @@ struct Tile {
   }
 };
 
+// Whether a block has the registers to begin a state before the last is finished, and how many
+// blocks share a multiprocessor.
+constexpr bool works_ahead(int channels) {
+  return channels == 8 || channels == 24;
+}
+constexpr int resident_blocks(int channels) {
+  return channels == 8 ? 3 : channels == 16 ? 2 : 1;
+}
+
+// What a lane holds of one state over its tokens.
+struct Pass {
+  float decay[steps_per_lane], source[steps_per_lane];
+  float h_start, h, span;
+};
+
 // kState: the state_size, or 0 for whatever the arguments say.
 template <class T, int kChannels, int kState>
-__global__ void __launch_bounds__(kChannels* time_lanes, kChannels == 8 ? 3 : 1)
+__global__ void __launch_bounds__(kChannels* time_lanes, resident_blocks(kChannels))
     scan_tiles(SelectiveScanArgs a, bool aligned, bool bc_aligned) {
   using Tiles = Tile<T, kChannels>;
-  constexpr int kTogether = kChannels > 24 ? 1 : 2;  // states at a time: registers allow no more
+  constexpr bool kAhead = works_ahead(kChannels);
   extern __shared__ __align__(16) unsigned char shared_raw[];
   const int n_count = kState > 0 ? kState : a.state_size;
   const int n_padded = Tiles::padded(n_count);
@@ -239,66 +254,76 @@ __global__ void __launch_bounds__(kChannels* time_lanes, kChannels == 8 ? 3 : 1)
     if (left > tile_length) load_inputs(t0 + tile_length);
     commit_copies();
 
-    for (int n0 = 0; n0 < n_padded; n0 += kTogether) {
-      float decay[kTogether][steps_per_lane], source[kTogether][steps_per_lane];
-      float rate[kTogether], h_start[kTogether], h[kTogether], span[kTogether];
-      const float* const rates_of = rates + channel * n_padded + n0;
-      float* const carried_of = carried_h + channel * n_padded + n0;
-      const float4* const b_rows =
-          reinterpret_cast<const float4*>(b_table + n0 * tile_length) + time_lane;
-      const float4* const c_rows =
-          reinterpret_cast<const float4*>(c_table + n0 * tile_length) + time_lane;
+    // Steps 2 to 4 for state n: begin() computes what does not depend on other lanes, finish() the
+    // rest. begin() of the next state fills the time that finish() waits for exchanges.
+    Pass one, other;
+    const auto begin = [&](Pass& p, int n) {
+      const float rate = rates[channel * n_padded + n];
+      const float4* const b_row =
+          reinterpret_cast<const float4*>(b_table + n * tile_length) + time_lane;
+      p.h_start = carried_h[channel * n_padded + n];
+      p.h = time_lane == 0 ? p.h_start : 0;
+      p.span = exp2_fast(rate * d_sum);
 #pragma unroll
-      for (int j = 0; j < kTogether; ++j) {
-        rate[j] = rates_of[j];
-        h_start[j] = carried_of[j];
-        h[j] = time_lane == 0 ? h_start[j] : 0;
-        span[j] = exp2_fast(rate[j] * d_sum);
+      for (int q = 0; q < 4; ++q) {
+        const float4 bq = b_row[q * time_lanes];
+        const float bv[4] = {bq.x, bq.y, bq.z, bq.w};
+#pragma unroll
+        for (int r = 0; r < 4; ++r) {
+          const int i = 4 * q + r;
+          p.decay[i] = exp2_fast(rate * d[i]);
+          p.source[i] = dx[i] * bv[r];
+          p.h = fmaf(p.decay[i], p.h, p.source[i]);
+        }
       }
+    };
+    const auto finish = [&](Pass& p, int n) {
+      float h = p.h, span = p.span;
 #pragma unroll
-      for (int q = 0; q < 4; ++q)
-#pragma unroll
-        for (int j = 0; j < kTogether; ++j) {
-          const float4 bq = b_rows[j * tile_length / 4 + q * time_lanes];
-          const float bv[4] = {bq.x, bq.y, bq.z, bq.w};
-#pragma unroll
-          for (int r = 0; r < 4; ++r) {
-            const int i = 4 * q + r;
-            decay[j][i] = exp2_fast(rate[j] * d[i]);
-            source[j][i] = dx[i] * bv[r];
-            h[j] = fmaf(decay[j][i], h[j], source[j][i]);
-          }
+      for (int step = 1; step < time_lanes; step *= 2) {
+        const float h_before = __shfl_up_sync(all_lanes, h, step, time_lanes);
+        const float span_before = __shfl_up_sync(all_lanes, span, step, time_lanes);
+        if (time_lane >= step) {
+          h = fmaf(span, h_before, h);
+          span *= span_before;
         }
-#pragma unroll
-      for (int step = 1; step < time_lanes; step *= 2)
-#pragma unroll
-        for (int j = 0; j < kTogether; ++j) {
-          const float h_before = __shfl_up_sync(all_lanes, h[j], step, time_lanes);
-          const float span_before = __shfl_up_sync(all_lanes, span[j], step, time_lanes);
-          if (time_lane >= step) {
-            h[j] = fmaf(span[j], h_before, h[j]);
-            span[j] *= span_before;
-          }
-        }
-#pragma unroll
-      for (int j = 0; j < kTogether; ++j) {
-        if (time_lane == time_lanes - 1) carried_of[j] = h[j];
-        h[j] = __shfl_up_sync(all_lanes, h[j], 1, time_lanes);
-        if (time_lane == 0) h[j] = h_start[j];
       }
+      if (time_lane == time_lanes - 1) carried_h[channel * n_padded + n] = h;
+      h = __shfl_up_sync(all_lanes, h, 1, time_lanes);
+      if (time_lane == 0) h = p.h_start;
+      const float4* const c_row =
+          reinterpret_cast<const float4*>(c_table + n * tile_length) + time_lane;
 #pragma unroll
-      for (int q = 0; q < 4; ++q)
+      for (int q = 0; q < 4; ++q) {
+        const float4 cq = c_row[q * time_lanes];
+        const float cv[4] = {cq.x, cq.y, cq.z, cq.w};
 #pragma unroll
-        for (int j = 0; j < kTogether; ++j) {
-          const float4 cq = c_rows[j * tile_length / 4 + q * time_lanes];
-          const float cv[4] = {cq.x, cq.y, cq.z, cq.w};
-#pragma unroll
-          for (int r = 0; r < 4; ++r) {
-            const int i = 4 * q + r;
-            h[j] = fmaf(decay[j][i], h[j], source[j][i]);
-            y[i] = fmaf(cv[r], h[j], y[i]);
-          }
+        for (int r = 0; r < 4; ++r) {
+          const int i = 4 * q + r;
+          h = fmaf(p.decay[i], h, p.source[i]);
+          y[i] = fmaf(cv[r], h, y[i]);
         }
+      }
+    };
+    if constexpr (kAhead) {
+      begin(one, 0);
+      int n = 0;
+#pragma unroll 1
+      for (; n + 2 < n_padded; n += 2) {
+        begin(other, n + 1);
+        finish(one, n);
+        begin(one, n + 2);
+        finish(other, n + 1);
+      }
+      begin(other, n + 1);
+      finish(one, n);
+      finish(other, n + 1);
+    } else {
+#pragma unroll 1
+      for (int n = 0; n < n_padded; ++n) {
+        begin(one, n);
+        finish(one, n);
+      }
     }
 
     wait_copies<1>();
@@ -440,18 +465,29 @@ SelectiveScanChoice choose_selective_scan(const SelectiveScanArgs& a, int sm_cou
   check(cudaGetDevice(&device), "selective scan: device");
   check(cudaDeviceGetAttribute(&shared_limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
         "selective scan: shared memory");
-  // The busiest multiprocessor's channels decide; at a tie, wider rows.
-  int64_t best_cost = std::numeric_limits<int64_t>::max();
-  for (const int channels : {32, 24, 16, 8}) {
-    const int bytes = a.dtype == DType::bf16 ? shared_bytes<bf16>(channels, a.state_size)
-                                             : shared_bytes<float>(channels, a.state_size);
+  // Microseconds that 1, 2, 3 blocks on the busiest multiprocessor took on an H200 for 8192 tokens
+  // at state_size 16 (a lone block of 8 channels is extrapolated); more blocks take turns.
+  struct Shape {
+    int channels;
+    double us[3];
+  };
+  constexpr Shape shapes[] = {{32, {354}}, {24, {272}}, {16, {260, 377}}, {8, {145, 218, 296}}};
+  double best_us = std::numeric_limits<double>::infinity();
+  for (const Shape& shape : shapes) {
+    const int bytes = a.dtype == DType::bf16 ? shared_bytes<bf16>(shape.channels, a.state_size)
+                                             : shared_bytes<float>(shape.channels, a.state_size);
     if (bytes > shared_limit) continue;
-    const int64_t thread_blocks = a.batch * ((a.channels + channels - 1) / channels);
-    const int64_t cost = (thread_blocks + sm_count - 1) / sm_count * channels;
-    if (cost < best_cost) {
-      best_cost = cost;
+    const int together =
+        std::min(resident_blocks(shape.channels), (shared_limit + 1024) / (bytes + 1024));
+    const int64_t thread_blocks = a.batch * ((a.channels + shape.channels - 1) / shape.channels);
+    const int64_t busiest = (thread_blocks + sm_count - 1) / sm_count;
+    const int rest = static_cast<int>(busiest % together);
+    const double us = static_cast<double>(busiest / together) * shape.us[together - 1] +
+                      (rest > 0 ? shape.us[rest - 1] : 0);
+    if (us < best_us) {
+      best_us = us;
       best.kernel = ScanKernel::tiles;
-      best.channels_per_block = channels;
+      best.channels_per_block = shape.channels;
     }
   }
   return best;
