@@ -208,7 +208,7 @@ VerifyResult verify_folder(const std::filesystem::path& folder, Backend& backend
     Reference reference{golden, spec, *weights, {}, integers(ids, "input_ids")};
     reference.workload.batch = ids.shape[0];
     reference.workload.context = ids.shape[1];
-    reference.workload.chunk = options.chunk > 0 ? options.chunk : spec.meta_tokens + ids.shape[1];
+    reference.workload.chunk = options.chunk > 0 ? options.chunk : ids.shape[1];
     reference.workload.dtype = options.dtype;
 
     VerifyResult result;

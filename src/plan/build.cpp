@@ -154,7 +154,9 @@ Plan build_plan(const ModelSpec& spec, const Workload& workload) {
   plan.meta_tokens = spec.meta_tokens;
   plan.first_meta_id = static_cast<int32_t>(spec.vocab);
   const int64_t prompt = plan.prompt();
-  const int64_t chunk = plan.workload.chunk = std::min(workload.chunk, prompt);
+  // A chunk as long as the context is the whole prefill, meta tokens included.
+  const int64_t chunk = plan.workload.chunk =
+      workload.chunk >= workload.context ? prompt : workload.chunk;
   plan.model = spec.name;
   plan.body_count = (prompt - 1) / chunk;
   const int64_t tail = prompt - plan.body_count * chunk;

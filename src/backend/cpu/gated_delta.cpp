@@ -121,18 +121,22 @@ void keys(const GatedDelta& op, const CpuContext& context, int64_t start, int64_
   }
   for (int64_t i = 0; i < op.key_dim; ++i)
     std::fill(r.k_turned + i * s.c + length, r.k_turned + (i + 1) * s.c, 0.0F);
+  // Up to the diagonal, in blocks of rows.
   const auto products = [&](const float* left, float* to) {
-    multiply({.a = left,
-              .a_row = s.k,
-              .a_depth = 1,
-              .b = r.k_turned,
-              .b_row = s.c,
-              .c = to,
-              .c_row = s.c,
-              .rows = length,
-              .cols = round_up(length, lanes),
-              .depth = op.key_dim,
-              .accumulate = false});
+    for (int64_t row = 0; row < length; row += solved_rows) {
+      const int64_t count = std::min(solved_rows, length - row);
+      multiply({.a = left + row * s.k,
+                .a_row = s.k,
+                .a_depth = 1,
+                .b = r.k_turned,
+                .b_row = s.c,
+                .c = to + row * s.c,
+                .c_row = s.c,
+                .rows = count,
+                .cols = round_up(row + count, lanes),
+                .depth = op.key_dim,
+                .accumulate = false});
+    }
   };
   products(r.k, r.kk);
   products(r.q, r.qk);
