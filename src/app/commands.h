@@ -18,6 +18,9 @@ void add_export_command(CLI::App& app, int& exit_code);
 void add_compare_command(CLI::App& app, int& exit_code);
 void add_limit_command(CLI::App& app, int& exit_code);
 void add_crossover_command(CLI::App& app, int& exit_code);
+void add_report_command(CLI::App& app, int& exit_code);
+void add_trace_command(CLI::App& app, int& exit_code);
+void add_completion_command(CLI::App& app, int& exit_code);
 
 // All of them, in the order --help lists them.
 void add_commands(CLI::App& app, int& exit_code);
