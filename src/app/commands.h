@@ -6,6 +6,10 @@
 
 namespace tidemark {
 
+inline constexpr const char* program_description =
+    "Tidemark: how language models behave as the context grows - Transformers, state-space models "
+    "and hybrids";
+
 void add_models_command(CLI::App& app, int& exit_code);
 void add_show_command(CLI::App& app, int& exit_code);
 void add_explain_command(CLI::App& app, int& exit_code);
