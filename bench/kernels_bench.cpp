@@ -167,6 +167,69 @@ Build scan(int64_t batch, int64_t length, int64_t channels) {
   };
 }
 
+Build gated_delta(SsdForm form, int64_t batch, int64_t length) {
+  return [=](Builder& b) {  // Qwen3-Next: 16 key heads, 32 value heads, all 128 wide
+    const int64_t rows = batch * length, k_width = 16 * 128, v_width = 32 * 128;
+    const Operand qkv = b.act(rows, 2 * k_width + v_width), ba = b.act(rows, 2 * 32);
+    b.emit(GatedDelta{form, qkv, columns(qkv, k_width), columns(qkv, 2 * k_width), columns(ba, 32),
+                      ba, b.add("a_log", Tag::weights, 32, 1, b.dtype),
+                      b.add("dt_bias", Tag::weights, 32, 1, b.dtype),
+                      b.state(Tag::ssm_state, batch * 32 * 128, 128, DType::f32),
+                      b.act(rows, v_width), batch, length, 0, 16, 32, 128, 128, 64});
+  };
+}
+
+// What follows a router: choice, two projections of every chosen expert, the gate between, the sum.
+Build experts(int64_t rows, int64_t experts, int64_t top_k, int64_t width, int64_t hidden) {
+  return [=](Builder& b) {
+    const int64_t slots = rows * top_k;
+    const auto f32 = [&](int64_t r, int64_t c) {
+      return b.add("act", Tag::activation, r, c, DType::f32);
+    };
+    const auto i32 = [&](int64_t r, int64_t c) {
+      return b.add("act", Tag::activation, r, c, DType::i32);
+    };
+    const Operand weights = f32(rows, top_k), token = i32(slots, 1), position = i32(rows, top_k);
+    const Operand first = i32(experts + 1, 1), up = b.act(slots, 2 * width);
+    const Operand down = b.act(slots, hidden);
+    b.emit(Route{RouterScore::softmax,
+                 f32(rows, experts),
+                 {},
+                 weights,
+                 token,
+                 position,
+                 first,
+                 rows,
+                 experts,
+                 top_k,
+                 1,
+                 1,
+                 true,
+                 1});
+    b.emit(ExpertGemm{b.act(rows, hidden), b.weight(experts * 2 * width, hidden), token, first, up,
+                      slots, experts, 2 * width, hidden});
+    b.emit(Glu{Act::silu, up, columns(up, width), up, slots, width});
+    b.emit(ExpertGemm{
+        up, b.weight(experts * hidden, width), {}, first, down, slots, experts, hidden, width});
+    b.emit(Combine{down, weights, position, b.act(rows, hidden), rows, top_k, hidden, true});
+  };
+}
+
+Build rg_lru(int64_t length) {
+  return [=](Builder& b) {  // RecurrentGemma-2B
+    b.emit(RgLru{b.act(length, 2560), b.act(length, 2560), b.act(length, 2560), b.weight(2560, 1),
+                 b.state(Tag::ssm_state, 2560, 1, DType::f32), b.act(length, 2560), 1, length, 0,
+                 2560});
+  };
+}
+
+Build block_gemm(int64_t m) {
+  return [=](Builder& b) {
+    b.emit(BlockGemm{b.act(m, 2560), b.weight(2560, 256), b.weight(2560, 1), b.act(m, 2560), m, 10,
+                     256, 256});
+  };
+}
+
 Build conv(int64_t length, int64_t channels) {
   return [=](Builder& b) {
     b.emit(Conv1d{b.act(length, channels), b.weight(channels, 4), b.weight(channels, 1),
@@ -231,6 +294,15 @@ Build rope(int64_t length, int64_t past, int64_t heads, int64_t kv_heads, int64_
   add("selective_scan/1536x16/L512", 1, 512, scan(1, 512, 1536));
   add("selective_scan/3072x16/L512", 1, 512, scan(1, 512, 3072));
   add("selective_scan/3072x16/L1", 96, 512, scan(1, 1, 3072));
+  // Qwen3-Next, RecurrentGemma-2B; experts of Granite-4.0-H-Tiny (64 of 512 x 1536, 6 chosen).
+  add("gated_delta_chunked/32x128x128/L512", 1, 512, gated_delta(SsdForm::chunked, 1, 512));
+  add("gated_delta_recurrence/32x128x128", 48, 512, gated_delta(SsdForm::recurrence, 1, 1));
+  add("experts/64x512x1536/top6/512 rows", 1, 0, experts(512, 64, 6, 512, 1536));
+  add("experts/64x512x1536/top6/1 row", 2, 0, experts(1, 64, 6, 512, 1536));
+  add("rg_lru/2560/L512", 1, 512, rg_lru(512));
+  add("rg_lru/2560/L1", 48, 512, rg_lru(1));
+  add("block_gemm/10x256x256/m:512", 4, 0, block_gemm(512));
+  add("block_gemm/10x256x256/m:1", 48, 0, block_gemm(1));
   add("conv1d/1792/L512", 4, 512, conv(512, 1792));
   add("conv1d/3072/L1", 48, 512, conv(1, 3072));
   add("rope/14:2x64/L512", 4, 8192, rope(512, 8192, 14, 2, 64));

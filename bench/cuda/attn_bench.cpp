@@ -391,8 +391,7 @@ void bench_chain(Bench& b) {
             a.out_stride = n;
             a.m = 1, a.n = n, a.k = k, a.accumulate = accumulate, a.dtype = DType::bf16,
             a.out_dtype = out;
-            if (norm)
-              a.prologue = Prologue::rms_norm, a.norm_weight = norm_weight.get(), a.eps = 1e-5F;
+            if (norm) a.norm_weight = norm_weight.get(), a.eps = 1e-5F;
             if (glu) a.glu = true;
             launch_gemv(a, choose_gemv(a, b.sm_count), queue);
             at += int64_t{n} * k * 2;

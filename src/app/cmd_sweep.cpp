@@ -7,6 +7,8 @@
 #include "app/measure_cell.h"
 #include "base/error.h"
 #include "base/units.h"
+#include "measure/harness.h"
+#include "measure/power.h"
 #include "measure/provenance.h"
 #include "model/load.h"
 #include "report/text.h"
@@ -57,6 +59,13 @@ void check_models(const SweepFile& sweep) {
   std::set<std::string> seen;
   for (const Cell& cell : sweep.cells)
     if (seen.insert(cell.model).second && !is_fake(cell.model)) load_spec(cell.model);
+}
+
+void say_why_no_energy(const SweepFile& sweep) {
+  const bool on_cpu = std::any_of(sweep.cells.begin(), sweep.cells.end(),
+                                  [](const Cell& c) { return c.device == "cpu"; });
+  const FoundSensor found = find_power_sensor("/sys", steady_now_s);
+  if (on_cpu && !found.sensor) fmt::print(stderr, "energy of the CPU: {}\n", found.reason);
 }
 
 std::string describe(const Cell& c) {
@@ -124,6 +133,7 @@ int sweep(const Options& options) {
     return exit_ok;
   }
 
+  if (file.measure.energy) say_why_no_energy(file);
   Store store(options.store, Store::Open::create);
   listen_for_stops();
   const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();

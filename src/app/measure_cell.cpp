@@ -24,6 +24,7 @@ Record measure_cell(const Cell& asked, const MeasureSettings& settings,
     return record;
   }
   MeasureRequest request{.cell = asked, .seed = settings.seed, .tokens_file = {}, .started = tell};
+  request.energy = settings.energy;
   request.options.stopping.time_budget_s = settings.budget_s;
   if (!settings.operators)
     request.options.prefill_profile_passes = request.options.decode_profile_passes = 0;

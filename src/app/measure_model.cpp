@@ -5,9 +5,18 @@
 #include <new>
 
 #include "backend/arena.h"
+#include "measure/clocks.h"
+#include "measure/energy.h"
 
 namespace tidemark {
 namespace {
+
+constexpr const char* sysfs = "/sys";
+
+// The processor's own sensors say nothing about another device.
+std::unique_ptr<PowerSensor> sensor_for(const std::string& device) {
+  return device == "cpu" ? find_power_sensor(sysfs, steady_now_s).sensor : nullptr;
+}
 
 void measure_into(const Model& model, const Plan& plan, Backend& backend,
                   const MeasureRequest& request, Record& record) {
@@ -16,10 +25,17 @@ void measure_into(const Model& model, const Plan& plan, Backend& backend,
       request.tokens_file.empty()
           ? random_prompt(cell.batch, cell.context, model.spec.vocab, request.seed)
           : read_prompt(request.tokens_file, cell.batch, cell.context, model.spec.vocab);
+  const auto sensor = request.energy ? sensor_for(cell.device) : nullptr;
+  const EnergyOptions energy;
+  const auto idle_w = sensor ? idle_power_w(*sensor, energy.idle_window_s) : std::nullopt;
   Executor executor(plan, backend);
   fill_weights(executor, *model.weights);
   executor.set_prompt(prompt);
+  const ClockReading before = read_clocks(sysfs);
   measure(executor, request.options, record);
+  for (std::string& flag : clock_flags(before, read_clocks(sysfs)))
+    record.flags.push_back(std::move(flag));
+  if (sensor) measure_energy(executor, *sensor, idle_w, energy, request.options.now_s, record);
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ struct MeasureRequest {
   uint64_t seed = 0;        // of the prompt
   std::string tokens_file;  // prompt ids instead of random ones
   MeasureOptions options{};
+  bool energy = false;  // too, where the machine has a sensor for the device
   // Hears of the record as soon as its cell, memory plan and provenance are known, before anything
   // is allocated: what is to be kept should the process die.
   std::function<void(const Record&)> started{};

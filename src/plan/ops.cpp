@@ -9,6 +9,8 @@ template <class... Fs>
 struct Overloaded : Fs... {
   using Fs::operator()...;
 };
+template <class... Fs>  // clang 14 does not deduce aggregates yet
+Overloaded(Fs...) -> Overloaded<Fs...>;
 
 constexpr std::string_view op_names[] = {
     "embedding", "add",         "norm",      "gated_norm",  "gemm",   "block_gemm",

@@ -20,7 +20,7 @@ constexpr std::string_view prefix = "fake:";
 Summary summary_around(double center, int64_t n) {
   Summary s;
   for (int64_t i = 0; i < n; ++i)
-    s.samples.push_back(center * (1 + 0.001 * static_cast<double>((i * 7) % n - n / 2)));
+    s.samples.push_back(center * (1 + 0.0005 * static_cast<double>((i * 14) % (2 * n) - n)));
   std::vector<double> sorted = s.samples;
   std::sort(sorted.begin(), sorted.end());
   s.median = sorted[sorted.size() / 2];

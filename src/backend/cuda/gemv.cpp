@@ -17,13 +17,15 @@ int vector_of(const GemvArgs& a) {
   return rows_aligned ? vector : 1;
 }
 
+// Rows of so few loads are shared by 8 lanes, not 32.
+constexpr int short_row = 24;
+
 }  // namespace
 
 bool gemv_takes_along(const GemvArgs& a) {
   const int vector = vector_of(a);
-  const bool staged = a.prologue != Prologue::none;
-  return a.m == 1 && vector > 1 && aligned(a.norm_weight) && aligned(a.z) &&
-         (a.k + vector - 1) / vector > 24 && (!staged || a.k <= gemv_max_staged * vector) &&
+  const bool lanes_of_a_row = (a.k + vector - 1) / vector > short_row;
+  return a.m == 1 && vector > 1 && lanes_of_a_row && aligned(a.norm_weight) &&
          (!a.glu || (a.n % 2 == 0 && !a.accumulate));
 }
 
@@ -32,7 +34,7 @@ GemvChoice choose_gemv(const GemvArgs& a, int sm_count) {
   c.vector = vector_of(a);
   if (c.vector == 1) return c;
   const int loads_per_row = (a.k + c.vector - 1) / c.vector;
-  if (loads_per_row <= 24) {
+  if (loads_per_row <= short_row) {
     c.lanes = 8;
     return c;
   }
@@ -46,15 +48,14 @@ GemvChoice choose_gemv(const GemvArgs& a, int sm_count) {
   } else {
     while (c.warps_on_k < 8 && a.n * c.warps_on_k < enough && loads_per_row > 32 * c.warps_on_k)
       c.warps_on_k *= 2;
-    if (loads_per_row > 512) c.warps_on_k = 8;
+    if (loads_per_row > 768) c.warps_on_k = 8;
   }
   return c;
 }
 
 std::string name(const GemvArgs& a, const GemvChoice& c) {
-  constexpr std::string_view prologues[] = {"", " after rms norm", " after gated norm"};
   return fmt::format("gemv v{} r{} l{} k{}{}{}", c.vector, c.rows, c.lanes, c.warps_on_k,
-                     prologues[static_cast<size_t>(a.prologue)], a.glu ? " with gated unit" : "");
+                     a.norm_weight ? " with norm" : "", a.glu ? " with gated unit" : "");
 }
 
 }  // namespace tidemark::cuda

@@ -65,66 +65,8 @@ __device__ inline float activate_by(Act act, float x) {
   }
 }
 
-// The row of x, by way of its norm, to shared memory.
-template <class T>
-struct NormOnTheWay {
-  static constexpr int vector = full_vector<T>, threads = warps_per_block * 32;
-  static constexpr int units = gemv_max_staged / threads;  // per thread
-  Vector<T, vector> weight[units];
-
-  __device__ void load_weight(const GemvArgs& a) {
-#pragma unroll
-    for (int u = 0; u < units; ++u) {
-      const int at = (u * threads + threadIdx.x) * vector;
-      if (at < a.k) weight[u] = load_vector<T, vector>(static_cast<const T*>(a.norm_weight) + at);
-    }
-  }
-  __device__ void run(const GemvArgs& a, T* to) {
-    __shared__ float partial[warps_per_block];
-    float v[units][vector], gate[units][vector], squares = 0;
-    const bool gated = a.prologue == Prologue::gated_norm;
-#pragma unroll
-    for (int u = 0; u < units; ++u) {
-      const int at = (u * threads + threadIdx.x) * vector;
-      if (at >= a.k) continue;
-      to_floats(load_vector<T, vector>(static_cast<const T*>(a.x) + at), v[u]);
-      if (gated) {
-        to_floats(load_vector<T, vector>(static_cast<const T*>(a.z) + at), gate[u]);
-#pragma unroll
-        for (int j = 0; j < vector; ++j) {
-          gate[u][j] = silu(gate[u][j]);
-          if (!a.norm_before_gate) v[u][j] *= gate[u][j];
-        }
-      }
-#pragma unroll
-      for (int j = 0; j < vector; ++j) squares = fmaf(v[u][j], v[u][j], squares);
-    }
-    squares = lane_sum(squares);
-    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = squares;
-    __syncthreads();
-    squares = 0;
-#pragma unroll
-    for (int i = 0; i < warps_per_block; ++i) squares += partial[i];
-    const float inverse = rsqrtf(squares / static_cast<float>(a.k) + a.eps);
-#pragma unroll
-    for (int u = 0; u < units; ++u) {
-      const int at = (u * threads + threadIdx.x) * vector;
-      if (at >= a.k) continue;
-      float w[vector];
-      to_floats(weight[u], w);
-#pragma unroll
-      for (int j = 0; j < vector; ++j) {
-        v[u][j] *= inverse * (w[j] + a.weight_offset);
-        if (gated && a.norm_before_gate) v[u][j] *= gate[u][j];
-      }
-      store_vector<T>(to + at, v[u]);
-    }
-    __syncthreads();
-  }
-};
-
-// kStaged: x comes by way of its norm. kPaired: half of a group's rows are n / 2 further down.
-template <class T, int kVector, int kM, int kRows, int kLanes, int kWarpsOnK, bool kStaged,
+// kNormed: with the RMS norm before. kPaired: half of a group's rows are n / 2 further down.
+template <class T, int kVector, int kM, int kRows, int kLanes, int kWarpsOnK, bool kNormed,
           bool kPaired>
 __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) {
   constexpr int unroll = kRows >= 4 ? 2 : 8 / kRows / (kM > 4 ? 2 : 1);
@@ -152,20 +94,10 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
   };
   int k0 = (k_warp * kLanes + group_lane) * kVector;
   load_weights(k0);
-  if constexpr (kStaged) {
-    __shared__ uint4 staged[gemv_max_staged];
-    NormOnTheWay<T> norm;
-    norm.load_weight(a);
-    let_next_start();
-    wait_for_previous();
-    norm.run(a, reinterpret_cast<T*>(staged));
-    x = reinterpret_cast<const T*>(staged);
-  } else {
-    let_next_start();
-    wait_for_previous();
-  }
+  let_next_start();
+  wait_for_previous();
 
-  float sum[kM][kRows] = {};
+  float sum[kM][kRows] = {}, squares = 0;
   while (k0 < a.k) {
 #pragma unroll
     for (int u = 0; u < unroll; ++u) {
@@ -180,6 +112,17 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
         chunk.load(x + m * a.x_stride + k0 + u * stride);
         float xv[kVector];
         chunk.expand(xv);
+        if constexpr (kNormed) {
+          Chunk<T, kVector> scale;
+          scale.load(static_cast<const T*>(a.norm_weight) + k0 + u * stride);
+          float scale_values[kVector];
+          scale.expand(scale_values);
+#pragma unroll
+          for (int i = 0; i < kVector; ++i) {
+            squares = fmaf(xv[i], xv[i], squares);
+            xv[i] *= a.weight_offset + scale_values[i];
+          }
+        }
 #pragma unroll
         for (int r = 0; r < kRows; ++r)
 #pragma unroll
@@ -194,9 +137,12 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
   for (int m = 0; m < kM; ++m)
 #pragma unroll
     for (int r = 0; r < kRows; ++r) sum[m][r] = lane_sum<kLanes>(sum[m][r]);
+  if constexpr (kNormed) squares = lane_sum<kLanes>(squares);
 
   if constexpr (kWarpsOnK > 1) {
     __shared__ float partial[kWarpsOnK][row_warps][groups_per_warp][kM][kRows];
+    __shared__ float partial_squares[kWarpsOnK];  // the same for all rows
+    if (kNormed && row_warp == 0 && lane == 0) partial_squares[k_warp] = squares;
     if (group_lane == 0)
 #pragma unroll
       for (int m = 0; m < kM; ++m)
@@ -210,8 +156,14 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
       for (int r = 0; r < kRows; ++r)
 #pragma unroll
         for (int s = 1; s < kWarpsOnK; ++s) sum[m][r] += partial[s][row_warp][group][m][r];
+    if constexpr (kNormed) {
+      squares = 0;
+#pragma unroll
+      for (int s = 0; s < kWarpsOnK; ++s) squares += partial_squares[s];
+    }
   }
   if (group_lane != 0) return;
+  const float norm = kNormed ? rsqrtf(squares / static_cast<float>(a.k) + a.eps) : 1.0F;
   const auto store = [&](int m, int row, float value) {
     const int64_t at = m * a.out_stride + row;
     if (a.out_dtype == DType::f32) {
@@ -228,6 +180,7 @@ __global__ void __launch_bounds__(warps_per_block * 32) gemv_kernel(GemvArgs a) 
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       if (row0 + r % run >= rows) continue;
+      if constexpr (kNormed) sum[m][r] *= norm;
       if (a.bias) sum[m][r] += to_float(static_cast<const T*>(a.bias)[row_of(r)]);
       sum[m][r] *= a.scale;
       if constexpr (kPaired) {
@@ -248,13 +201,13 @@ void launch_rows(const GemvArgs& a, const Queue& queue) {
                   dim3(warps_per_block * 32), 0, queue, "gemv", a);
   };
   if constexpr (kVector > 1 && kLanes == 32) {
-    const bool staged = a.prologue != Prologue::none;
+    const bool normed = a.norm_weight != nullptr;
     if constexpr (kRows > 1) {
-      if (a.glu && staged)
+      if (a.glu && normed)
         return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, true, true>);
       if (a.glu) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, false, true>);
     }
-    if (staged) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, true, false>);
+    if (normed) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, true, false>);
   }
   if (a.m == 1) return go(gemv_kernel<T, kVector, 1, kRows, kLanes, kWarpsOnK, false, false>);
   if (a.m == 2) return go(gemv_kernel<T, kVector, 2, kRows, kLanes, kWarpsOnK, false, false>);

@@ -1,6 +1,5 @@
 // out[m, n] (+)= scale * (sum_k x[m, k] * weight[n, k] + bias[n]) for a few rows m, at memory
-// speed. x may be made on the way: the norm or the gated unit before a projection costs a launch of
-// its own otherwise.
+// speed.
 #pragma once
 
 #include <cstdint>
@@ -10,13 +9,6 @@
 #include "base/vocab.h"
 
 namespace tidemark::cuda {
-
-// How the product's x comes from `x`, rounded to dtype as the operator alone would.
-enum class Prologue {
-  none,
-  rms_norm,    // x / sqrt(mean(x^2) + eps) * (weight_offset + norm_weight)
-  gated_norm,  // the same of x * silu(z), or with norm_before_gate the norm of x, times silu(z)
-};
 
 struct GemvArgs {
   const void* x = nullptr;       // [m, k] dtype
@@ -29,19 +21,16 @@ struct GemvArgs {
   bool accumulate = false;
   DType dtype = DType::f32, out_dtype = DType::f32;
 
-  // One row of x alone (m 1) may take along:
-  Prologue prologue = Prologue::none;
-  const void* norm_weight = nullptr;  // [k]
+  // One row of x alone (m 1) may take along the RMS norm before it,
+  //   x / sqrt(mean(x^2) + eps) * (weight_offset + norm_weight),
+  const void* norm_weight = nullptr;  // [k], or null: no norm
   float eps = 0, weight_offset = 0;
-  const void* z = nullptr;  // [k]
-  bool norm_before_gate = false;
-  // the gated unit after it: out[r] = act(y[r]) * y[n / 2 + r] for r < n / 2.
+  // and the gated unit after it: out[r] = act(y[r]) * y[n / 2 + r] for r < n / 2.
   bool glu = false;
   Act act = Act::silu;
 };
 
 inline constexpr int32_t gemv_max_rows = 8;
-inline constexpr int32_t gemv_max_staged = 512;  // 16-byte units of x that a norm may have
 
 // Which shape of the kernel runs; its name goes into the records.
 struct GemvChoice {
@@ -51,7 +40,7 @@ struct GemvChoice {
   int warps_on_k = 1;  // of a block of 8, that split k between them
 };
 GemvChoice choose_gemv(const GemvArgs&, int sm_count);
-// Whether the kernel can take along what `a` says: m 1, rows aligned, k not too long.
+// Whether the kernel can take along what `a` says.
 bool gemv_takes_along(const GemvArgs& a);
 std::string name(const GemvArgs&, const GemvChoice&);
 void launch_gemv(const GemvArgs&, const GemvChoice&, const Queue&);

@@ -82,30 +82,19 @@ bool same_view(const Operand& a, const Operand& b) {
   return a.tensor == b.tensor && a.offset == b.offset && a.stride == b.stride;
 }
 
-// Adds to `args` that x comes by way of `first`; false where it cannot.
+// Adds the norm before to `args`; false where it cannot be taken along.
 bool take_norm(const Op& first, const Gemm& gemm, GemvArgs& args, CudaContext& c) {
-  if (const auto* norm = std::get_if<Norm>(&first)) {
-    if (norm->kind != NormKind::rms || norm->groups != 1 || norm->width != gemm.k ||
-        !same_view(norm->out, gemm.x))
-      return false;
-    args.prologue = Prologue::rms_norm;
-    args.x = c.at(norm->x), args.x_stride = norm->x.stride;
-    args.norm_weight = c.at(norm->weight);
-    args.eps = norm->eps, args.weight_offset = norm->weight_offset;
-    return true;
-  }
-  if (const auto* norm = std::get_if<GatedNorm>(&first)) {
-    if (norm->groups != 1 || norm->width != gemm.k || !same_view(norm->out, gemm.x)) return false;
-    args.prologue = Prologue::gated_norm;
-    args.x = c.at(norm->x), args.x_stride = norm->x.stride;
-    args.z = c.at(norm->z), args.norm_weight = c.at(norm->weight);
-    args.eps = norm->eps, args.norm_before_gate = norm->norm_before_gate;
-    return true;
-  }
-  return false;
+  const auto* norm = std::get_if<Norm>(&first);
+  if (!norm || norm->kind != NormKind::rms || norm->groups != 1 || norm->width != gemm.k ||
+      !same_view(norm->out, gemm.x))
+    return false;
+  args.x = c.at(norm->x), args.x_stride = norm->x.stride;
+  args.norm_weight = c.at(norm->weight);
+  args.eps = norm->eps, args.weight_offset = norm->weight_offset;
+  return true;
 }
 
-// Adds to `args` that its result goes through `last`; false where it cannot.
+// Adds the gated unit after to `args`; false where it cannot be taken along.
 bool take_glu(const Op& last, const Gemm& gemm, GemvArgs& args, CudaContext& c) {
   const auto* glu = std::get_if<Glu>(&last);
   Operand up = gemm.out;

@@ -60,7 +60,8 @@ FigureContent short_long_figure(const Study& study) {
       ranges.insert({range.shortest, range.longest});
       const std::string panel =
           configuration.empty() ? metric.name : metric.name + (", " + configuration);
-      for (const auto& [model, by_context] : models) {
+      for (const auto& [name, by_context] : models) {
+        const std::string& model = name;  // clang 14 captures no structured binding
         const Summary& at_short = *(by_context.at(range.shortest)->metrics.*metric.member);
         const Summary& at_long = *(by_context.at(range.longest)->metrics.*metric.member);
         const double growth = at_long.median / at_short.median;
