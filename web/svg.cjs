@@ -1,5 +1,5 @@
-// Draws one Vega-Lite specification (standard input) as SVG (standard output), with the same
-// minified files the report page contains.
+// Draws the Vega-Lite specification in a file as SVG on standard output, with the same minified
+// files the report page contains.
 "use strict";
 const fs = require("fs");
 const path = require("path");
@@ -8,7 +8,7 @@ for (const name of ["vega", "vega-lite"]) {
   const file = path.join(__dirname, "vendor", name + ".min.js");
   vm.runInThisContext(fs.readFileSync(file, "utf8"), { filename: file });
 }
-const spec = JSON.parse(fs.readFileSync(0, "utf8"));
+const spec = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
 const logger = globalThis.vega.logger(globalThis.vega.Warn, "warn", (_method, _level, parts) =>
   process.stderr.write(parts.join(" ") + "\n"));
 const compiled = globalThis.vegaLite.compile(spec, { logger }).spec;

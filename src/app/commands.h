@@ -6,6 +6,10 @@
 
 namespace tidemark {
 
+inline constexpr const char* program_description =
+    "Tidemark: how language models behave as the context grows - Transformers, state-space models "
+    "and hybrids";
+
 void add_models_command(CLI::App& app, int& exit_code);
 void add_show_command(CLI::App& app, int& exit_code);
 void add_explain_command(CLI::App& app, int& exit_code);
@@ -18,6 +22,9 @@ void add_export_command(CLI::App& app, int& exit_code);
 void add_compare_command(CLI::App& app, int& exit_code);
 void add_limit_command(CLI::App& app, int& exit_code);
 void add_crossover_command(CLI::App& app, int& exit_code);
+void add_report_command(CLI::App& app, int& exit_code);
+void add_trace_command(CLI::App& app, int& exit_code);
+void add_completion_command(CLI::App& app, int& exit_code);
 
 // All of them, in the order --help lists them.
 void add_commands(CLI::App& app, int& exit_code);

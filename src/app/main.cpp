@@ -7,11 +7,7 @@
 #include "base/error.h"
 
 int main(int argc, char** argv) {
-  CLI::App app(
-      "Tidemark: how language models behave as the context grows - Transformers, state-space "
-      "models "
-      "and hybrids",
-      "tidemark");
+  CLI::App app(tidemark::program_description, "tidemark");
   int exit_code = tidemark::exit_ok;
   tidemark::add_commands(app, exit_code);
   try {

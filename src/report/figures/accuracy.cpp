@@ -23,6 +23,7 @@ FigureContent accuracy_figure(const Study& study) {
   JsonValue rows = JsonValue::array();
   DataTable table{.columns = {"Model", "Configuration", "Task", "Score", "Context (tokens)",
                               "TTFT (s)", "Interval"}};
+  table.bar = "Score";
   for (const auto& [configuration, by_context] : found) {
     // The context that most models share; of equals the longest.
     size_t most = 0;

@@ -12,6 +12,7 @@ DataTable energy_table(const Study& study) {
   DataTable table{.columns = {"Model", "Configuration", "Source", "Context (tokens)", "Phase",
                               "Energy (J)", "Idle share (J)", "Energy per prompt token (mJ)",
                               "Window (s)", "Sensor"}};
+  table.bar = "Energy (J)";
   for (const Record* r : newest_records(study)) {
     const auto add = [&](const std::optional<Energy>& energy, Phase phase) {
       if (!energy) return;

@@ -17,6 +17,9 @@ using JsonValue = nlohmann::ordered_json;
 struct DataTable {
   std::vector<std::string> columns{};
   std::vector<std::vector<JsonValue>> rows{};
+  // On a terminal: the column drawn as a bar, and the columns there is room for (none: all).
+  std::string bar{};
+  std::vector<std::string> brief{};
 };
 
 struct FigureContent {

@@ -21,6 +21,7 @@ FigureContent limits_figure(const Study& study) {
   JsonValue rows = JsonValue::array();
   DataTable table{.columns = {"Model", "Device", "Dtype", "Budget (GiB)", "Chunk", "Logits",
                               "Longest context (tokens)", "Basis", "Next to break it"}};
+  table.bar = "Longest context (tokens)";
   for (const ContextLimit& l : study.limits) {
     const auto context = static_cast<double>(l.context);
     if (l.context > 0)

@@ -65,6 +65,9 @@ DataTable line_table(const Study& study, const LineMetric& metric) {
                               fmt::format("Interval high ({})", unit), "Coverage (%)",
                               fmt::format("5th percentile ({})", unit),
                               fmt::format("95th percentile ({})", unit), "Runs", "Outcome"}};
+  table.bar = table.columns[4];
+  table.brief = {"Model",          "Configuration",  "Source",         "Context (tokens)",
+                 table.columns[4], table.columns[5], table.columns[6], "Outcome"};
   for (const Record* r : newest_records(study)) {
     const std::optional<Summary> s = metric.of(*r);
     if (!s && r->outcome == Outcome::ok) continue;

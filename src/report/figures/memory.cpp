@@ -73,6 +73,10 @@ FigureContent memory_figure(const Study& study) {
                              "Outcome", "Reason"})
     table.columns.emplace_back(column);
 
+  table.bar = "Total (MiB)";
+  table.brief = {"Model",       "Configuration",       "Source",       "Context (tokens)",
+                 "Total (MiB)", "Planned total (MiB)", "Budget (MiB)", "Outcome"};
+
   int64_t largest = 0;
   for (const Record* r : records)
     largest = std::max({largest, shown_total(*r), r->memory.predicted.total()});

@@ -25,6 +25,8 @@ DataTable share_table(const std::vector<const Record*>& records,
   for (const char* column : {"gap (%)", "Profiled passes", "Profiled / unprofiled",
                              "Device busy (ms)", "Host dispatch (ms)", "Device idle (ms)"})
     table.columns.emplace_back(column);
+  table.brief = {"Model", "Configuration", "Source", "Context (tokens)", "Pass (ms)", "gap (%)"};
+  for (Group g : all_groups) table.brief.push_back(std::string(name(g)) + " (%)");
   for (const Record* r : records) {
     const OperatorProfile& profile = *profile_of(*r, phase);
     const GroupTimes times = group_times(profile);

@@ -59,6 +59,7 @@ FigureContent prediction_figure(const Study& study) {
   JsonValue rows = JsonValue::array();
   DataTable table{.columns = {"Metric", "Unit", "Model", "Configuration", "Context (tokens)",
                               "Predicted", "Measured", "Predicted / measured"}};
+  table.bar = "Predicted / measured";
   for (const Record* r : records) {
     if (r->source != Source::measured || r->outcome != Outcome::ok) continue;
     auto found = predictions.find(matching_key(*r, r->cell.device));

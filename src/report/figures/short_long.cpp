@@ -42,6 +42,7 @@ FigureContent short_long_figure(const Study& study) {
   DataTable table{.columns = {"Metric", "Configuration", "Model", "Short context (tokens)",
                               "At short (s)", "Long context (tokens)", "At long (s)",
                               "Long / short", "Interval of the long (s)"}};
+  table.bar = "Long / short";
   std::set<std::pair<int64_t, int64_t>> ranges;
   for (const MetricOf metric : {MetricOf{"TTFT", &Metrics::ttft_s}, {"TPOT", &Metrics::tpot_s}}) {
     // configuration -> model -> context -> record

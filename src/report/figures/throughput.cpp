@@ -46,7 +46,9 @@ FigureContent throughput_figure(const Study& study) {
     row.insert(row.begin(), "decode");
     table.rows.push_back(std::move(row));
   }
-  table.columns[5] = "Tokens per second";
+  table.columns[5] = table.bar = "Tokens per second";
+  table.brief = {"Phase",   "Model",  "Configuration", "Source", "Context (tokens)",
+                 table.bar, "Outcome"};
   return {.spec = chart(std::move(rows), std::move(view), panels, {620, 340}, {330, 240}, 2),
           .table = std::move(table)};
 }

@@ -1,0 +1,122 @@
+#include "app/cli_text.h"
+
+#include <fmt/format.h>
+
+namespace tidemark {
+namespace {
+
+std::vector<const CLI::App*> commands_of(const CLI::App& app) {
+  std::vector<const CLI::App*> commands;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    if (!command->get_group().empty()) commands.push_back(command);  // no group: hidden
+  return commands;
+}
+
+bool positional(const CLI::Option& option) {
+  return option.get_positional();
+}
+
+std::string table_text(std::string text) {
+  size_t at = 0;
+  while ((at = text.find('|', at)) != std::string::npos) {
+    text.insert(at, "\\");
+    at += 2;
+  }
+  return text;
+}
+
+std::string usage(const CLI::App& command) {
+  std::string text = "tidemark " + command.get_name();
+  for (const CLI::Option* option : command.get_options()) {
+    if (!positional(*option)) continue;
+    std::string name = option->get_name(true);
+    for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    if (option->get_expected_max() > 1) name += "...";
+    text += option->get_required() ? " " + name : " [" + name + "]";
+  }
+  return text + " [OPTIONS]";
+}
+
+std::string command_text(const CLI::App& command) {
+  std::string text = fmt::format("## {}\n\n{}.\n\n```\n{}\n```\n\n| | default | |\n|---|---|---|\n",
+                                 command.get_name(), command.get_description(), usage(command));
+  for (const CLI::Option* option : command.get_options()) {
+    std::string name = positional(*option) ? option->get_name(true) : option->get_name(false, true);
+    if (!positional(*option) && option->get_type_size() > 0) name += " VALUE";
+    std::string standard = option->get_default_str();
+    if (option->get_required()) standard = "required";
+    text +=
+        fmt::format("| `{}` | {} | {} |\n", name, standard, table_text(option->get_description()));
+  }
+  return text + "\n";
+}
+
+std::string words(const CLI::App& command) {
+  std::string text;
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& name : option->get_lnames())
+      text += (text.empty() ? "--" : " --") + name;
+  return text;
+}
+
+bool wants_model(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options())
+    if (positional(*option) && (option->get_name(true) == "model" || option->get_name(true) == "a"))
+      return true;
+  return false;
+}
+
+}  // namespace
+
+std::string cli_reference(const CLI::App& app) {
+  std::string text = fmt::format(
+      "# The command line\n\n{}. Written by `tidemark cli-reference`; do not edit.\n\n"
+      "Exit codes: 0, it worked; 1, the answer is no (`verify` found a tensor beyond its "
+      "tolerance, "
+      "`compare` a regression, `limit` nothing that fits); 2, the request or its input is wrong or "
+      "could not be carried out. Errors are one line on standard error.\n\n"
+      "Environment: with `NO_COLOR` set, or where output goes to no terminal, there is no colour; "
+      "progress shows on a terminal only.\n\n",
+      app.get_description());
+  const std::vector<const CLI::App*> commands = commands_of(app);
+  text += "| command | |\n|---|---|\n";
+  for (const CLI::App* command : commands)
+    text += fmt::format("| [{0}](#{0}) | {1} |\n", command->get_name(),
+                        table_text(command->get_description()));
+  text += "\n";
+  for (const CLI::App* command : commands) text += command_text(*command);
+  text.pop_back();  // the last empty line
+  return text;
+}
+
+std::string bash_completion(const CLI::App& app, const std::vector<std::string>& models) {
+  const std::vector<const CLI::App*> commands = commands_of(app);
+  std::string names, cases;
+  for (const CLI::App* command : commands) {
+    names += (names.empty() ? "" : " ") + command->get_name();
+    cases += fmt::format("    {}) options=\"{}\"{} ;;\n", command->get_name(), words(*command),
+                         wants_model(*command) ? " words=\"$models\"" : "");
+  }
+  return fmt::format(R"(# Completion of tidemark for bash: source it, or
+#   tidemark completion bash > ~/.local/share/bash-completion/completions/tidemark
+_tidemark() {{
+  local current="${{COMP_WORDS[COMP_CWORD]}}" options="" words=""
+  local models="{}"
+  COMPREPLY=()
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W "{} --help" -- "$current"))
+    return
+  fi
+  case "${{COMP_WORDS[1]}}" in
+{}  esac
+  case "$current" in
+    -*) COMPREPLY=($(compgen -W "$options" -- "$current")) ;;
+    *) COMPREPLY=($(compgen -W "$words" -- "$current") $(compgen -f -- "$current")) ;;
+  esac
+}}
+complete -o filenames -F _tidemark tidemark
+)",
+                     fmt::join(models, " "), names, cases);
+}
+
+}  // namespace tidemark
