@@ -10,7 +10,7 @@ struct Overloaded : Fs... {
   using Fs::operator()...;
 };
 template <class... Fs>  // clang 14 does not deduce aggregates yet
-Overloaded(Fs...) -> Overloaded<Fs...>;
+Overloaded(Fs...)->Overloaded<Fs...>;
 
 constexpr std::string_view op_names[] = {
     "embedding", "add",         "norm",      "gated_norm",  "gemm",   "block_gemm",
