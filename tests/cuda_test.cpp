@@ -56,11 +56,6 @@ double relative_error(const std::vector<float>& out, const std::vector<double>& 
   return std::isfinite(relative) ? relative : INFINITY;
 }
 
-// Operators of later families that the backend says, before anything runs, it has no kernel for.
-bool is_known_gap(const Error& error) {
-  return std::string_view(error.what()).find("no CUDA kernel yet") != std::string_view::npos;
-}
-
 // The worst relative error over the tensors that the operator writes.
 double error_of(const OpCase& op_case, Backend& backend, uint64_t seed) {
   std::mt19937_64 random(seed);

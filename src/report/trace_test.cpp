@@ -46,7 +46,9 @@ TEST(Trace, HoldsEveryOperatorInATrackOfItsCategory) {
     ASSERT_TRUE(event.at("name").is_string());
     ASSERT_TRUE(event.at("pid").is_number_integer());
     ASSERT_TRUE(event.at("tid").is_number_integer());
-    if (phase != "M") ASSERT_GE(event.at("ts").get<double>(), 0);
+    if (phase != "M") {
+      ASSERT_GE(event.at("ts").get<double>(), 0);
+    }
     if (phase == "M" && event["name"] == "thread_name")
       tracks[{event["pid"], event["tid"]}] = event["args"]["name"];
     if (phase == "X") slices.push_back(event);
