@@ -1,7 +1,7 @@
-#include <fstream>
 
 #include "app/commands.h"
 #include "app/export.h"
+#include "app/options.h"
 #include "base/error.h"
 #include "record/json.h"
 #include "store/store.h"
@@ -29,14 +29,7 @@ int export_records(const Options& options) {
   } else {
     text = to_csv(read_columns(store, filter));
   }
-  if (options.out == "-") {
-    fmt::print("{}", text);
-    return exit_ok;
-  }
-  std::ofstream file(options.out, std::ios::binary);
-  file << text;
-  file.close();
-  if (!file) fail("{}: cannot write it", options.out);
+  write_output(options.out, text);
   return exit_ok;
 }
 

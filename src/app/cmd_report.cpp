@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
@@ -25,17 +24,6 @@ struct Options {
   std::string records, output, figure, svg, vega, commit, accuracy, memory, title, web;
   std::vector<std::string> traces, ceilings;
 };
-
-void write(const std::string& file, const std::string& text) {
-  if (file == "-") {
-    fmt::print("{}", text);
-    return;
-  }
-  std::ofstream stream(file, std::ios::binary);
-  stream << text;
-  stream.close();
-  if (!stream) fail("{}: cannot write it", file);
-}
 
 Study read_study(const Options& options) {
   Study study;
@@ -76,7 +64,7 @@ std::string svg_of(const nlohmann::ordered_json& spec, const std::filesystem::pa
   const int descriptor = mkstemp(file.data());
   if (descriptor < 0) fail("{}: cannot create it", file);
   close(descriptor);
-  write(file, spec.dump());
+  write_output(file, spec.dump());
   const StopRequests nobody_stops = 0;
   const ChildResult result =
       run_child({"/usr/bin/env", "node", (web / "svg.cjs").string(), file}, {}, nobody_stops);
@@ -97,8 +85,8 @@ int report_figure(const Options& options, const Study& study) {
     return exit_ok;
   }
   if (content.spec.is_null()) fail("--figure {}: nothing to draw: {}", figure.id, content.empty);
-  if (!options.vega.empty()) write(options.vega, content.spec.dump(1) + "\n");
-  if (!options.svg.empty()) write(options.svg, svg_of(content.spec, web_folder(options)));
+  if (!options.vega.empty()) write_output(options.vega, content.spec.dump(1) + "\n");
+  if (!options.svg.empty()) write_output(options.svg, svg_of(content.spec, web_folder(options)));
   return exit_ok;
 }
 
@@ -125,7 +113,7 @@ int run(const Options& options) {
     print_figures(study);
     return exit_ok;
   }
-  write(options.output, html_report(study, load_web_assets(web_folder(options))));
+  write_output(options.output, html_report(study, load_web_assets(web_folder(options))));
   return exit_ok;
 }
 

@@ -1,4 +1,3 @@
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
@@ -47,14 +46,7 @@ MeasureRequest request_of(const Options& options, const std::string& model, int6
 void write_json(const std::string& file, const std::vector<Record>& records) {
   nlohmann::ordered_json out = nlohmann::ordered_json::array();
   for (const Record& record : records) out.push_back(to_json(record));
-  if (file == "-") {
-    fmt::print("{}\n", out.dump(2));
-    return;
-  }
-  std::ofstream stream(file);
-  stream << out.dump(2) << '\n';
-  stream.close();
-  if (!stream) fail("{}: cannot write it", file);
+  write_output(file, out.dump(2) + "\n");
 }
 
 int run(const Options& options) {

@@ -1,10 +1,10 @@
-#include <fstream>
 
 #include "app/commands.h"
 #include "app/options.h"
 #include "app/session.h"
 #include "app/trace_pass.h"
 #include "base/error.h"
+#include "base/file.h"
 
 namespace tidemark {
 namespace {
@@ -32,10 +32,7 @@ int run(const Options& options) {
   fill_weights(executor, *model.weights);
   executor.set_prompt(random_prompt(options.batch, context, model.spec.vocab, options.seed));
   const std::vector<Trace> traces = trace_pass(executor);
-  std::ofstream stream(options.output);
-  stream << trace_to_json(traces).dump() << '\n';
-  stream.close();
-  if (!stream) fail("{}: cannot write it", options.output);
+  write_text(options.output, trace_to_json(traces).dump() + "\n");
   size_t slices = 0;
   for (const Trace& trace : traces) slices += trace.slices.size();
   fmt::print("{}: {} operators; open it in ui.perfetto.dev or chrome://tracing\n", options.output,

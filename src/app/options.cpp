@@ -1,6 +1,7 @@
 #include "app/options.h"
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/units.h"
 
 namespace tidemark {
@@ -31,6 +32,13 @@ int64_t chunk_option(const std::string& text, int64_t context) {
 
 int64_t bytes_option(const std::string& option, const std::string& text) {
   return with_context(option, [&] { return parse_bytes(text); });
+}
+
+void write_output(const std::string& file, const std::string& text) {
+  if (file == "-")
+    fmt::print("{}", text);
+  else
+    write_text(file, text);
 }
 
 }  // namespace tidemark

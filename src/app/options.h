@@ -18,4 +18,7 @@ std::vector<int64_t> token_list_option(const std::string& option, const std::str
 int64_t chunk_option(const std::string& text, int64_t context);
 int64_t bytes_option(const std::string& option, const std::string& text);
 
+// To a file, or with "-" to standard output.
+void write_output(const std::string& file, const std::string& text);
+
 }  // namespace tidemark

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <utility>
 
 #include "base/error.h"
@@ -45,6 +46,13 @@ MappedFile::~MappedFile() {
 std::string read_text(const std::filesystem::path& file) {
   const MappedFile mapped(file);
   return {reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()};
+}
+
+void write_text(const std::filesystem::path& file, std::string_view text) {
+  std::ofstream stream(file, std::ios::binary);
+  stream << text;
+  stream.close();
+  if (!stream) fail("{}: cannot write it", file.string());
 }
 
 }  // namespace tidemark

@@ -5,10 +5,12 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace tidemark {
 
 std::string read_text(const std::filesystem::path& file);
+void write_text(const std::filesystem::path& file, std::string_view text);
 
 // A whole file in memory, read by the system page by page as it is touched.
 class MappedFile {
