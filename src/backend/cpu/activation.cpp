@@ -3,10 +3,9 @@
 #define HWY_TARGET_INCLUDE "backend/cpu/activation.cpp"
 #include "backend/cpu/targets.h"
 // After the targets:
-#include <algorithm>
-
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/parallel.h"
+#include "backend/cpu/row_pieces.h"
 #include "backend/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -30,13 +29,10 @@ template <class T>
 void elements(const Activation& op, const CpuContext& context, int64_t begin, int64_t end) {
   const T* x = context.pointer<T>(op.x, op.rows, op.width);
   T* out = context.pointer<T>(op.out, op.rows, op.width);
-  while (begin < end) {
-    const int64_t row = begin / op.width, col = begin % op.width;
-    const int64_t count = std::min(op.width - col, end - begin);
+  for_row_pieces(begin, end, op.width, [&](int64_t row, int64_t col, int64_t count) {
     const Row<T> part{x + row * op.x.stride + col, out + row * op.out.stride + col, count};
     with_activation(op.act, part);
-    begin += count;
-  }
+  });
 }
 
 void activation(const Activation& op, const CpuContext& context, int64_t begin, int64_t end) {

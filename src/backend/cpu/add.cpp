@@ -3,11 +3,11 @@
 #define HWY_TARGET_INCLUDE "backend/cpu/add.cpp"
 #include "backend/cpu/targets.h"
 // After the targets:
-#include <algorithm>
 #include <cstring>
 
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/parallel.h"
+#include "backend/cpu/row_pieces.h"
 #include "backend/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -20,9 +20,7 @@ void elements(const Add& op, const CpuContext& context, int64_t begin, int64_t e
   const T* x = context.pointer<T>(op.x, op.rows, op.width);
   const T* y = op.y ? context.pointer<T>(op.y, op.rows, op.width) : nullptr;
   T* out = context.pointer<T>(op.out, op.rows, op.width);
-  while (begin < end) {
-    const int64_t row = begin / op.width, col = begin % op.width;
-    const int64_t count = std::min(op.width - col, end - begin);
+  for_row_pieces(begin, end, op.width, [&](int64_t row, int64_t col, int64_t count) {
     const T* from = x + row * op.x.stride + col;
     T* to = out + row * op.out.stride + col;
     if (y) {
@@ -33,8 +31,7 @@ void elements(const Add& op, const CpuContext& context, int64_t begin, int64_t e
     } else {
       std::memcpy(to, from, static_cast<size_t>(count) * sizeof(T));
     }
-    begin += count;
-  }
+  });
 }
 
 void add(const Add& op, const CpuContext& context, int64_t begin, int64_t end) {

@@ -3,10 +3,9 @@
 #define HWY_TARGET_INCLUDE "backend/cpu/glu.cpp"
 #include "backend/cpu/targets.h"
 // After the targets:
-#include <algorithm>
-
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/parallel.h"
+#include "backend/cpu/row_pieces.h"
 #include "backend/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -33,14 +32,11 @@ void elements(const Glu& op, const CpuContext& context, int64_t begin, int64_t e
   const T* gate = context.pointer<T>(op.gate, op.rows, op.width);
   const T* up = context.pointer<T>(op.up, op.rows, op.width);
   T* out = context.pointer<T>(op.out, op.rows, op.width);
-  while (begin < end) {
-    const int64_t row = begin / op.width, col = begin % op.width;
-    const int64_t count = std::min(op.width - col, end - begin);
+  for_row_pieces(begin, end, op.width, [&](int64_t row, int64_t col, int64_t count) {
     const Row<T> part{gate + row * op.gate.stride + col, up + row * op.up.stride + col,
                       out + row * op.out.stride + col, count};
     with_activation(op.act, part);
-    begin += count;
-  }
+  });
 }
 
 void glu(const Glu& op, const CpuContext& context, int64_t begin, int64_t end) {
