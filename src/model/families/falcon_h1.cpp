@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "model/families/bamba_mixer.h"
 #include "model/families/builder.h"
 #include "model/families/config.h"
 #include "model/families/families.h"
@@ -24,31 +25,12 @@ std::vector<double> read_multipliers(const Json& config, std::string_view key, s
 }
 
 Mamba2Shape read_mamba(const Json& config, int64_t hidden) {
-  Mamba2Shape shape;
-  shape.hidden = hidden;
   // Absent, mamba_d_ssm is 1024; an explicit null means expand * hidden_size.
   const bool expands = config.has_null("mamba_d_ssm");
   const int64_t inner =
       expands ? product(config, "mamba_expand", hidden, dimension(config, "mamba_expand", 2))
               : dimension(config, "mamba_d_ssm", 1024);
-  shape.heads = dimension(config, "mamba_n_heads", 128);
-  check_divides(config, "mamba_n_heads", shape.heads, inner, "mamba_d_ssm");
-  shape.head_dim = inner / shape.heads;
-  const bool automatic = !config.has("mamba_d_head") || config["mamba_d_head"].is_string();
-  if (!automatic && config["mamba_d_head"].integer() != shape.head_dim)
-    config["mamba_d_head"].fail_expected(
-        fmt::format("mamba_d_ssm {} / mamba_n_heads {}", inner, shape.heads));
-  shape.state = dimension(config, "mamba_d_state", 256);
-  shape.groups = dimension(config, "mamba_n_groups", 1);
-  check_divides(config, "mamba_n_groups", shape.groups, shape.heads, "mamba_n_heads");
-  product(config, "mamba_n_groups", shape.groups, shape.state);
-  shape.conv_width = dimension(config, "mamba_d_conv", 4);
-  shape.chunk = dimension(config, "mamba_chunk_size", 256);
-  const TimeStepLimit limit = read_time_step_limit(config, "time_step_limit");
-  shape.dt_min = limit.least;
-  shape.dt_max = limit.most;
-  shape.in_bias = flag(config, "mamba_proj_bias", false);
-  shape.conv_bias = flag(config, "mamba_conv_bias", true);
+  Mamba2Shape shape = read_mamba2_mixer(config, hidden, inner, "mamba_d_ssm");
   shape.out_bias = flag(config, "projectors_bias", false);
   shape.gated_norm = flag(config, "mamba_rms_norm", false);
   shape.norm_before_gate = flag(config, "mamba_norm_before_gate", true);
