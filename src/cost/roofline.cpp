@@ -24,9 +24,9 @@ Timing time_of(const Work& w, const DeviceProfile& profile, const Scales& scales
   const double kernel = scales.kernels[static_cast<size_t>(w.kind)];
   const double peak_s =
       w.matrix_ops / profile.matrix_peak(w.dtype) + w.vector_ops / profile.vector_ops_per_s.value;
-  return {.compute_s = peak_s / e.compute.at(w.ops()) / kernel / scales.compute,
-          .bandwidth_s =
-              bandwidth_time(w, profile) / e.bandwidth.at(w.bytes()) / kernel / scales.bandwidth,
+  const double moved_s = bandwidth_time(w, profile);
+  return {.compute_s = peak_s / e.compute.at(peak_s) / kernel / scales.compute,
+          .bandwidth_s = moved_s / e.bandwidth.at(moved_s) / kernel / scales.bandwidth,
           .launch_s = profile.launch_s.value / scales.launch,
           .error = e.error};
 }

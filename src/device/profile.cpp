@@ -63,10 +63,10 @@ Curve curve(const Json& json) {
   Curve c;
   for (size_t i = 0; i < json.size(); ++i) {
     const Json point = json[i];
-    if (!point.is_array() || point.size() != 2) point.fail_expected("a pair [size, share]");
+    if (!point.is_array() || point.size() != 2) point.fail_expected("a pair [seconds at the peak, share]");
     c.points.push_back({positive(point[0]), positive(point[1])});
     if (i > 0 && c.points[i - 1].x >= c.points[i].x)
-      point.fail_expected("sizes in ascending order");
+      point.fail_expected("seconds in ascending order");
   }
   if (c.points.empty()) json.fail_expected("at least one point");
   return c;

@@ -46,8 +46,9 @@ struct Quantity {
   std::string source{};
 };
 
-// Shares of the peaks: `compute` by operations of a call, `bandwidth` by its bytes. The time a call
-// takes lies within a factor of 1 + error of the prediction.
+// Shares of the peaks, by the seconds that the call would take at the peak: how well a kernel fills
+// a device depends on how long it runs there, whatever the device. The time a call really takes
+// lies within a factor of 1 + error of the prediction.
 struct Efficiency {
   Curve compute = constant_curve(1), bandwidth = constant_curve(1);
   double error = 0;

@@ -77,7 +77,7 @@ TEST(Profile, ErrorsNameTheKey) {
       error_of(replaced(R"("peaks")",
                         R"("efficiency": {"gemm": {"error": 0.1, "source": "s",
                            "compute": [[10, 0.5], [5, 0.6]]}}, "peaks")")),
-      "x.json: key 'efficiency.gemm.compute[1]': expected sizes in ascending order, found an array "
+      "x.json: key 'efficiency.gemm.compute[1]': expected seconds in ascending order, found an array "
       "of 2");
   EXPECT_NE(error_of("{").find("x.json: expected JSON"), std::string::npos);
 }
