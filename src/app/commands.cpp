@@ -19,6 +19,7 @@ void add_commands(CLI::App& app, int& exit_code) {
   add_devices_command(app, exit_code);
   add_prediction_error_command(app, exit_code);
   add_whatif_command(app, exit_code);
+  add_calibrate_command(app, exit_code);
   add_report_command(app, exit_code);
   add_trace_command(app, exit_code);
   add_completion_command(app, exit_code);

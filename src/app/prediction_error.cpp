@@ -4,6 +4,7 @@
 #include <cmath>
 #include <map>
 #include <sstream>
+#include <tuple>
 
 #include "app/prediction.h"
 #include "base/error.h"
@@ -276,7 +277,11 @@ std::string error_markdown(const ErrorTable& table) {
   }
   text += "\n## Every cell\n";
   std::string last;
-  for (const ErrorRow& row : table.rows) {
+  std::vector<ErrorRow> rows = table.rows;  // those of one table together, in the order they came
+  std::stable_sort(rows.begin(), rows.end(), [](const ErrorRow& a, const ErrorRow& b) {
+    return std::tie(a.quantity, a.cell, a.device) < std::tie(b.quantity, b.cell, b.device);
+  });
+  for (const ErrorRow& row : rows) {
     const std::string title = fmt::format("{} on {}", title_of(row), row.device);
     if (title != last)
       text += fmt::format(

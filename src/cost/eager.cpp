@@ -32,11 +32,7 @@ class Kernels {
   }
   // `parts` equal shares of the operator's own kernel.
   void shares(int parts) {
-    Work share = own_;
-    for (double* amount :
-         {&share.matrix_ops, &share.vector_ops, &share.cold_bytes, &share.warm_bytes})
-      *amount /= parts;
-    for (int i = 0; i < parts; ++i) library(share);
+    for (int i = 0; i < parts; ++i) library(own_ * (1.0 / parts));
   }
   double elements(int64_t rows, int64_t width) const {
     return static_cast<double>(rows) * static_cast<double>(width);
@@ -117,7 +113,8 @@ class Kernels {
     Work w = own_;
     w.kind = KernelClass::masked_attention;
     w.matrix_ops = pairs * static_cast<double>(2 * o.head_dim + 2 * o.value_dim);
-    w.vector_ops = pairs * 6;
+    w.special_ops = pairs;
+    w.vector_ops = pairs * 5;  // as attention's, and the mask
     w.cold_bytes = static_cast<double>(o.batch * o.heads * (o.past + o.length)) *
                    static_cast<double>(o.head_dim + o.value_dim) * 2;
     w.warm_bytes += pairs / static_cast<double>(o.heads) * 2;
@@ -147,9 +144,9 @@ class Kernels {
     const double states = blocks * elements(o.heads * o.head_dim, o.state_size);
     const double products = rows * elements(o.groups, o.chunk);
     jit(pass(rows * static_cast<double>(o.heads), 2 + 4 + 4));
-    Work half = own_;
-    half.matrix_ops /= 2;
-    half.warm_bytes += states * 4;
+    Work half = own_ * 0.5;
+    half.warm_bytes = own_.warm_bytes + states * 4;
+    half.cold_bytes = own_.cold_bytes;
     jit(half);
     jit(pass(states, 4 + 2));
     jit(pass(products, 4));

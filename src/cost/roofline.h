@@ -28,8 +28,12 @@ struct Timing {
   Bound bound() const;  // what takes longest
 };
 
-// max(matrix_ops / (peak share) + vector_ops / (peak share), bytes / (bandwidth share)) + launch.
-// Warm bytes come from the cache as far as half of it holds them.
+// Seconds at the peaks of the units it needs, one after the other.
+double peak_time(const Work&, const DeviceProfile&);
+// Seconds at the peak bandwidths. Warm bytes come from the cache as far as half of it holds them.
+double moving_time(const Work&, const DeviceProfile&);
+
+// max(peak_time / share, moving_time / share) + launch.
 Timing time_of(const Work&, const DeviceProfile&, const Scales& = {});
 
 // Watts drawn while `bound` limits: idle power and a share of what is between it and board power.

@@ -16,6 +16,7 @@ DeviceProfile round_device() {
   p.matrix_ops_per_s[DType::f32] = {1e11, ""};
   p.matrix_ops_per_s[DType::bf16] = {1e12, ""};
   p.vector_ops_per_s = {1e11, ""};
+  p.special_ops_per_s = {1e10, ""};
   p.memory_bytes = {1e12, ""};
   p.bandwidth_bytes_per_s = {1e10, ""};
   p.launch_s = {1e-6, ""};
@@ -31,7 +32,7 @@ DeviceProfile round_device() {
 TEST(Roofline, TakesTheSlowerOfComputeAndBandwidth) {
   const DeviceProfile p = round_device();
   // 1e9 matrix operations at 0.5e12/s: 2 ms; 5e6 bytes at 5e9/s: 1 ms.
-  const Timing compute = time_of({KernelClass::gemm, DType::bf16, 1e9, 0, 5e6, 0}, p);
+  const Timing compute = time_of({KernelClass::gemm, DType::bf16, 1e9, 0, 0, 5e6, 0}, p);
   EXPECT_DOUBLE_EQ(compute.compute_s, 2e-3);
   EXPECT_DOUBLE_EQ(compute.bandwidth_s, 1e-3);
   EXPECT_DOUBLE_EQ(compute.time_s(), 2e-3 + 1e-6);
@@ -39,11 +40,14 @@ TEST(Roofline, TakesTheSlowerOfComputeAndBandwidth) {
   EXPECT_DOUBLE_EQ(compute.low_s(), (2e-3 + 1e-6) / 1.25);
   EXPECT_DOUBLE_EQ(compute.high_s(), (2e-3 + 1e-6) * 1.25);
   // 1e8 vector operations at 0.5e11/s: 2 ms; 1e8 bytes: 20 ms.
-  const Timing bandwidth = time_of({KernelClass::stream, DType::f32, 0, 1e8, 0, 1e8}, p);
+  const Timing bandwidth = time_of({KernelClass::stream, DType::f32, 0, 0, 1e8, 0, 1e8}, p);
   EXPECT_DOUBLE_EQ(bandwidth.compute_s, 2e-3);
   EXPECT_DOUBLE_EQ(bandwidth.bandwidth_s, 20e-3);
   EXPECT_EQ(bandwidth.bound(), Bound::bandwidth);
-  EXPECT_EQ(time_of({KernelClass::stream, DType::f32, 0, 1, 0, 8}, p).bound(), Bound::launch);
+  // 1e7 exponentials at 0.5e10/s: 2 ms
+  EXPECT_DOUBLE_EQ(time_of({KernelClass::selective_scan, DType::f32, 0, 1e7, 0, 0, 0}, p).compute_s,
+                   2e-3);
+  EXPECT_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 1, 0, 8}, p).bound(), Bound::launch);
 }
 
 TEST(Roofline, AHalfOfTheCacheHoldsActivationsAndNoWeights) {
@@ -51,15 +55,15 @@ TEST(Roofline, AHalfOfTheCacheHoldsActivationsAndNoWeights) {
   p.cache_bytes = {2e6, ""};
   p.cache_bandwidth_bytes_per_s = {1e11, ""};
   // 1e6 of 3e6 warm bytes at 1e11/s, 2e6 at 1e10/s, both halved: 2 (1e-5 + 2e-4)
-  EXPECT_DOUBLE_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 0, 3e6}, p).bandwidth_s,
+  EXPECT_DOUBLE_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 0, 0, 3e6}, p).bandwidth_s,
                    2 * (1e-5 + 2e-4));
-  EXPECT_DOUBLE_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 3e6, 0}, p).bandwidth_s,
+  EXPECT_DOUBLE_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 0, 3e6, 0}, p).bandwidth_s,
                    2 * 3e-4);
 }
 
 TEST(Roofline, ScalesDivideWhatTheyName) {
   const DeviceProfile p = round_device();
-  const Work w{KernelClass::ssd, DType::bf16, 1e9, 0, 5e6, 0};
+  const Work w{KernelClass::ssd, DType::bf16, 1e9, 0, 0, 5e6, 0};
   Scales scales;
   scales.bandwidth = 4;
   EXPECT_DOUBLE_EQ(time_of(w, p, scales).bandwidth_s, 0.25e-3);
@@ -89,6 +93,7 @@ TEST(Work, SplitsWhatCostCounts) {
         EXPECT_NEAR(w.bytes(), static_cast<double>(c.bytes()), 1e-9 * w.bytes()) << what;
         EXPECT_GE(w.matrix_ops, 0) << what;
         EXPECT_GE(w.vector_ops, -1e-6 * w.ops()) << what;
+        EXPECT_GE(w.special_ops, 0) << what;
         EXPECT_GE(w.cold_bytes, 0) << what;
         EXPECT_GE(w.warm_bytes, -1e-6 * w.bytes()) << what;
       }

@@ -14,7 +14,7 @@ struct Context {
   // Of the whole, `matrix_ops` on matrix units and `cold_bytes` from memory.
   Work split(KernelClass kind, DType dtype, double matrix_ops, double cold_bytes) const {
     const auto ops = static_cast<double>(cost.ops), bytes = static_cast<double>(cost.bytes());
-    return {kind, dtype, matrix_ops, ops - matrix_ops, cold_bytes, bytes - cold_bytes};
+    return {kind, dtype, matrix_ops, 0, ops - matrix_ops, cold_bytes, bytes - cold_bytes};
   }
 };
 
@@ -22,6 +22,12 @@ double product(std::initializer_list<int64_t> factors) {
   double p = 1;
   for (const int64_t f : factors) p *= static_cast<double>(f);
   return p;
+}
+
+Work with_exponentials(Work w, double n) {
+  w.special_ops = n;
+  w.vector_ops -= n;
+  return w;
 }
 
 KernelClass by_rows(int64_t rows) {
@@ -58,8 +64,10 @@ Work work_of(const Attention& o, const Context& c) {
   const double pairs =
       (static_cast<double>(c.cost.ops) - rows * static_cast<double>(o.value_dim)) / (per_pair + 5);
   const double queries = rows * static_cast<double>(o.head_dim) * c.size(o.q);
-  return c.split(o.length == 1 ? KernelClass::attention_step : KernelClass::attention, c.dtype(o.q),
-                 pairs * per_pair, static_cast<double>(c.cost.bytes_read) - queries);
+  return with_exponentials(
+      c.split(o.length == 1 ? KernelClass::attention_step : KernelClass::attention, c.dtype(o.q),
+              pairs * per_pair, static_cast<double>(c.cost.bytes_read) - queries),
+      pairs);
 }
 
 Work work_of(const Conv1d& o, const Context& c) {
@@ -70,8 +78,9 @@ Work work_of(const Conv1d& o, const Context& c) {
 Work work_of(const SelectiveScan& o, const Context& c) {
   const bool step = o.length == 1;
   const double state = product({o.batch, o.channels, o.state_size}) * c.size(o.state);
-  return c.split(step ? KernelClass::state_step : KernelClass::selective_scan, DType::f32, 0,
-                 state * (o.past > 0 ? 2 : 1));
+  return with_exponentials(c.split(step ? KernelClass::state_step : KernelClass::selective_scan,
+                                   DType::f32, 0, state * (o.past > 0 ? 2 : 1)),
+                           product({o.batch, o.length, o.channels, o.state_size}));
 }
 
 Work work_of(const RgLru& o, const Context& c) {
@@ -108,6 +117,16 @@ Work work_of(const Embedding& o, const Context& c) {
 }
 
 }  // namespace
+
+Work operator*(const Work& w, double share) {
+  return {w.kind,
+          w.dtype,
+          w.matrix_ops * share,
+          w.special_ops * share,
+          w.vector_ops * share,
+          w.cold_bytes * share,
+          w.warm_bytes * share};
+}
 
 Work work(const Op& op, const Plan& plan) {
   const Context context{plan, cost(op, plan)};

@@ -10,14 +10,18 @@ struct Work {
   KernelClass kind = KernelClass::stream;
   DType dtype = DType::f32;  // of the matrix products' operands
   double matrix_ops = 0;     // multiply-adds (two each) that a matrix unit can do
+  double special_ops = 0;    // exponentials
   double vector_ops = 0;     // the rest of cost()'s operations
   double cold_bytes = 0;     // weights, caches and carried states: last touched a step ago
   double warm_bytes = 0;     // activations, which the operator before has just touched
-  double ops() const { return matrix_ops + vector_ops; }
+  double ops() const { return matrix_ops + special_ops + vector_ops; }
   double bytes() const { return cold_bytes + warm_bytes; }
 };
+// `share` of the work, as if it were split among kernels.
+Work operator*(const Work&, double share);
 
-// matrix_ops + vector_ops and cold_bytes + warm_bytes are exactly those of cost().
+// ops() and bytes() are those of cost(). Exponentials are told apart where they set the pace: in
+// attention and in the scan.
 Work work(const Op&, const Plan&);
 
 }  // namespace tidemark

@@ -63,7 +63,8 @@ Curve curve(const Json& json) {
   Curve c;
   for (size_t i = 0; i < json.size(); ++i) {
     const Json point = json[i];
-    if (!point.is_array() || point.size() != 2) point.fail_expected("a pair [seconds at the peak, share]");
+    if (!point.is_array() || point.size() != 2)
+      point.fail_expected("a pair [seconds at the peak, share]");
     c.points.push_back({positive(point[0]), positive(point[1])});
     if (i > 0 && c.points[i - 1].x >= c.points[i].x)
       point.fail_expected("seconds in ascending order");
@@ -123,9 +124,10 @@ DeviceProfile typical_of(DeviceKind kind) {
     if (file.name != name(kind)) continue;
     const Json json = Json::parse(file.text, fmt::format("data/typical/{}.json", file.name));
     check_keys(json, {"launch_s", "host_launch_s", "host_jit_launch_s", "efficiency", "power",
-                      "cache_bandwidth_ratio"});
+                      "cache_bandwidth_ratio", "special_ratio"});
     read_behaviour(json, profile);
-    // Of the memory's bandwidth, until the profile says more.
+    // Of the f32 peak and the memory's bandwidth, until the profile says more.
+    profile.special_ops_per_s = quantity(json["special_ratio"]);
     if (json.has("cache_bandwidth_ratio"))
       profile.cache_bandwidth_bytes_per_s = quantity(json["cache_bandwidth_ratio"]);
   }
@@ -145,8 +147,10 @@ void read_memory(const Json& memory, DeviceProfile& profile) {
 }
 
 void read_peaks(const Json& peaks, DeviceProfile& profile) {
-  check_keys(peaks, {"bf16", "f16", "f32", "vector_f32"});
+  check_keys(peaks, {"bf16", "f16", "f32", "vector_f32", "special_f32"});
   profile.vector_ops_per_s = quantity(peaks["vector_f32"]);
+  profile.special_ops_per_s.value *= profile.vector_ops_per_s.value;
+  read(peaks, "special_f32", profile.special_ops_per_s);
   for (const std::string& key : peaks.keys())
     if (const auto dtype = parse_dtype(key))
       profile.matrix_ops_per_s[*dtype] = quantity(peaks[key]);
@@ -228,6 +232,7 @@ std::string profile_text(const DeviceProfile& p) {
   for (const auto& [dtype, peak] : p.matrix_ops_per_s)
     json["peaks"][std::string(name(dtype))] = to_json(peak);
   json["peaks"]["vector_f32"] = to_json(p.vector_ops_per_s);
+  json["peaks"]["special_f32"] = to_json(p.special_ops_per_s);
   if (p.multiprocessors) json["multiprocessors"] = to_json(*p.multiprocessors);
   json["launch_s"] = to_json(p.launch_s);
   json["host_launch_s"] = to_json(p.host_launch_s);

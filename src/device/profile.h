@@ -61,6 +61,7 @@ struct DeviceProfile {
   Origin origin = Origin::datasheet;
   std::map<DType, Quantity> matrix_ops_per_s;  // dense; f32 is always there
   Quantity vector_ops_per_s;                   // f32, outside matrix units
+  Quantity special_ops_per_s;                  // exponentials
   Quantity memory_bytes, bandwidth_bytes_per_s;
   bool shared_memory = false;  // the memory is the processor's too
   std::optional<Quantity> cache_bytes, cache_bandwidth_bytes_per_s;  // of the last-level cache

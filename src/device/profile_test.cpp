@@ -65,7 +65,8 @@ TEST(Profile, ErrorsNameTheKey) {
   EXPECT_EQ(error_of(replaced(R"("shared": false)", R"("shared": 3)")),
             "x.json: key 'memory.shared': expected true or false, found 3");
   EXPECT_EQ(error_of(replaced(R"("vector_f32")", R"("vector")")),
-            "x.json: key 'peaks': unknown key 'vector', expected bf16, f16, f32, vector_f32");
+            "x.json: key 'peaks': unknown key 'vector', expected bf16, f16, f32, vector_f32, "
+            "special_f32");
   EXPECT_EQ(error_of(replaced(R"({"value": 100, "source": "s"})", R"({"value": 100})")),
             "x.json: key 'memory.bandwidth_bytes_per_s.source': missing");
   EXPECT_EQ(error_of(replaced(R"("value": 100)", R"("value": -1)")),
@@ -73,12 +74,12 @@ TEST(Profile, ErrorsNameTheKey) {
             "found -1");
   EXPECT_EQ(error_of(replaced(R"("datasheet")", R"("guess")")),
             "x.json: key 'origin': expected datasheet or calibrated, found a string 'guess'");
-  EXPECT_EQ(
-      error_of(replaced(R"("peaks")",
-                        R"("efficiency": {"gemm": {"error": 0.1, "source": "s",
+  EXPECT_EQ(error_of(replaced(R"("peaks")",
+                              R"("efficiency": {"gemm": {"error": 0.1, "source": "s",
                            "compute": [[10, 0.5], [5, 0.6]]}}, "peaks")")),
-      "x.json: key 'efficiency.gemm.compute[1]': expected seconds in ascending order, found an array "
-      "of 2");
+            "x.json: key 'efficiency.gemm.compute[1]': expected seconds in ascending order, found "
+            "an array "
+            "of 2");
   EXPECT_NE(error_of("{").find("x.json: expected JSON"), std::string::npos);
 }
 
