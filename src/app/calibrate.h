@@ -1,0 +1,30 @@
+// Microbenchmarks through the backend: small models made for it run chunk by chunk and token by
+// token with every operator timed, so that what is calibrated is what predictions are made of.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cost/fit.h"
+#include "record/record.h"
+
+namespace tidemark {
+
+struct CalibrationOptions {
+  std::string device = "cpu";
+  int threads = 0;
+  double budget_s = 4;  // per model, context and chunk
+  std::function<void(const std::string&)> progress{};
+};
+
+struct Calibration {
+  DeviceProfile profile;
+  // Whole passes of the calibration's own cells, predicted over measured.
+  std::vector<double> prefill_ratios, decode_ratios;
+  size_t samples = 0;
+};
+
+Calibration calibrate(const CalibrationOptions&);
+
+}  // namespace tidemark
