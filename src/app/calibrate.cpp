@@ -1,6 +1,8 @@
 #include "app/calibrate.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "app/measure_model.h"
 #include "app/session.h"
@@ -61,23 +63,19 @@ std::vector<GridPoint> grid_points(bool cpu) {
           {32768, 512, DType::bf16}, {32768, 2048, DType::bf16}, {2048, 512, DType::f32}};
 }
 
-// The mean work of a row's calls: what one of them does, on average.
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+// One sample per distinct kernel of a phase: the mean work of its calls and the median of their
+// mean times over the layers, which do the same. Left out of a fit, it leaves no twin behind.
 void add_samples(const Plan& plan, const OperatorProfile& profile, Phase phase,
                  std::vector<KernelSample>& samples) {
   std::vector<Work> sums(profile.rows.size());
   const auto add_step = [&](Step step, int64_t past) {
     set_past(step, past);
-    for (size_t i = 0; i < step.nodes.size(); ++i) {
-      const Work w = work(step.nodes[i].op, plan);
-      Work& sum = sums[i];
-      sum.kind = w.kind;
-      sum.dtype = w.dtype;
-      sum.matrix_ops += w.matrix_ops;
-      sum.special_ops += w.special_ops;
-      sum.vector_ops += w.vector_ops;
-      sum.cold_bytes += w.cold_bytes;
-      sum.warm_bytes += w.warm_bytes;
-    }
+    for (size_t i = 0; i < step.nodes.size(); ++i) sums[i] += work(step.nodes[i].op, plan);
   };
   if (phase == Phase::prefill) {
     for (int64_t i = 0; i < plan.body_count; ++i)
@@ -86,22 +84,23 @@ void add_samples(const Plan& plan, const OperatorProfile& profile, Phase phase,
   } else {
     add_step(plan.step(StepKind::decode), plan.prompt());
   }
+  std::map<std::tuple<std::string, double, double>, std::pair<Work, std::vector<double>>> distinct;
   for (size_t i = 0; i < profile.rows.size(); ++i) {
-    const auto calls = static_cast<double>(profile.rows[i].calls);
-    const Work w = sums[i] * (1 / calls);
-    if (profile.rows[i].time_s > 0) samples.push_back({w, profile.rows[i].time_s / calls});
+    const OperatorRow& row = profile.rows[i];
+    if (!(row.time_s > 0)) continue;
+    const auto calls = static_cast<double>(row.calls);
+    auto& [work, times] = distinct[{row.op, sums[i].ops(), sums[i].bytes()}];
+    work = sums[i] * (1 / calls);
+    times.push_back(row.time_s / calls);
   }
+  for (const auto& [key, kernel] : distinct)
+    samples.push_back({kernel.first, median(kernel.second)});
 }
 
 struct MeasuredCell {
   Plan plan;
   Record record;
 };
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
 
 // Between two clock readings a short operator looks longer than it is in a pass without them:
 // launch_s is moved so that whole decode steps, of nothing but short operators, come out right.

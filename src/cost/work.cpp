@@ -128,6 +128,17 @@ Work operator*(const Work& w, double share) {
           w.warm_bytes * share};
 }
 
+Work& operator+=(Work& sum, const Work& w) {
+  sum = {w.kind,
+         w.dtype,
+         sum.matrix_ops + w.matrix_ops,
+         sum.special_ops + w.special_ops,
+         sum.vector_ops + w.vector_ops,
+         sum.cold_bytes + w.cold_bytes,
+         sum.warm_bytes + w.warm_bytes};
+  return sum;
+}
+
 Work work(const Op& op, const Plan& plan) {
   const Context context{plan, cost(op, plan)};
   return std::visit([&](const auto& o) { return work_of(o, context); }, op);
