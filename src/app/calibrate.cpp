@@ -1,6 +1,8 @@
 #include "app/calibrate.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "app/measure_model.h"
 #include "app/session.h"
@@ -12,10 +14,12 @@
 namespace tidemark {
 namespace {
 
-// One model of a grid of shapes: attention of 64-wide heads over GEMMs of many widths, and both
-// kinds of scan. Deep enough that the weights of a layer are not in the cache when they are read.
+// Attention of 64-wide heads over GEMMs of many widths, and both kinds of scan. `deep` models have
+// so many layers that no weight is in a cache when it is read again: their decode steps are what
+// products of few rows are fitted to, and the shallow ones' is everything else.
 struct GridModel {
   std::string name, config;
+  bool deep = false;
 };
 
 std::string llama(int64_t hidden, int64_t layers, int64_t kv_share, int64_t width, int64_t vocab) {
@@ -26,58 +30,97 @@ std::string llama(int64_t hidden, int64_t layers, int64_t kv_share, int64_t widt
       hidden, layers, hidden / 64, hidden / 64 / kv_share, width, vocab);
 }
 
-std::string mamba(int64_t hidden, int64_t layers, bool second) {
-  return fmt::format(
-      R"({{"d_model": {}, "n_layer": {}, "vocab_size": 16384, "ssm_cfg": {}, "rms_norm": true, )"
-      R"("residual_in_fp32": true, "fused_add_norm": true}})",
-      hidden, layers, second ? R"({"layer": "Mamba2"})" : "{}");
+std::string mamba(int64_t hidden, int64_t layers) {
+  return fmt::format(R"({{"d_model": {}, "n_layer": {}, "vocab_size": 16384, "ssm_cfg": {{}}}})",
+                     hidden, layers);
 }
 
-std::vector<GridModel> grid_models() {
-  return {{"attention-512", llama(512, 6, 4, 2048, 16384)},
-          {"attention-1024", llama(1024, 4, 4, 4096, 32768)},
-          {"attention-1536", llama(1536, 3, 1, 6144, 49152)},
-          {"attention-2048", llama(2048, 2, 8, 8192, 65536)},
-          {"mamba-768", mamba(768, 6, false)},
-          {"mamba-1536", mamba(1536, 4, false)},
-          {"mamba2-768", mamba(768, 6, true)},
-          {"mamba2-1536", mamba(1536, 4, true)}};
+std::string mamba2(int64_t hidden, int64_t layers, int64_t chunk) {
+  return fmt::format(R"({{"d_model": {}, "n_layer": {}, "vocab_size": 16384, )"
+                     R"("ssm_cfg": {{"layer": "Mamba2", "chunk_size": {}}}}})",
+                     hidden, layers, chunk);
+}
+
+const std::vector<GridModel>& grid_models() {
+  static const std::vector<GridModel> models = {
+      {"attention-512", llama(512, 3, 4, 2048, 16384)},
+      {"attention-768", llama(768, 3, 6, 4096, 32768)},
+      {"attention-1280", llama(1280, 2, 5, 5120, 49152)},
+      {"attention-2048", llama(2048, 2, 4, 8192, 65536)},
+      {"mamba-768", mamba(768, 3)},
+      {"mamba-1280", mamba(1280, 2)},
+      {"mamba-2048", mamba(2048, 2)},
+      {"mamba2-768", mamba2(768, 3, 256)},
+      {"mamba2-1024", mamba2(1024, 2, 128)},
+      {"mamba2-1280", mamba2(1280, 2, 256)},
+      {"attention-1024-deep", llama(1024, 16, 8, 4096, 65536), true},
+      {"attention-2048-deep", llama(2048, 8, 4, 8192, 131072), true},
+      {"mamba-1024-deep", mamba(1024, 40), true},
+      {"mamba2-1024-deep", mamba2(1024, 40, 256), true}};
+  return models;
+}
+
+const GridModel& grid_model(const std::string& name) {
+  for (const GridModel& model : grid_models())
+    if (model.name == name) return model;
+  fail("calibration: no model '{}' in the grid", printable(name));
+}
+
+ModelSpec spec_of(const GridModel& grid) {
+  ModelSpec spec = make_spec(Json::parse(grid.config, grid.name));
+  spec.name = grid.name;
+  return spec;
 }
 
 struct GridPoint {
   int64_t context, chunk;
-  DType dtype;
+  DType dtype = DType::bf16;
 };
 
-std::vector<GridPoint> grid_points(bool cpu) {
+std::vector<GridPoint> grid_points(const GridModel& model, bool cpu) {
+  if (model.deep) return {{64, 64}};
   if (cpu)
-    return {{64, 64, DType::bf16},
-            {256, 256, DType::bf16},
-            {512, 512, DType::bf16},
-            {2048, 512, DType::bf16},
-            {512, 512, DType::f32}};
-  return {{128, 128, DType::bf16},   {512, 512, DType::bf16},    {2048, 512, DType::bf16},
-          {2048, 2048, DType::bf16}, {8192, 512, DType::bf16},   {8192, 8192, DType::bf16},
-          {32768, 512, DType::bf16}, {32768, 2048, DType::bf16}, {2048, 512, DType::f32}};
+    return {{64, 64}, {128, 128}, {256, 256}, {512, 512}, {2048, 512}, {256, 256, DType::f32}};
+  return {{128, 128},  {512, 512},   {2048, 512},  {2048, 2048},
+          {8192, 512}, {8192, 8192}, {32768, 512}, {2048, 512, DType::f32}};
 }
 
-// The mean work of a row's calls: what one of them does, on average.
-void add_samples(const Plan& plan, const OperatorProfile& profile, Phase phase,
-                 std::vector<KernelSample>& samples) {
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+// With a clock around every operator each looks longer than in a pass without, by about the same:
+// that much is taken off, so that the operators add up to the pass.
+std::vector<double> operator_times(const OperatorProfile& profile, double pass_s) {
+  std::vector<double> times;
+  double sum = 0, calls = 0;
+  for (const OperatorRow& row : profile.rows) {
+    times.push_back(row.time_s);
+    sum += row.time_s;
+    calls += static_cast<double>(row.calls);
+  }
+  // What would become less than a tenth stays a tenth, and the others give up a little more.
+  for (int round = 0; round < 20 && sum > 1.001 * pass_s; ++round) {
+    const double excess_s = (sum - pass_s) / calls;
+    sum = 0;
+    for (size_t i = 0; i < times.size(); ++i) {
+      const auto n = static_cast<double>(profile.rows[i].calls);
+      times[i] = std::max(times[i] - n * excess_s, profile.rows[i].time_s / 10);
+      sum += times[i];
+    }
+  }
+  return times;
+}
+
+// One sample per distinct kernel of a phase: the mean work of its calls and the median of their
+// mean times over the layers, which do the same. Left out of a fit, it leaves no twin behind.
+std::vector<KernelSample> samples_of(const Plan& plan, const OperatorProfile& profile, Phase phase,
+                                     double pass_s) {
   std::vector<Work> sums(profile.rows.size());
   const auto add_step = [&](Step step, int64_t past) {
     set_past(step, past);
-    for (size_t i = 0; i < step.nodes.size(); ++i) {
-      const Work w = work(step.nodes[i].op, plan);
-      Work& sum = sums[i];
-      sum.kind = w.kind;
-      sum.dtype = w.dtype;
-      sum.matrix_ops += w.matrix_ops;
-      sum.special_ops += w.special_ops;
-      sum.vector_ops += w.vector_ops;
-      sum.cold_bytes += w.cold_bytes;
-      sum.warm_bytes += w.warm_bytes;
-    }
+    for (size_t i = 0; i < step.nodes.size(); ++i) sums[i] += work(step.nodes[i].op, plan);
   };
   if (phase == Phase::prefill) {
     for (int64_t i = 0; i < plan.body_count; ++i)
@@ -86,51 +129,58 @@ void add_samples(const Plan& plan, const OperatorProfile& profile, Phase phase,
   } else {
     add_step(plan.step(StepKind::decode), plan.prompt());
   }
+  const std::vector<double> row_times = operator_times(profile, pass_s);
+  std::map<std::tuple<std::string, double, double>, std::pair<Work, std::vector<double>>> distinct;
   for (size_t i = 0; i < profile.rows.size(); ++i) {
-    const auto calls = static_cast<double>(profile.rows[i].calls);
-    const Work w = sums[i] * (1 / calls);
-    if (profile.rows[i].time_s > 0) samples.push_back({w, profile.rows[i].time_s / calls});
+    const OperatorRow& row = profile.rows[i];
+    if (!(row.time_s > 0)) continue;
+    const auto calls = static_cast<double>(row.calls);
+    auto& [work, times] = distinct[{row.op, sums[i].ops(), sums[i].bytes()}];
+    work = sums[i] * (1 / calls);
+    times.push_back(row_times[i] / calls);
   }
+  std::vector<KernelSample> samples;
+  for (const auto& [key, kernel] : distinct)
+    samples.push_back({kernel.first, median(kernel.second)});
+  return samples;
 }
 
-struct MeasuredCell {
-  Plan plan;
-  Record record;
-};
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
+// Which samples of a cell the fit takes.
+bool wanted(const KernelSample& s, const GridModel& model, const Cell& cell, Phase phase) {
+  if (model.deep) return phase == Phase::decode;
+  const bool matrix = s.work.kind == KernelClass::gemm_f32;
+  return cell.dtype == DType::f32 ? matrix : s.work.kind != KernelClass::gemv;
 }
 
-// Between two clock readings a short operator looks longer than it is in a pass without them:
-// launch_s is moved so that whole decode steps, of nothing but short operators, come out right.
-void settle_launch(DeviceProfile& profile, const std::vector<MeasuredCell>& cells) {
-  std::vector<double> missing;
-  for (const MeasuredCell& cell : cells) {
-    if (!cell.record.metrics.tpot_s) continue;
-    const Record p = predict(cell.plan, profile, {});
-    const auto operators = static_cast<double>(cell.plan.step(StepKind::decode).nodes.size());
-    missing.push_back((cell.record.metrics.tpot_s->median - p.metrics.tpot_s->median) / operators);
-  }
-  const double least = profile.launch_s.value / 10;
-  profile.launch_s.value = std::max(least, profile.launch_s.value + median(missing));
-  profile.launch_s.source += ", moved so that whole decode steps agree";
+Plan plan_of(const Record& r) {
+  return build_plan(spec_of(grid_model(r.cell.model)), {.batch = r.cell.batch,
+                                                        .context = r.cell.context,
+                                                        .new_tokens = r.cell.new_tokens,
+                                                        .chunk = r.cell.chunk,
+                                                        .dtype = r.cell.dtype,
+                                                        .logits = r.cell.logits});
+}
+
+DeviceProfile profile_of(const Provenance& device, bool cpu) {
+  DeviceProfile profile = typical_profile(cpu ? DeviceKind::cpu : DeviceKind::gpu);
+  profile.name = device.device_name;
+  profile.title = fmt::format("{}, {}", device.device_name, device.isa);
+  if (cpu)
+    profile.title += fmt::format(", {} thread{}", device.threads, device.threads == 1 ? "" : "s");
+  profile.origin = Origin::calibrated;
+  profile.shared_memory = cpu;
+  profile.cache_bandwidth_bytes_per_s.reset();  // the curves hold what the cache gives
+  return profile;
 }
 
 }  // namespace
 
-Calibration calibrate(const CalibrationOptions& options) {
-  const BackendInfo info = open_backend(options.device, options.threads, 0)->info();
-  const bool cpu = options.device == "cpu";
-  std::vector<KernelSample> samples;
-  std::vector<MeasuredCell> cells;
+std::vector<Record> measure_grid(const CalibrationOptions& options) {
+  std::vector<Record> records;
   for (const GridModel& grid : grid_models()) {
-    Model model;
-    model.spec = make_spec(Json::parse(grid.config, grid.name));
-    model.spec.name = grid.name;
-    model.weights = synthetic_weights(model.spec, 0);
-    for (const GridPoint& point : grid_points(cpu)) {
+    const ModelSpec spec = spec_of(grid);
+    const Model model{spec, synthetic_weights(spec, 0)};
+    for (const GridPoint& point : grid_points(grid, options.device == "cpu")) {
       if (options.progress)
         options.progress(fmt::format("{}, {} tokens in chunks of {}, {}", grid.name, point.context,
                                      point.chunk, name(point.dtype)));
@@ -144,41 +194,39 @@ Calibration calibrate(const CalibrationOptions& options) {
                       .threads = options.threads};
       request.options.stopping.time_budget_s = options.budget_s;
       request.options.profile_budget_s = options.budget_s / 2;
-      Record record = measure_model(model, request);
-      if (record.outcome != Outcome::ok) continue;  // it does not fit
-      Plan plan = build_plan(
-          model.spec,
-          {.context = point.context, .new_tokens = 9, .chunk = point.chunk, .dtype = point.dtype});
-      if (record.prefill) add_samples(plan, *record.prefill, Phase::prefill, samples);
-      if (record.decode) add_samples(plan, *record.decode, Phase::decode, samples);
-      cells.push_back({std::move(plan), std::move(record)});
+      records.push_back(measure_model(model, request));
     }
   }
-  // Curves are fitted over all bytes alike; what is typical of the kind fills in what has no
-  // sample.
-  Calibration result{.profile = load_profile(cpu ? "epyc-9654" : "h200"),
+  return records;
+}
+
+Calibration fit_records(const std::vector<Record>& records) {
+  std::vector<KernelSample> samples;
+  std::vector<const Record*> cells;
+  for (const Record& r : records) {
+    if (r.outcome != Outcome::ok || !r.prefill || !r.decode) continue;  // it did not fit
+    cells.push_back(&r);
+    const GridModel& model = grid_model(r.cell.model);
+    const Plan plan = plan_of(r);
+    const auto add = [&](const OperatorProfile& profile, Phase phase, double pass_s) {
+      for (const KernelSample& s : samples_of(plan, profile, phase, pass_s))
+        if (wanted(s, model, r.cell, phase)) samples.push_back(s);
+    };
+    add(*r.prefill, Phase::prefill, r.metrics.ttft_s->median);
+    add(*r.decode, Phase::decode, r.metrics.tpot_s->median);
+  }
+  if (cells.empty()) fail("calibration: expected at least one cell that was measured");
+  const Record& first = *cells.front();
+  Calibration result{.profile = profile_of(first.provenance, first.cell.device == "cpu"),
                      .prefill_ratios = {},
                      .decode_ratios = {},
                      .samples = samples.size()};
-  DeviceProfile& profile = result.profile;
-  profile.name = info.name;
-  profile.title = fmt::format("{}, {}, {} thread{}", info.name, info.isa, info.threads,
-                              info.threads == 1 ? "" : "s");
-  profile.origin = Origin::calibrated;
-  profile.matrix_ops_per_s.clear();
-  profile.memory_bytes = {static_cast<double>(info.memory_bytes), "the system"};
-  profile.shared_memory = cpu;
-  profile.cache_bytes.reset();
-  profile.cache_bandwidth_bytes_per_s.reset();
-  profile.multiprocessors.reset();
-  profile.board_w.reset();
-  fit_profile(profile, samples);
-  settle_launch(profile, cells);
-  for (const MeasuredCell& cell : cells) {
-    const Record p = predict(cell.plan, profile, {});
-    const Metrics& m = cell.record.metrics;
-    if (m.ttft_s) result.prefill_ratios.push_back(p.metrics.ttft_s->median / m.ttft_s->median);
-    if (m.tpot_s) result.decode_ratios.push_back(p.metrics.tpot_s->median / m.tpot_s->median);
+  result.profile.memory_bytes = {static_cast<double>(first.provenance.memory_bytes), "the system"};
+  fit_profile(result.profile, samples);
+  for (const Record* r : cells) {
+    const Record p = predict(plan_of(*r), result.profile, {});
+    result.prefill_ratios.push_back(p.metrics.ttft_s->median / r->metrics.ttft_s->median);
+    result.decode_ratios.push_back(p.metrics.tpot_s->median / r->metrics.tpot_s->median);
   }
   return result;
 }

@@ -18,6 +18,9 @@ struct CalibrationOptions {
   std::function<void(const std::string&)> progress{};
 };
 
+// What the calibration measures on a device, to be kept or fitted.
+std::vector<Record> measure_grid(const CalibrationOptions&);
+
 struct Calibration {
   DeviceProfile profile;
   // Whole passes of the calibration's own cells, predicted over measured.
@@ -25,6 +28,7 @@ struct Calibration {
   size_t samples = 0;
 };
 
-Calibration calibrate(const CalibrationOptions&);
+// Fits a profile to the records of measure_grid; all are of one device.
+Calibration fit_records(const std::vector<Record>&);
 
 }  // namespace tidemark

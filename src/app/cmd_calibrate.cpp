@@ -6,12 +6,13 @@
 #include "app/options.h"
 #include "base/error.h"
 #include "report/table.h"
+#include "store/store.h"
 
 namespace tidemark {
 namespace {
 
 struct Options {
-  std::string device = "cpu", output = "-";
+  std::string device = "cpu", output = "-", store, from;
   int threads = 0;
   double budget_s = 4;
 };
@@ -24,12 +25,27 @@ std::string ratios_text(std::vector<double> ratios) {
                      100 * ratios[ratios.size() / 2], 100 * ratios.back());
 }
 
+std::vector<Record> records(const Options& options) {
+  std::vector<Record> found;
+  if (!options.from.empty()) {
+    for (StoredRecord& row : read_records(Store(options.from), {.source = Source::measured}))
+      found.push_back(std::move(row.record));
+    return found;
+  }
+  found =
+      measure_grid({.device = options.device,
+                    .threads = options.threads,
+                    .budget_s = options.budget_s,
+                    .progress = [](const std::string& what) { fmt::print(stderr, "{}\n", what); }});
+  if (!options.store.empty()) {
+    Store store(options.store, Store::Open::create);
+    for (const Record& record : found) insert(store, record);
+  }
+  return found;
+}
+
 int run(const Options& options) {
-  const Calibration c =
-      calibrate({.device = options.device,
-                 .threads = options.threads,
-                 .budget_s = options.budget_s,
-                 .progress = [](const std::string& what) { fmt::print(stderr, "{}\n", what); }});
+  const Calibration c = fit_records(records(options));
   if (options.output != "-") {
     Table table{.columns = {{"kernels", Align::left}, {"error", Align::right}, {"", Align::left}},
                 .rows = {}};
@@ -62,6 +78,8 @@ void add_calibrate_command(CLI::App& app, int& exit_code) {
   command->add_option("--budget", options->budget_s, "Seconds per model, context and chunk length")
       ->check(CLI::Range(0.01, 3600.0))
       ->capture_default_str();
+  command->add_option("--store", options->store, "Keep what was measured in a store");
+  command->add_option("--from", options->from, "Fit to what such a store holds, measure nothing");
   command->add_option("-o,--output", options->output, "Profile to write, or -")
       ->capture_default_str();
   command->callback([options, &exit_code] { exit_code = run(*options); });

@@ -35,7 +35,7 @@ void fit_peaks(DeviceProfile& profile, std::span<const KernelSample> samples) {
   double bandwidth = 0, launch_s = 1;
   for (const KernelSample& s : samples) {
     launch_s = std::min(launch_s, s.time_s);
-    if (s.work.kind == KernelClass::gemm)
+    if (s.work.kind == KernelClass::gemm || s.work.kind == KernelClass::gemm_f32)
       matrix[s.work.dtype] = std::max(matrix[s.work.dtype], s.work.matrix_ops / s.time_s);
     if (s.work.kind == KernelClass::gemv)
       bandwidth = std::max(bandwidth, s.work.bytes() / s.time_s);
@@ -55,7 +55,7 @@ void fit_peaks(DeviceProfile& profile, std::span<const KernelSample> samples) {
 }  // namespace
 
 bool fitted_by_compute(KernelClass c) {
-  return c == KernelClass::gemm || c == KernelClass::attention ||
+  return c == KernelClass::gemm || c == KernelClass::gemm_f32 || c == KernelClass::attention ||
          c == KernelClass::masked_attention || c == KernelClass::selective_scan ||
          c == KernelClass::ssd;
 }

@@ -30,7 +30,10 @@ TEST(Fit, FindsTheDeviceThatMadeTheSamples) {
   // 2 TFLOP/s bf16, 1 TFLOP/s f32, 10 GB/s, 1 us a launch.
   std::vector<KernelSample> samples;
   const auto gemm = [&](DType dtype, double ops, double rate) {
-    samples.push_back({{.kind = KernelClass::gemm, .dtype = dtype, .matrix_ops = ops}, ops / rate});
+    samples.push_back({{.kind = dtype == DType::f32 ? KernelClass::gemm_f32 : KernelClass::gemm,
+                        .dtype = dtype,
+                        .matrix_ops = ops},
+                       ops / rate});
   };
   gemm(DType::f32, 1e10, 1e12);
   gemm(DType::bf16, 1e10, 2e12);

@@ -30,8 +30,9 @@ Work with_exponentials(Work w, double n) {
   return w;
 }
 
-KernelClass by_rows(int64_t rows) {
-  return rows <= gemv_rows ? KernelClass::gemv : KernelClass::gemm;
+KernelClass by_rows(int64_t rows, DType dtype) {
+  if (rows <= gemv_rows) return KernelClass::gemv;
+  return dtype == DType::f32 ? KernelClass::gemm_f32 : KernelClass::gemm;
 }
 
 // Operators that only pass over activations.
@@ -41,20 +42,20 @@ Work work_of(const T&, const Context& c) {
 }
 
 Work work_of(const Gemm& o, const Context& c) {
-  return c.split(by_rows(o.m), c.dtype(o.weight), 2 * product({o.m, o.n, o.k}),
+  return c.split(by_rows(o.m, c.dtype(o.weight)), c.dtype(o.weight), 2 * product({o.m, o.n, o.k}),
                  product({o.n, o.k}) * c.size(o.weight) + product({o.n}) * c.size(o.bias));
 }
 
 Work work_of(const BlockGemm& o, const Context& c) {
   return c.split(
-      by_rows(o.m), c.dtype(o.weight), 2 * product({o.m, o.blocks, o.n, o.k}),
+      by_rows(o.m, c.dtype(o.weight)), c.dtype(o.weight), 2 * product({o.m, o.blocks, o.n, o.k}),
       product({o.blocks, o.n, o.k}) * c.size(o.weight) + product({o.blocks, o.n}) * c.size(o.bias));
 }
 
 Work work_of(const ExpertGemm& o, const Context& c) {
   const int64_t reached = std::min(o.experts, o.slots);
-  return c.split(by_rows(o.slots / reached), c.dtype(o.weight), 2 * product({o.slots, o.n, o.k}),
-                 product({reached, o.n, o.k}) * c.size(o.weight));
+  return c.split(by_rows(o.slots / reached, c.dtype(o.weight)), c.dtype(o.weight),
+                 2 * product({o.slots, o.n, o.k}), product({reached, o.n, o.k}) * c.size(o.weight));
 }
 
 Work work_of(const Attention& o, const Context& c) {
@@ -126,6 +127,17 @@ Work operator*(const Work& w, double share) {
           w.vector_ops * share,
           w.cold_bytes * share,
           w.warm_bytes * share};
+}
+
+Work& operator+=(Work& sum, const Work& w) {
+  sum = {w.kind,
+         w.dtype,
+         sum.matrix_ops + w.matrix_ops,
+         sum.special_ops + w.special_ops,
+         sum.vector_ops + w.vector_ops,
+         sum.cold_bytes + w.cold_bytes,
+         sum.warm_bytes + w.warm_bytes};
+  return sum;
 }
 
 Work work(const Op& op, const Plan& plan) {

@@ -19,6 +19,8 @@ struct Work {
 };
 // `share` of the work, as if it were split among kernels.
 Work operator*(const Work&, double share);
+// Amounts added; of one kind, that of the right-hand side.
+Work& operator+=(Work&, const Work&);
 
 // ops() and bytes() are those of cost(). Exponentials are told apart where they set the pace: in
 // attention and in the scan.

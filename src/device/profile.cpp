@@ -14,8 +14,8 @@ namespace tidemark {
 namespace {
 
 constexpr std::string_view class_names[] = {
-    "gemm",           "gemv", "attention",  "attention_step", "masked_attention",
-    "selective_scan", "ssd",  "state_step", "conv",           "stream"};
+    "gemm",           "gemm_f32", "gemv",       "attention", "attention_step", "masked_attention",
+    "selective_scan", "ssd",      "state_step", "conv",      "stream"};
 static_assert(std::size(class_names) == kernel_class_count);
 
 bool equal_without_case(std::string_view a, std::string_view b) {
@@ -117,23 +117,6 @@ Origin origin(const Json& json) {
   return text == "datasheet" ? Origin::datasheet : Origin::calibrated;
 }
 
-DeviceProfile typical_of(DeviceKind kind) {
-  DeviceProfile profile;
-  profile.kind = kind;
-  for (const CompiledIn& file : typical_files()) {
-    if (file.name != name(kind)) continue;
-    const Json json = Json::parse(file.text, fmt::format("data/typical/{}.json", file.name));
-    check_keys(json, {"launch_s", "host_launch_s", "host_jit_launch_s", "efficiency", "power",
-                      "cache_bandwidth_ratio", "special_ratio"});
-    read_behaviour(json, profile);
-    // Of the f32 peak and the memory's bandwidth, until the profile says more.
-    profile.special_ops_per_s = quantity(json["special_ratio"]);
-    if (json.has("cache_bandwidth_ratio"))
-      profile.cache_bandwidth_bytes_per_s = quantity(json["cache_bandwidth_ratio"]);
-  }
-  return profile;
-}
-
 void read_memory(const Json& memory, DeviceProfile& profile) {
   check_keys(memory, {"size_bytes", "bandwidth_bytes_per_s", "shared", "cache_bytes",
                       "cache_bandwidth_bytes_per_s"});
@@ -185,11 +168,28 @@ double DeviceProfile::matrix_peak(DType dtype) const {
                                          : matrix_ops_per_s.at(DType::f32).value;
 }
 
+DeviceProfile typical_profile(DeviceKind kind) {
+  DeviceProfile profile;
+  profile.kind = kind;
+  for (const CompiledIn& file : typical_files()) {
+    if (file.name != name(kind)) continue;
+    const Json json = Json::parse(file.text, fmt::format("data/typical/{}.json", file.name));
+    check_keys(json, {"launch_s", "host_launch_s", "host_jit_launch_s", "efficiency", "power",
+                      "cache_bandwidth_ratio", "special_ratio"});
+    read_behaviour(json, profile);
+    // Of the f32 peak and the memory's bandwidth, until the profile says more.
+    profile.special_ops_per_s = quantity(json["special_ratio"]);
+    if (json.has("cache_bandwidth_ratio"))
+      profile.cache_bandwidth_bytes_per_s = quantity(json["cache_bandwidth_ratio"]);
+  }
+  return profile;
+}
+
 DeviceProfile parse_profile(std::string_view text, const std::string& source) {
   const Json json = Json::parse(text, source);
   check_keys(json, {"name", "title", "kind", "origin", "memory", "peaks", "multiprocessors",
                     "launch_s", "host_launch_s", "host_jit_launch_s", "power", "efficiency"});
-  DeviceProfile profile = typical_of(kind(json["kind"]));
+  DeviceProfile profile = typical_profile(kind(json["kind"]));
   profile.name = json["name"].string();
   profile.title = json["title"].string();
   profile.origin = origin(json["origin"]);

@@ -24,7 +24,8 @@ enum class DeviceKind { cpu, gpu };
 // Kernels that reach about the same share of a device's peaks. The _step ones have one position per
 // sequence, gemv at most `gemv_rows` rows: they read weights or state and hardly compute.
 enum class KernelClass {
-  gemm,
+  gemm,      // of 16-bit operands
+  gemm_f32,  // runs on other units than those of 16 bits
   gemv,
   attention,
   attention_step,
@@ -35,7 +36,7 @@ enum class KernelClass {
   conv,
   stream  // everything that passes once over its operands
 };
-inline constexpr int kernel_class_count = 10;
+inline constexpr int kernel_class_count = 11;
 inline constexpr int64_t gemv_rows = 16;
 std::string_view name(KernelClass);
 std::string_view name(Origin);
@@ -86,6 +87,8 @@ DeviceProfile load_profile(const std::string& name_or_file);
 // `source` names the text in errors.
 DeviceProfile parse_profile(std::string_view text, const std::string& source);
 std::vector<std::string> profile_names();
+// Behaviour typical of a kind of device, without name, peaks or memory.
+DeviceProfile typical_profile(DeviceKind);
 
 // As parse_profile reads it; every curve and constant is written out.
 std::string profile_text(const DeviceProfile&);
