@@ -54,7 +54,7 @@ TEST(Prediction, AFrameworkIsAsFastAsItsHostOnShortPrompts) {
   };
   const double before = ttft();
   profile.host_launch_s.value *= 2;
-  EXPECT_NEAR(ttft(), 2 * before, 0.02 * before);
+  EXPECT_NEAR(ttft(), 2 * before, 0.05 * before);  // but for the last kernel, on the device
 }
 
 TEST(WhatIf, OnceAsFastChangesNothing) {
