@@ -2,7 +2,8 @@
 // 2307.08691): a block owns a tile of queries of one head and walks the keys in tiles of 64,
 // double-buffered in shared memory by asynchronous copies; scores and output stay in registers
 // under an online softmax. Keys come from the cache by position, or with a window from the ring
-// cache and, for this step's, from k and v; tiles that no query of the block sees are not visited.
+// cache and, for this step's, from k and v; tiles that no query of the block sees are not visited;
+// those of the sinks come before the window's.
 // Limit: about half of what Hopper's own matrix instructions give, which is why full attention goes
 // to cuDNN where that is present.
 #include "backend/cuda/attention.h"
@@ -78,20 +79,30 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
   int64_t first_key =
       a.window > 0 && first_position - a.window + 1 > 0 ? first_position - a.window + 1 : 0;
   first_key = first_key / tile_keys * tile_keys;
-  const int tile_count = static_cast<int>((last_position - first_key) / tile_keys) + 1;
+  const int sink_tiles = static_cast<int>((min(a.sinks, first_key) + tile_keys - 1) / tile_keys);
+  const int tile_count = sink_tiles + static_cast<int>((last_position - first_key) / tile_keys) + 1;
+  const auto first_of = [&](int tile) {
+    return tile < sink_tiles ? int64_t{tile} * tile_keys
+                             : first_key + int64_t{tile - sink_tiles} * tile_keys;
+  };
 
   const auto copy_tile = [&](int tile, int stage) {
-    const int64_t p0 = first_key + int64_t{tile} * tile_keys;
-    const uint32_t ring = a.window > 0 ? static_cast<uint32_t>(p0 % a.capacity) : 0;
+    const int64_t p0 = first_of(tile);
+    // Past the sinks: the slot of the tile's first position in the ring.
+    const int64_t past_sinks = max(p0, a.sinks);
+    const auto ring_size = static_cast<uint32_t>(a.capacity - a.sinks);
+    const uint32_t ring =
+        a.window > 0 ? static_cast<uint32_t>((past_sinks - a.sinks) % ring_size) : 0;
     constexpr int k_units = kHeadDim / 8, v_units = kValueDim / 8;
     bf16* k_to = k_tiles + stage * tile_keys * padded<kHeadDim>;
     bf16* v_to = v_tiles + stage * tile_keys * padded<kValueDim>;
     // Rows past the last position repeat it; the mask hides them.
     const auto cache_row = [&](int r) -> int64_t {
       if (a.window == 0) return min(p0 + r, past + a.length - 1);
-      uint32_t slot = ring + r;
-      while (slot >= a.capacity) slot -= static_cast<uint32_t>(a.capacity);
-      return slot;
+      if (p0 + r < a.sinks) return p0 + r;
+      uint32_t slot = ring + static_cast<uint32_t>(p0 + r - past_sinks);
+      while (slot >= ring_size) slot -= ring_size;
+      return a.sinks + slot;
     };
     const auto fresh_row = [&](int r) -> int64_t {  // -1: in the cache
       if (a.window == 0 || p0 + r < past) return -1;
@@ -146,14 +157,15 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
         }
       }
 
-    const int64_t p0 = first_key + int64_t{tile} * tile_keys;
+    const int64_t p0 = first_of(tile);
     const bool masked =
         p0 + tile_keys - 1 > first_position || (a.window > 0 && p0 <= last_position - a.window);
+    const int sinks = static_cast<int>(min(max(a.sinks - p0, int64_t{0}), int64_t{tile_keys}));
 #pragma unroll
     for (int m = 0; m < kTiles; ++m) {
       float new_best[2] = {best[m][0], best[m][1]};
       const int64_t position0 = past + t0 + (warp * kTiles + m) * 16 + g;
-      // Keys (low, high] of this tile are seen by row h.
+      // Keys (low, high] of this tile are seen by row h, and of its sinks all up to high.
       int low[2], high[2];
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
@@ -168,7 +180,7 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
           float s = score[m][n][e] * scale;
           if (masked) {
             const int key = n * 8 + c * 2 + e % 2;
-            if (key > high[e / 2] || key <= low[e / 2]) s = masked_score;
+            if (key > high[e / 2] || (key <= low[e / 2] && key >= sinks)) s = masked_score;
           }
           score[m][n][e] = s;
           new_best[e / 2] = fmaxf(new_best[e / 2], s);
