@@ -39,6 +39,13 @@ struct Case {
   OpCase with(Op op) {
     Step& step = result.plan.step(StepKind::tail);
     step.kind = StepKind::tail;
+    std::visit(
+        [&](const auto& o) {
+          step.length = 1;
+          if constexpr (requires { o.length; }) step.length = o.length;
+          if constexpr (requires { o.batch; }) result.plan.workload.batch = o.batch;
+        },
+        op);
     step.nodes.push_back({std::move(op), Role::embed, 0});
     return std::move(result);
   }

@@ -35,6 +35,9 @@ class Backend {
   virtual ~Backend() = default;
   virtual BackendInfo info() const = 0;
   virtual bool supports(DType) const = 0;
+  // Sets what a plan leaves to the device although it changes what operators cost: the form, and
+  // its chunk, in which recurrences over many tokens are computed. The plan's own stand otherwise.
+  virtual void choose_forms(Plan&) const {}
   // Scratch bytes a node needs while it runs; planned under Tag::workspace. `step` is at the past
   // that needs most.
   virtual int64_t workspace_bytes(const Node&, const Plan&) const = 0;

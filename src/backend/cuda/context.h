@@ -62,8 +62,10 @@ struct CudaContext {
   }
 };
 
-// One overload of each per operator (launch.cpp). workspace_bytes: the scratch a launch will use.
+// One overload of each per operator (launch.cpp). choose_form: sets the form that the kernel will
+// compute, where the operator has a choice. workspace_bytes: the scratch a launch will use.
 // prepare: what is chosen by trying, before the first launch. implementation: the kernel's name.
+void choose_form(Op&, CudaContext&);
 void launch(const Op&, CudaContext&);
 int64_t workspace_bytes(const Op&, CudaContext&);
 void prepare(const Op&, CudaContext&);

@@ -104,6 +104,13 @@ bool CudaBackend::supports(DType dtype) const {
   return dtype == DType::f32 || dtype == DType::bf16;
 }
 
+void CudaBackend::choose_forms(Plan& plan) const {
+  const Plan* attached = std::exchange(context_.plan, &plan);
+  for (Step& step : plan.steps)
+    for (Node& node : step.nodes) cuda::choose_form(node.op, context_);
+  context_.plan = attached;
+}
+
 int64_t CudaBackend::workspace_bytes(const Node& node, const Plan& plan) const {
   const Plan* attached = std::exchange(context_.plan, &plan);
   const int64_t bytes = cuda::workspace_bytes(node.op, context_);
@@ -197,7 +204,10 @@ void CudaBackend::download(TensorId id, std::span<std::byte> to, int64_t offset_
 }
 
 MemoryByTag CudaBackend::high_water() const {
-  return context_.high_water;
+  MemoryByTag marks = context_.high_water;  // in whole units of a tensor's alignment, as planned
+  constexpr int64_t whole = tensor_alignment_bytes;
+  for (const Tag tag : all_tags) marks[tag] = (marks[tag] + whole - 1) / whole * whole;
+  return marks;
 }
 
 void CudaBackend::set_position(const Step& step, int64_t past) {

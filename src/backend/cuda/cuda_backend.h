@@ -21,6 +21,7 @@ class CudaBackend : public Backend {
   ~CudaBackend() override;
   BackendInfo info() const override;
   bool supports(DType) const override;
+  void choose_forms(Plan&) const override;
   int64_t workspace_bytes(const Node&, const Plan&) const override;
   void attach(const Plan&, const MemoryLayout&) override;
   void detach() override;

@@ -391,6 +391,12 @@ SsdArgs ssd_args(const Ssd& op, CudaContext& c) {
 SsdChoice choose(const Ssd& op, const SsdArgs& a, CudaContext& c) {
   return choose_ssd(a, op.form == SsdForm::chunked, c.sm_count);
 }
+void choose_form_of(Ssd& op, CudaContext& c) {
+  if (choose(op, ssd_args(op, c), c).kernel == SsdKernel::blocks)
+    op.chunk = ssd_block_length;
+  else
+    op.form = SsdForm::recurrence;
+}
 int64_t workspace_of(const Ssd& op, CudaContext& c) {
   const SsdArgs a = ssd_args(op, c);
   return static_cast<int64_t>(ssd_workspace_bytes(a, choose(op, a, c)));
@@ -415,6 +421,9 @@ GatedDeltaArgs delta_args(const GatedDelta& op, CudaContext& c) {
   a.key_dim = small(op.key_dim), a.value_dim = small(op.value_dim);
   a.eps = static_cast<float>(delta_norm_eps), a.dtype = c.dtype(op.q);
   return a;
+}
+void choose_form_of(GatedDelta& op, CudaContext&) {
+  op.form = SsdForm::recurrence;
 }
 std::string name_of(const GatedDelta& op, CudaContext& c) {
   return std::string(gated_delta_name(delta_args(op, c)));
@@ -561,17 +570,22 @@ void launch_op(const BlockGemm& op, CudaContext& c) {
 // ---- what most operators say ----
 
 template <class Concrete>
+void choose_form_of(Concrete&, CudaContext&) {}
+template <class Concrete>
 int64_t workspace_of(const Concrete&, CudaContext&) {
   return 0;
 }
 template <class Concrete>
 void prepare_op(const Concrete&, CudaContext&) {}
 template <class Concrete>
-std::string name_of(const Concrete&, CudaContext&) {
-  return "cuda";
+std::string name_of(const Concrete& op, CudaContext&) {
+  return std::string(name(Op(op)));
 }
 }  // namespace
 
+void choose_form(Op& op, CudaContext& c) {
+  std::visit([&](auto& concrete) { choose_form_of(concrete, c); }, op);
+}
 void launch(const Op& op, CudaContext& c) {
   std::visit([&](const auto& concrete) { launch_op(concrete, c); }, op);
 }
