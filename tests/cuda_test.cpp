@@ -22,16 +22,27 @@ class Cuda : public testing::TestWithParam<DType> {
 };
 
 TEST_P(Cuda, EveryOperatorAgreesWithItsReference) {
-  expect_conforming(*backend_, GetParam(), {.f32 = 1e-5, .bf16 = 8e-3});
+  const double state = GetParam() == DType::bf16 ? 8e-3 : 1e-5;
+  expect_conforming(*backend_, GetParam(), {.f32 = 1e-5, .bf16 = 8e-3, .state = state});
+}
+
+// Of logits in bf16. Four of the tiny checkpoints cannot keep within 3e-2, whatever computes them:
+// what rounding to bf16 does to each is in docs/models.md.
+double bf16_tolerance(const std::string& folder) {
+  if (folder == "qwen3-next-tiny") return 9e-2;
+  if (folder == "zamba2-1.2b-tiny" || folder == "zamba2-2.7b-tiny") return 5e-2;
+  return folder == "hymba-tiny" ? 4e-2 : 3e-2;
 }
 
 TEST_P(Cuda, GoldenFoldersPass) {
   for (const auto& entry : std::filesystem::directory_iterator(TIDEMARK_TEST_DATA "/golden"))
     for (const int64_t chunk : {1, 7, 16, 0}) {
-      SCOPED_TRACE(fmt::format("{} chunk {}", entry.path().filename().string(), chunk));
+      const std::string folder = entry.path().filename().string();
+      SCOPED_TRACE(fmt::format("{} chunk {}", folder, chunk));
       VerifyOptions options;
       options.dtype = GetParam();
       options.chunk = chunk;
+      if (GetParam() == DType::bf16) options.tolerance = bf16_tolerance(folder);
       try {
         const VerifyResult result = verify_folder(entry.path(), *backend_, options);
         for (const TensorError& t : result.tensors)

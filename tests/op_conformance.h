@@ -7,9 +7,10 @@
 namespace tidemark {
 
 // Of |out - ref|_2 / |ref|_2, by the dtype of the tensor written. The scalar references round
-// nowhere; bf16 storage alone rounds once per result.
+// nowhere; bf16 storage alone rounds once per result. State is fp32 always, and may yet be summed
+// from products of bf16.
 struct Tolerance {
-  double f32, bf16;
+  double f32, bf16, state;
 };
 
 // Runs the table of op_cases.h. What an operator does not write must be left alone, and what memory
