@@ -435,10 +435,11 @@ void add_recurrent(std::vector<OpCase>& cases, DType dtype) {
   struct Shape {
     int64_t batch, length, past, key_heads, value_heads, key_dim, value_dim, chunk;
   };
-  const Shape shapes[] = {{1, 1, 0, 1, 1, 16, 16, 64},   {2, 37, 0, 2, 4, 16, 16, 64},
-                          {2, 37, 5, 2, 4, 16, 24, 16},  {3, 7, 9, 3, 3, 8, 12, 64},
-                          {1, 130, 4, 2, 6, 32, 20, 64}, {1, 64, 0, 1, 2, 128, 128, 64},
-                          {2, 1, 70, 2, 4, 128, 128, 64}};
+  const Shape shapes[] = {{1, 1, 0, 1, 1, 16, 16, 64},    {2, 37, 0, 2, 4, 16, 16, 64},
+                          {2, 37, 5, 2, 4, 16, 24, 16},   {3, 7, 9, 3, 3, 8, 12, 64},
+                          {1, 130, 4, 2, 6, 32, 20, 64},  {1, 64, 0, 1, 2, 128, 128, 64},
+                          {2, 1, 70, 2, 4, 128, 128, 64}, {2, 150, 5, 1, 2, 128, 128, 64},
+                          {1, 99, 0, 1, 1, 128, 64, 64},  {1, 1100, 3, 1, 1, 64, 64, 64}};
   for (const Shape& s : shapes)
     for (SsdForm form : {SsdForm::chunked, SsdForm::recurrence}) {
       Case c(fmt::format("gated_delta {} B{} L{} past {} heads {}/{} of {}/{} chunk {}",

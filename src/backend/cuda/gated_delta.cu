@@ -187,10 +187,6 @@ void launch(const GatedDeltaArgs& a, const Queue& queue) {
 
 }  // namespace
 
-std::string_view gated_delta_name(const GatedDeltaArgs&) {
-  return "gated delta recurrence, 16 columns a block";
-}
-
 void launch_gated_delta(const GatedDeltaArgs& a, const Queue& queue) {
   a.dtype == DType::bf16 ? launch<bf16>(a, queue) : launch<float>(a, queue);
 }

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 #include "backend/cuda/queue.h"
 #include "base/vocab.h"
@@ -30,8 +29,17 @@ struct GatedDeltaArgs {
   DType dtype = DType::f32;
 };
 
-// key_dim up to 256.
-std::string_view gated_delta_name(const GatedDeltaArgs&);
+inline constexpr int gated_delta_chunk = 64;
+// A step shorter than this is left to the recurrence.
+inline constexpr int64_t gated_delta_chunked_min_length = 64;
+
+// The recurrence (gated_delta.cu): any dtype and shape, key_dim up to 256.
 void launch_gated_delta(const GatedDeltaArgs&, const Queue&);
+
+// In chunks (gated_delta_chunked.cu): bf16, key_dim and value_dim 64 or 128, rows of q, k, v
+// aligned to 16 bytes and of out to 4.
+bool gated_delta_chunked_supports(const GatedDeltaArgs&);
+int64_t gated_delta_chunked_workspace_bytes(const GatedDeltaArgs&);
+void launch_gated_delta_chunked(const GatedDeltaArgs&, void* workspace, const Queue&);
 
 }  // namespace tidemark::cuda

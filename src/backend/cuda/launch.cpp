@@ -422,14 +422,27 @@ GatedDeltaArgs delta_args(const GatedDelta& op, CudaContext& c) {
   a.eps = static_cast<float>(delta_norm_eps), a.dtype = c.dtype(op.q);
   return a;
 }
-void choose_form_of(GatedDelta& op, CudaContext&) {
-  op.form = SsdForm::recurrence;
+bool is_chunked(const GatedDelta& op, const GatedDeltaArgs& a) {
+  return op.form == SsdForm::chunked && op.length >= gated_delta_chunked_min_length &&
+         gated_delta_chunked_supports(a);
+}
+void choose_form_of(GatedDelta& op, CudaContext& c) {
+  if (is_chunked(op, delta_args(op, c)))
+    op.chunk = gated_delta_chunk;
+  else
+    op.form = SsdForm::recurrence;
+}
+int64_t workspace_of(const GatedDelta& op, CudaContext& c) {
+  const GatedDeltaArgs a = delta_args(op, c);
+  return is_chunked(op, a) ? gated_delta_chunked_workspace_bytes(a) : 0;
 }
 std::string name_of(const GatedDelta& op, CudaContext& c) {
-  return std::string(gated_delta_name(delta_args(op, c)));
+  return is_chunked(op, delta_args(op, c)) ? "gated delta, chunks of 64" : "gated delta recurrence";
 }
 void launch_op(const GatedDelta& op, CudaContext& c) {
-  launch_gated_delta(delta_args(op, c), c.queue);
+  const GatedDeltaArgs a = delta_args(op, c);
+  if (!is_chunked(op, a)) return launch_gated_delta(a, c.queue);
+  launch_gated_delta_chunked(a, c.workspace(workspace_of(op, c)), c.queue);
 }
 
 RgLruArgs rg_lru_args(const RgLru& op, CudaContext& c) {
