@@ -6,7 +6,9 @@
 
 #include "app/verify.h"
 #include "backend/cuda_devices.h"
+#include "backend/executor.h"
 #include "base/error.h"
+#include "model/load.h"
 #include "op_conformance.h"
 
 namespace tidemark {
@@ -52,6 +54,45 @@ TEST_P(Cuda, GoldenFoldersPass) {
         ADD_FAILURE() << e.what();
       }
     }
+}
+
+// What a record says ran is what runs: the gate of an MLP is part of the projection before it.
+TEST(CudaRecords, NameWhatOneLaunchDoesForSeveral) {
+  if (list_cuda_devices().empty()) GTEST_SKIP() << cuda_absence();
+  const auto backend = make_cuda_backend(0, 0);
+  const Plan plan =
+      build_plan(load_spec("qwen2.5-0.5b"), {.context = 8, .new_tokens = 2, .dtype = DType::bf16});
+  Executor executor(plan, *backend);
+  executor.set_prompt(std::vector<int32_t>(8, 1));
+  executor.prefill();
+  executor.decode(8);
+  const std::vector<Node>& nodes = plan.step(StepKind::decode).nodes;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const std::string ran = backend->implementation(StepKind::decode, i);
+    if (std::holds_alternative<Glu>(nodes[i].op)) {
+      EXPECT_NE(ran.find("part of the launch before"), std::string::npos) << ran;
+    } else if (std::holds_alternative<Argmax>(nodes[i].op)) {
+      EXPECT_EQ(ran, "argmax");
+    }
+  }
+}
+
+// Costs are of what runs: Mamba-2's blocks are as long as the kernel's, whatever the model's chunk.
+TEST(CudaForms, ArePartOfThePlan) {
+  if (list_cuda_devices().empty()) GTEST_SKIP() << cuda_absence();
+  const auto backend = make_cuda_backend(0, 0);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Executor executor(build_plan(load_spec("mamba2-130m"), {.context = 512, .dtype = dtype}),
+                            *backend);
+    int found = 0;
+    for (const Node& node : executor.plan().step(StepKind::tail).nodes)
+      if (const auto* ssd = std::get_if<Ssd>(&node.op)) {
+        ++found;
+        EXPECT_EQ(ssd->form, dtype == DType::bf16 ? SsdForm::chunked : SsdForm::recurrence);
+        EXPECT_EQ(ssd->chunk, dtype == DType::bf16 ? 64 : 256);
+      }
+    EXPECT_EQ(found, 24);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(DTypes, Cuda, testing::Values(DType::f32, DType::bf16),

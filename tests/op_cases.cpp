@@ -303,7 +303,11 @@ void add_attention(std::vector<OpCase>& cases, DType dtype) {
                           {1, 90, 200, 5, 1, 32, 64, 70, 128},
                           {1, 1, 300, 5, 1, 64, 128, 70, 128},
                           {2, 6, 30, 4, 2, 16, 16, 8, 5, true},
-                          {1, 1, 30, 4, 2, 16, 16, 8, 0, true}};
+                          {1, 1, 30, 4, 2, 16, 16, 8, 0, true},
+                          {1, 75, 40, 2, 1, 160, 160, 0},
+                          {2, 1, 150, 4, 2, 160, 160, 0},
+                          {1, 75, 60, 2, 1, 256, 256, 50},
+                          {1, 1, 150, 4, 1, 256, 256, 50}};
   for (const Shape& s : shapes) {
     const int64_t total = s.past + s.length, rows = s.batch * s.length;
     const bool ring = s.window > 0 && !s.whole_cache;

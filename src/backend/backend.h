@@ -52,8 +52,9 @@ class Backend {
   // Runs one step at `past`. Returns when the work is queued; synchronize() waits for it.
   virtual void run_step(StepKind, int64_t past, NodeObserver* observer) = 0;
   virtual void synchronize() = 0;
-  // Which kernel variant or library ran each node of a step, for the records.
-  virtual std::string implementation(const Node&) const = 0;
+  // Which kernel variant or library runs a node of the attached plan under an observer, for the
+  // records; and whether steps without one have it done by the launch of a node before.
+  virtual std::string implementation(StepKind, size_t node) const = 0;
 };
 
 // threads 0: all cores. With a memory limit the arenas of a plan must fit in that many bytes.

@@ -296,9 +296,10 @@ void launch_dims(const AttentionArgs& a, int splits, const Queue& queue) {
 }  // namespace
 
 bool attention_split_supports(const AttentionArgs& a) {
-  const bool dims = (a.head_dim == a.value_dim && (a.head_dim == 64 || a.head_dim == 96 ||
-                                                   a.head_dim == 128 || a.head_dim == 256)) ||
-                    (a.head_dim == 64 && a.value_dim == 128);
+  const bool dims =
+      (a.head_dim == a.value_dim && (a.head_dim == 64 || a.head_dim == 96 || a.head_dim == 128 ||
+                                     a.head_dim == 160 || a.head_dim == 256)) ||
+      (a.head_dim == 64 && a.value_dim == 128);
   return a.dtype == DType::bf16 && a.length == 1 && dims && attention_rows_aligned(a);
 }
 
@@ -322,6 +323,7 @@ void launch_attention_split(const AttentionArgs& a, int32_t splits, const Queue&
   if (a.head_dim == 64) return launch_dims<64, 64>(a, splits, queue);
   if (a.head_dim == 96) return launch_dims<96, 96>(a, splits, queue);
   if (a.head_dim == 128) return launch_dims<128, 128>(a, splits, queue);
+  if (a.head_dim == 160) return launch_dims<160, 160>(a, splits, queue);
   launch_dims<256, 256>(a, splits, queue);
 }
 

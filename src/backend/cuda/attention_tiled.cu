@@ -14,7 +14,6 @@ namespace tidemark::cuda {
 namespace {
 
 constexpr int warps = 4;
-constexpr int tile_keys = 64;
 
 // Four 8 x 8 tiles of 16-bit elements; lane l gives the address of row l % 8 of tile l / 8.
 __device__ inline void load_tiles(uint32_t (&r)[4], const bf16* row) {
@@ -33,13 +32,15 @@ __device__ inline void load_tiles_transposed(uint32_t (&r)[4], const bf16* row) 
 template <int kDim>
 constexpr int padded = kDim + 8;
 
-// kTiles: 16-query tiles per warp.
-template <int kHeadDim, int kValueDim, int kTiles>
+// tile_keys: keys of a tile. kTiles: 16-query tiles per warp. kSharedQueries: queries stay in
+// shared memory, where registers do not hold them.
+template <int kHeadDim, int kValueDim, int kTiles, int tile_keys, bool kSharedQueries>
 __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
   constexpr int tile_queries = warps * kTiles * 16;
   extern __shared__ __align__(16) bf16 shared[];
   bf16* k_tiles = shared;  // [2][tile_keys][padded<kHeadDim>]
   bf16* v_tiles = shared + 2 * tile_keys * padded<kHeadDim>;
+  bf16* q_tile = v_tiles + 2 * tile_keys * padded<kValueDim>;  // [tile_queries][padded<kHeadDim>]
   let_next_start();
   wait_for_previous();
   const int64_t past = *a.past;
@@ -51,8 +52,16 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
   const int64_t row0 = int64_t{b} * a.length;
 
   // Q as operand A, straight from memory: once per block.
-  uint32_t q[kTiles][kHeadDim / 16][4];
-  {
+  uint32_t q[kTiles][kSharedQueries ? 1 : kHeadDim / 16][4];
+  if constexpr (kSharedQueries) {
+    constexpr int units = kHeadDim / 8;
+    for (int i = threadIdx.x; i < tile_queries * units; i += warps * 32) {
+      const int t = min(t0 + i / units, a.length - 1);
+      copy_async16(q_tile + i / units * padded<kHeadDim> + i % units * 8,
+                   static_cast<const bf16*>(a.q) + (row0 + t) * a.q_stride +
+                       int64_t{head} * kHeadDim + i % units * 8);
+    }
+  } else {
     const bf16* q_base = static_cast<const bf16*>(a.q) + int64_t{head} * kHeadDim;
 #pragma unroll
     for (int m = 0; m < kTiles; ++m)
@@ -144,7 +153,14 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
 
     float score[kTiles][tile_keys / 8][4] = {};
 #pragma unroll
-    for (int i = 0; i < kHeadDim / 16; ++i)
+    for (int i = 0; i < kHeadDim / 16; ++i) {
+      const int at = kSharedQueries ? 0 : i;
+      if constexpr (kSharedQueries) {
+#pragma unroll
+        for (int m = 0; m < kTiles; ++m)
+          load_tiles(q[m][0], q_tile + ((warp * kTiles + m) * 16 + lane % 16) * padded<kHeadDim> +
+                                  i * 16 + lane / 16 * 8);
+      }
 #pragma unroll
       for (int n = 0; n < tile_keys / 16; ++n) {
         uint32_t k[4];
@@ -152,10 +168,12 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
                           lane / 8 % 2 * 8);
 #pragma unroll
         for (int m = 0; m < kTiles; ++m) {
-          mma_bf16(score[m][2 * n], q[m][i][0], q[m][i][1], q[m][i][2], q[m][i][3], k[0], k[1]);
-          mma_bf16(score[m][2 * n + 1], q[m][i][0], q[m][i][1], q[m][i][2], q[m][i][3], k[2], k[3]);
+          const uint32_t(&w)[4] = q[m][at];
+          mma_bf16(score[m][2 * n], w[0], w[1], w[2], w[3], k[0], k[1]);
+          mma_bf16(score[m][2 * n + 1], w[0], w[1], w[2], w[3], k[2], k[3]);
         }
       }
+    }
 
     const int64_t p0 = first_of(tile);
     const bool masked =
@@ -246,12 +264,14 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
     }
 }
 
-template <int kHeadDim, int kValueDim, int kTiles>
+template <int kHeadDim, int kValueDim, int kTiles, int tile_keys = 64, bool kSharedQueries = false>
 void launch_dims(const AttentionArgs& a, const Queue& queue) {
   constexpr int tile_queries = warps * kTiles * 16;
   constexpr size_t shared_bytes =
-      sizeof(bf16) * 2 * tile_keys * (padded<kHeadDim> + padded<kValueDim>);
-  const auto kernel = tiled_kernel<kHeadDim, kValueDim, kTiles>;
+      sizeof(bf16) * (2 * tile_keys *
+                      (padded<kHeadDim> +
+                       padded<kValueDim>)+(kSharedQueries ? tile_queries * padded<kHeadDim> : 0));
+  const auto kernel = tiled_kernel<kHeadDim, kValueDim, kTiles, tile_keys, kSharedQueries>;
   static const cudaError_t allowed = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
   check(allowed, "attention: shared memory");
@@ -263,7 +283,8 @@ void launch_dims(const AttentionArgs& a, const Queue& queue) {
 
 bool attention_tiled_supports(const AttentionArgs& a) {
   const bool dims =
-      (a.head_dim == a.value_dim && (a.head_dim == 64 || a.head_dim == 96 || a.head_dim == 128)) ||
+      (a.head_dim == a.value_dim && (a.head_dim == 64 || a.head_dim == 96 || a.head_dim == 128 ||
+                                     a.head_dim == 160 || a.head_dim == 256)) ||
       (a.head_dim == 64 && a.value_dim == 128);
   return a.dtype == DType::bf16 && dims && attention_rows_aligned(a);
 }
@@ -272,7 +293,9 @@ void launch_attention_tiled(const AttentionArgs& a, const Queue& queue) {
   if (a.head_dim == 64 && a.value_dim == 128) return launch_dims<64, 128, 1>(a, queue);
   if (a.head_dim == 64) return launch_dims<64, 64, 2>(a, queue);
   if (a.head_dim == 96) return launch_dims<96, 96, 1>(a, queue);
-  launch_dims<128, 128, 1>(a, queue);
+  if (a.head_dim == 128) return launch_dims<128, 128, 1>(a, queue);
+  if (a.head_dim == 160) return launch_dims<160, 160, 1>(a, queue);
+  launch_dims<256, 256, 1, 32, true>(a, queue);
 }
 
 }  // namespace tidemark::cuda

@@ -149,6 +149,7 @@ void CudaBackend::attach(const Plan& plan, const MemoryLayout& layout) {
     check(cudaMemsetAsync(arena, 0xff, static_cast<size_t>(bytes), context_.queue.stream), "arena");
   }
   plan_ = plan;
+  taken_along_ = {};
   context_.plan = &plan_;
   context_.offset_bytes = layout.offset_bytes;
   for (const Step& step : plan_.steps) {
@@ -221,7 +222,7 @@ void CudaBackend::set_position(const Step& step, int64_t past) {
 void CudaBackend::launch_nodes(const Step& step) {
   for (size_t i = 0; i < step.nodes.size(); ++i) {
     if (launch_with_next(step, i, context_))
-      ++i;
+      taken_along_[static_cast<size_t>(step.kind)].insert(++i);
     else
       launch(step.nodes[i].op, context_);
   }
@@ -321,8 +322,10 @@ void CudaBackend::synchronize() {
   check(cudaStreamSynchronize(context_.queue.stream), "step");
 }
 
-std::string CudaBackend::implementation(const Node& node) const {
-  return cuda::implementation(node.op, context_);
+std::string CudaBackend::implementation(StepKind kind, size_t node) const {
+  const std::string name = cuda::implementation(plan_.step(kind).nodes[node].op, context_);
+  const bool is_fused = taken_along_[static_cast<size_t>(kind)].contains(node);
+  return is_fused ? name + "; unobserved: part of the launch before" : name;
 }
 
 }  // namespace tidemark::cuda

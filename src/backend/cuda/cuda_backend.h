@@ -6,6 +6,7 @@
 
 #include <array>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,7 +31,7 @@ class CudaBackend : public Backend {
   MemoryByTag high_water() const override;
   void run_step(StepKind, int64_t past, NodeObserver* observer) override;
   void synchronize() override;
-  std::string implementation(const Node&) const override;
+  std::string implementation(StepKind, size_t node) const override;
 
   size_t node_count(StepKind kind) const { return plan_.step(kind).nodes.size(); }
   // Nodes one after the other on the stream, with no graph, no fusion, no overlap and no waiting:
@@ -45,6 +46,7 @@ class CudaBackend : public Backend {
   };
   void capture(StepKind);
   void set_position(const Step&, int64_t past);
+  // Several as one launch where there is such a kernel, and remembers which nodes had none.
   void launch_nodes(const Step&);
   // The position that a step's one graph may be made for, -1 for all.
   int64_t graph_position(StepKind) const;
@@ -56,7 +58,8 @@ class CudaBackend : public Backend {
   mutable CudaContext context_;
   Plan plan_;
   std::array<CapturedStep, 3> captured_;
-  std::array<bool, 3> gains_by_position_{};  // by StepKind
+  std::array<bool, 3> gains_by_position_{};      // by StepKind
+  std::array<std::set<size_t>, 3> taken_along_;  // nodes without a launch of their own
 };
 
 }  // namespace tidemark::cuda

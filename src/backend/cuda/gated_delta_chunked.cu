@@ -7,7 +7,9 @@
 //   S = e^(G_last) S + (diag(e^(G_last - G)) K)^T D
 // Algorithm:
 //   1. prepare_kernel, a block per chunk and value head: all that does not need S, that is A, U, W
-//      and the two scaled copies of Q and K. The triangle is inverted in fp32, a column per thread;
+//      and the two scaled copies of Q and K. Of the triangle, the 16 x 16 blocks on the diagonal
+//      are inverted in fp32, a column per thread; a warp per column of blocks does the rest from
+//      the top down: (I + L)^-1_ij = -(I + L)^-1_ii sum_k L_ik (I + L)^-1_kj;
 //   2. scan_kernel, a block per 64 columns of a head's state, walks the chunks: S stays in fp32
 //      registers, a bf16 copy of it is an operand; the next chunk's tiles arrive meanwhile.
 //   They take turns on groups of chunks, so that what 1 leaves for 2 stays small, and in the L2.
@@ -16,6 +18,7 @@
 #include <algorithm>
 
 #include "backend/cuda/gated_delta.h"
+#include "backend/cuda/mma.cuh"
 #include "backend/cuda/tile.cuh"
 #include "backend/cuda/vector.cuh"
 
@@ -92,12 +95,18 @@ __device__ inline void load_unit_rows(const bf16* from, int64_t stride, int rows
                                       float scale, char* panels) {
   constexpr int pieces = 8 * kKeys, at_once = 32 / pieces;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, piece = lane % pieces;
-#pragma unroll 4
-  for (int i = 0; i < 16; i += at_once) {
-    const int row = 16 * warp + i + lane / pieces;
-    uint4 words = {0, 0, 0, 0};
-    if (row < rows) words = *reinterpret_cast<const uint4*>(from + row * stride + piece * 8);
-    uint32_t* const w = &words.x;
+  constexpr int count = 16 / at_once;
+  uint4 words[count];
+#pragma unroll
+  for (int i = 0; i < count; ++i) {
+    const int row = 16 * warp + i * at_once + lane / pieces;
+    words[i] = row < rows ? *reinterpret_cast<const uint4*>(from + row * stride + piece * 8)
+                          : uint4{0, 0, 0, 0};
+  }
+#pragma unroll
+  for (int i = 0; i < count; ++i) {
+    const int row = 16 * warp + i * at_once + lane / pieces;
+    uint32_t* const w = &words[i].x;
     float squares = 0;
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
@@ -107,7 +116,8 @@ __device__ inline void load_unit_rows(const bf16* from, int64_t stride, int rows
     const float factor = rsqrtf(lane_sum<pieces>(squares) + eps) * scale;
 #pragma unroll
     for (int j = 0; j < 4; ++j) w[j] = pack_bf16(low_half(w[j]) * factor, high_half(w[j]) * factor);
-    *reinterpret_cast<uint4*>(panels + piece / 8 * panel_bytes + swizzled(row, piece % 8)) = words;
+    *reinterpret_cast<uint4*>(panels + piece / 8 * panel_bytes + swizzled(row, piece % 8)) =
+        words[i];
   }
 }
 
@@ -125,9 +135,74 @@ __device__ inline void store_scaled(const char* from, const float* row_factor, c
   }
 }
 
+// Of a warp: the inverse of the 16 x 16 block of I + L on its rows, from L in fp32 to bf16 in the
+// panel `inverse`; and zeros above it.
+__device__ inline void invert_diagonal(const float* block, char* inverse) {
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (lane < 16) {
+    float t[16];
+#pragma unroll
+    for (int i = 0; i < 16; ++i) {
+      float sum[2] = {};
+#pragma unroll
+      for (int m = 0; m < i; ++m) sum[m % 2] = fmaf(block[i * 16 + m], t[m], sum[m % 2]);
+      t[i] = (i == lane ? 1.0F : 0.0F) - (sum[0] + sum[1]);
+    }
+    const int column = 16 * warp + lane;
+    const auto put = [&](int row, float x) {
+      *reinterpret_cast<bf16*>(inverse + swizzled(row, column / 8) + column % 8 * 2) =
+          from_float<bf16>(x);
+    };
+#pragma unroll
+    for (int i = 0; i < 16; ++i) put(16 * warp + i, t[i]);
+    for (int row = 0; row < 16 * warp; ++row) put(row, 0);
+  }
+}
+
+// Of a warp: the blocks below the diagonal of its 16 columns.
+__device__ inline void invert_below(uint32_t lower, uint32_t inverse) {
+  const int j = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const auto multiply = [&](float(&acc)[2][4], uint32_t left, int i, int k, int row) {
+    uint32_t x[4], y[4];
+    load_matrix(x, tile_pair_address(left, 16 * i, 2 * k));
+    load_matrix_transposed(y, inverse + swizzled(16 * row + lane % 16, 2 * j + lane / 16));
+    mma_bf16(acc[0], x[0], x[1], x[2], x[3], y[0], y[1]);
+    mma_bf16(acc[1], x[0], x[1], x[2], x[3], y[2], y[3]);
+  };
+  const auto store = [&](int i, const float(&acc)[2][4], float sign) {
+    const uint32_t words[4] = {pack_bf16(sign * acc[0][0], sign * acc[0][1]),
+                               pack_bf16(sign * acc[0][2], sign * acc[0][3]),
+                               pack_bf16(sign * acc[1][0], sign * acc[1][1]),
+                               pack_bf16(sign * acc[1][2], sign * acc[1][3])};
+    __syncwarp();  // what it overwrites has been read
+    store_tile_pair(inverse, 16 * i, 2 * j, words);
+    __syncwarp();
+  };
+  for (int i = j + 1; i < 4; ++i) {
+    float sum[2][4] = {}, result[2][4] = {};
+    for (int k = j; k < i; ++k) multiply(sum, lower, i, k, k);
+    store(i, sum, 1.0F);
+    multiply(result, inverse, i, i, i);
+    store(i, result, -1.0F);
+  }
+}
+
+// A panel as the left operand of a product, its columns times column_factor[column].
+__device__ inline void load_left_scaled(uint32_t (&fragments)[4][4], uint32_t panel,
+                                        const float* column_factor) {
+  load_left(fragments, panel);
+#pragma unroll
+  for (int k = 0; k < 4; ++k)
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float* const factor = column_factor + 16 * k + i / 2 * 8 + threadIdx.x % 4 * 2;
+      fragments[k][i] =
+          pack_bf16(low_half(fragments[k][i]) * factor[0], high_half(fragments[k][i]) * factor[1]);
+    }
+}
+
 template <int kKeys, int kValues>
-constexpr int prepare_bytes = 1024 + (2 * kKeys + kValues + 2) * panel_bytes
-                              + chunk* chunk* int{sizeof(float)};
+constexpr int prepare_bytes = 1024 + (2 * kKeys + kValues + 2) * panel_bytes;
 
 // Block x: chunk of the group; block y: value head; block z: sequence.
 template <int kKeys, int kValues>
@@ -138,10 +213,10 @@ __global__ void __launch_bounds__(threads) prepare_kernel(GatedDeltaArgs a, Grou
   char* const q = base;
   char* const k = q + kKeys * panel_bytes;
   char* const v = k + kKeys * panel_bytes;
-  char* const t_beta = v + kValues * panel_bytes;                         // T
-  char* const t_decayed = t_beta + panel_bytes;                           // T diag(e^G)
-  auto* const lower = reinterpret_cast<float*>(t_decayed + panel_bytes);  // L
-  __shared__ float sums[chunk], betas[chunk], from_start[chunk], to_end[chunk];
+  char* const lower = v + kValues * panel_bytes;  // L
+  char* const inverse = lower + panel_bytes;      // (I + L)^-1
+  __shared__ float sums[chunk], betas[chunk], from_start[chunk], to_end[chunk], decayed[chunk];
+  __shared__ float diagonal[4][16 * 16];  // blocks of L
   const int thread = threadIdx.x;
   const int head = blockIdx.y, key_head = head / (a.value_heads / a.key_heads);
   const float slope = -expf(to_float(static_cast<const bf16*>(a.a_log)[head])) * log2_e;
@@ -190,6 +265,7 @@ __global__ void __launch_bounds__(threads) prepare_kernel(GatedDeltaArgs a, Grou
   const float last = sums[chunk - 1];
   if (thread < chunk) {
     from_start[thread] = exp2_fast(sums[thread]);
+    decayed[thread] = betas[thread] * from_start[thread];
     to_end[thread] = exp2_fast(last - sums[thread]);
   }
   const int64_t unit = unit_of(a, blockIdx.x);
@@ -207,45 +283,34 @@ __global__ void __launch_bounds__(threads) prepare_kernel(GatedDeltaArgs a, Grou
   commit_products();
   wait_products<0>();
   pin(kk), pin(qk);
+  const int warp = thread / 32;
 #pragma unroll
   for (int e = 0; e < 32; ++e) {
     const Entry at = entry(e);
     const float decay = exp2_fast(sums[at.row] - sums[at.column]);
-    lower[at.row * chunk + at.column] = at.column < at.row ? betas[at.row] * decay * kk[e] : 0.0F;
+    kk[e] = at.column < at.row ? betas[at.row] * decay * kk[e] : 0.0F;
     qk[e] = at.column <= at.row ? decay * qk[e] : 0.0F;
+    if (at.column / 16 == warp) diagonal[warp][at.row % 16 * 16 + at.column % 16] = kk[e];
   }
+#pragma unroll
+  for (int t = 0; t < 8; t += 2) {
+    const float* const x = kk + 4 * t;
+    const uint32_t words[4] = {pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3]), pack_bf16(x[4], x[5]),
+                               pack_bf16(x[6], x[7])};
+    store_tile_pair(shared_address(lower), 16 * warp, t, words);
+  }
+  __syncwarp();
+  invert_diagonal(diagonal[warp], inverse);
   store_panel(out + P::a * panel_bytes, qk);
   __syncthreads();
+  invert_below(shared_address(lower), shared_address(inverse));
   store_scaled<kKeys>(q, from_start, out + P::q * panel_bytes);
   store_scaled<kKeys>(k, to_end, out + P::k * panel_bytes);
-
-  // Column `thread` of (I + L)^-1 by forward substitution.
-  if (thread < chunk) {
-    float t[chunk];
-    const float4* const rows_of_lower = reinterpret_cast<const float4*>(lower);
-    const float factor = betas[thread], decayed = factor * from_start[thread];
-#pragma unroll
-    for (int i = 0; i < chunk; ++i) {
-      float sum[4] = {};
-#pragma unroll
-      for (int m = 0; m < i; m += 4) {
-        const float4 l = rows_of_lower[(i * chunk + m) / 4];
-        sum[0] = fmaf(l.x, t[m], sum[0]);
-        if (m + 1 < i) sum[1] = fmaf(l.y, t[m + 1], sum[1]);
-        if (m + 2 < i) sum[2] = fmaf(l.z, t[m + 2], sum[2]);
-        if (m + 3 < i) sum[3] = fmaf(l.w, t[m + 3], sum[3]);
-      }
-      t[i] = (i == thread ? 1.0F : 0.0F) - ((sum[0] + sum[1]) + (sum[2] + sum[3]));
-      const int at = swizzled(i, thread / 8) + thread % 8 * 2;
-      *reinterpret_cast<bf16*>(t_beta + at) = from_float<bf16>(t[i] * factor);
-      *reinterpret_cast<bf16*>(t_decayed + at) = from_float<bf16>(t[i] * decayed);
-    }
-  }
   wait_copies<0>();
   fence_for_products();
   __syncthreads();
   uint32_t left[4][4];
-  load_left(left, shared_address(t_beta));
+  load_left_scaled(left, shared_address(inverse), betas);
 #pragma unroll
   for (int p = 0; p < kValues; ++p) {
     clear(kk);
@@ -256,7 +321,7 @@ __global__ void __launch_bounds__(threads) prepare_kernel(GatedDeltaArgs a, Grou
     pin(kk);
     store_panel(out + (P::u + p) * panel_bytes, kk);
   }
-  load_left(left, shared_address(t_decayed));
+  load_left_scaled(left, shared_address(inverse), decayed);
 #pragma unroll
   for (int p = 0; p < kKeys; ++p) {
     clear(kk);
@@ -460,10 +525,10 @@ bool gated_delta_chunked_supports(const GatedDeltaArgs& a) {
 }
 
 int gated_delta_group(const GatedDeltaArgs& a) {
-  // Some four chunks a multiprocessor at once; of 128 x 128 that is 38 MB.
+  // Three chunks a multiprocessor at once fit; of 128 x 128 they leave 28 MB.
   const int64_t chunks = (a.length + chunk - 1) / chunk;
   return static_cast<int>(
-      std::clamp<int64_t>(512 / (a.batch * a.value_heads), 1, std::max<int64_t>(1, chunks)));
+      std::clamp<int64_t>(384 / (a.batch * a.value_heads), 1, std::max<int64_t>(1, chunks)));
 }
 
 int64_t gated_delta_chunked_workspace_bytes(const GatedDeltaArgs& a) {

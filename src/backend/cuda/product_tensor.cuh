@@ -128,19 +128,51 @@ __device__ inline void tensor_product(const TensorProduct& p, int64_t m0, int n0
       commit_products();
     }
   }
+  wait_copies<0>();
   wait_products<0>();
   pin(acc[0]), pin(acc[1]);
 
+  // The results leave in whole rows, through the panels of a stage: two of each warpgroup.
+  __syncthreads();
+  const int panels = group * 2 * panel_bytes;
 #pragma unroll
   for (int half = 0; half < 2; ++half)
 #pragma unroll
-    for (int i = 0; i < 32; ++i) {
-      const int64_t m = m0 + group * 64 + warp * 16 + lane / 4 + i % 4 / 2 * 8;
-      const int n = n0 + half * 64 + i / 4 * 8 + lane % 4 * 2 + i % 2;
-      if (m >= p.m || n >= p.n) continue;
-      const float bias = p.bias ? to_float(p.bias[n]) : 0.0F;
-      p.out[m * p.out_stride + n] = from_float<bf16>(acc[half][i] + bias);
+    for (int t = 0; t < 8; t += 2) {
+      uint32_t words[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int n = n0 + half * 64 + (t + i / 2) * 8 + lane % 4 * 2;
+        float low = acc[half][4 * (t + i / 2) + i % 2 * 2];
+        float high = acc[half][4 * (t + i / 2) + i % 2 * 2 + 1];
+        if (p.bias && n < p.n) low += to_float(p.bias[n]);
+        if (p.bias && n + 1 < p.n) high += to_float(p.bias[n + 1]);
+        words[i] = pack_bf16(low, high);
+      }
+      store_tile_pair(base + panels + half * panel_bytes, 16 * warp, t, words);
     }
+  __syncwarp();
+  const char* const results = tensor_shared + (base - shared_address(tensor_shared)) + panels;
+  const bool whole = p.out_stride % 8 == 0 && reinterpret_cast<uintptr_t>(p.out) % 16 == 0;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    const int half = i / 4, row = 16 * warp + i % 4 * 4 + lane / 8, column = lane % 8 * 8;
+    const int64_t m = m0 + group * 64 + row;
+    const int n = n0 + half * 64 + column;
+    if (m >= p.m || n >= p.n) continue;
+    const uint4 words =
+        *reinterpret_cast<const uint4*>(results + half * panel_bytes + swizzled(row, column / 8));
+    bf16* const out = p.out + m * p.out_stride + n;
+    if (whole && n + 8 <= p.n) {
+      *reinterpret_cast<uint4*>(out) = words;
+    } else {
+      const uint32_t* const pairs = &words.x;
+#pragma unroll
+      for (int j = 0; j < 8; ++j)
+        if (n + j < p.n)
+          out[j] = from_float<bf16>(j % 2 == 0 ? low_half(pairs[j / 2]) : high_half(pairs[j / 2]));
+    }
+  }
 }
 
 }  // namespace tidemark::cuda

@@ -120,11 +120,21 @@ __global__ void __launch_bounds__(layout_threads) layout_kernel(RouteArgs a) {
   const int slots = static_cast<int>(a.rows * a.top_k);
   const int run = ((slots + layout_warps - 1) / layout_warps + 31) / 32 * 32;
   const int begin = min(slots, warp * run), end = min(slots, begin + run);
+  // Several loads ahead: the loops are short of everything but latency.
+  constexpr int ahead = 8;
+  const auto load = [&](int i0, int(&chosen)[ahead]) {
+#pragma unroll
+    for (int j = 0; j < ahead; ++j) {
+      const int i = i0 + j * 32 + lane;
+      chosen[j] = i < end ? a.chosen[i] : a.experts;
+    }
+  };
   int less = 0, mine = 0;
-  for (int i = begin + lane; i < end; i += 32) {
-    const int chosen = a.chosen[i];
-    less += chosen < expert;
-    mine += chosen == expert;
+  for (int i0 = begin; i0 < end; i0 += ahead * 32) {
+    int chosen[ahead];
+    load(i0, chosen);
+#pragma unroll
+    for (int j = 0; j < ahead; ++j) less += chosen[j] < expert, mine += chosen[j] == expert;
   }
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) {
@@ -141,17 +151,20 @@ __global__ void __launch_bounds__(layout_threads) layout_kernel(RouteArgs a) {
   }
   if (mine == 0) return;
   for (int w = 0; w < warp; ++w) slot += own[w];
-  for (int i0 = begin; i0 < end; i0 += 32) {
-    const int i = i0 + lane;
-    const bool hit = i < end && a.chosen[i] == expert;
-    const unsigned hits = __ballot_sync(all_lanes, hit);
-    if (hit) {
-      const int at = slot + __popc(hits & ((1u << lane) - 1));
-      const int row = i / a.top_k;
-      a.token[at * a.token_stride] = row;
-      a.position[row * a.position_stride + i % a.top_k] = at;
+  for (int i0 = begin; i0 < end; i0 += ahead * 32) {
+    int chosen[ahead];
+    load(i0, chosen);
+#pragma unroll
+    for (int j = 0; j < ahead; ++j) {
+      const unsigned hits = __ballot_sync(all_lanes, chosen[j] == expert);
+      if (chosen[j] == expert) {
+        const int i = i0 + j * 32 + lane, row = i / a.top_k;
+        const int at = slot + __popc(hits & ((1u << lane) - 1));
+        a.token[at * a.token_stride] = row;
+        a.position[row * a.position_stride + i % a.top_k] = at;
+      }
+      slot += __popc(hits);
     }
-    slot += __popc(hits);
   }
 }
 
