@@ -89,6 +89,24 @@ std::vector<LargeCase> large_cases() {
                      const Operand out = p.act("out", width);
                      return p.with(out, RowGate{Act::sigmoid, gate, x, out, l, width});
                    }});
+  cases.push_back({"rope", 0, [](int64_t l, int64_t past) {
+                     LargePlan p(l);
+                     const Operand q = p.act("q", width);
+                     Rope op{.q = q,
+                             .batch = 1,
+                             .length = l,
+                             .past = past,
+                             .heads = width / 128,
+                             .kv_heads = 1,
+                             .head_dim = 128,
+                             .value_dim = 128,
+                             .rotary_dim = 128,
+                             .inv_freq = {},
+                             .amplitude = 1};
+                     for (int j = 0; j < 64; ++j)
+                       op.inv_freq.push_back(std::pow(10000.0F, -static_cast<float>(j) / 64));
+                     return p.with(q, std::move(op));
+                   }});
   cases.push_back({"gemm", 0, [](int64_t l, int64_t) {
                      LargePlan p(l);
                      const Operand x = p.act("x", 64), w = p.weight("w", width, 64);
@@ -202,7 +220,7 @@ void upload_pattern(Backend& backend, const Plan& plan) {
 // The operator's output at one token, from zero state `warm` tokens before.
 std::vector<double> expected_at(const LargeCase& c, int64_t token) {
   const int64_t first = std::max<int64_t>(0, token - c.warm);
-  const LargePlan small = c.make(token - first + 1, first == 0 ? 0 : 1);
+  const LargePlan small = c.make(token - first + 1, first);
   reference::Memory<double> memory(small.plan);
   for (size_t i = 0; i < small.plan.tensors.size(); ++i) {
     const Tensor& t = small.plan.tensors[i];
