@@ -92,17 +92,8 @@ std::vector<LargeCase> large_cases() {
   cases.push_back({"rope", 0, [](int64_t l, int64_t past) {
                      LargePlan p(l);
                      const Operand q = p.act("q", width);
-                     Rope op{.q = q,
-                             .batch = 1,
-                             .length = l,
-                             .past = past,
-                             .heads = width / 128,
-                             .kv_heads = 1,
-                             .head_dim = 128,
-                             .value_dim = 128,
-                             .rotary_dim = 128,
-                             .inv_freq = {},
-                             .amplitude = 1};
+                     Rope op{q,           {}, {},  {},  {},  1, l,  past,
+                             width / 128, 1,  128, 128, 128, 0, {}, 1};
                      for (int j = 0; j < 64; ++j)
                        op.inv_freq.push_back(std::pow(10000.0F, -static_cast<float>(j) / 64));
                      return p.with(q, std::move(op));
