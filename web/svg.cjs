@@ -10,7 +10,7 @@ for (const name of ["vega", "vega-lite"]) {
 }
 const spec = JSON.parse(fs.readFileSync(process.argv[2], "utf8"));
 const logger = globalThis.vega.logger(globalThis.vega.Warn, "warn", (_method, _level, parts) =>
-  process.stderr.write(parts.join(" ") + "\n"));
+  process.stderr.write([].concat(parts).join(" ") + "\n"));
 const compiled = globalThis.vegaLite.compile(spec, { logger }).spec;
 new globalThis.vega.View(globalThis.vega.parse(compiled), { renderer: "none", logger })
   .toSVG()

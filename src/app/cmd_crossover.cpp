@@ -148,7 +148,9 @@ Answer from_plans(const Options& o) {
   if (!whole) workload.chunk = tokens_option("--chunk", o.chunk);
   const auto of_a = planned_memory(a, workload, whole, *backend),
              of_b = planned_memory(b, workload, whole, *backend);
-  const int64_t most = tokens_option("--max-context", o.max_context);
+  const int64_t most =
+      std::min({tokens_option("--max-context", o.max_context), max_context(a, workload.new_tokens),
+                max_context(b, workload.new_tokens)});
   Answer answer;
   answer.crossings = find_exact_crossings(doubling_grid(1, most), of_a, of_b);
   for (const int64_t context : {int64_t{1}, most}) {

@@ -71,7 +71,7 @@ std::vector<Policy> policies(const LimitRequest& asked) {
 }
 
 std::string context_text(const Limit& limit) {
-  if (limit.unbounded) return "no limit below 2^40";
+  if (limit.unbounded) return fmt::format("{}, all it can take", limit.context);
   return fmt::format("{}", limit.context);
 }
 

@@ -5,12 +5,12 @@
 namespace tidemark {
 namespace {
 
-constexpr int64_t most_tokens = int64_t{1} << 40;  // build_plan's own bound
-
 class Search {
  public:
   Search(const ModelSpec& spec, const LimitRequest& request, const MemoryOf& memory_of)
       : spec_(spec), request_(request), memory_of_(memory_of) {}
+
+  int64_t most_tokens() const { return most_tokens_; }
 
   MemoryByTag at(int64_t context) const { return memory_of_(plan_at(spec_, request_, context)); }
   bool fits(int64_t context) const { return at(context).total() <= request_.budget_bytes; }
@@ -20,7 +20,7 @@ class Search {
     int64_t high = low;
     do {
       low = high;
-      high = std::min(2 * high, most_tokens);
+      high = std::min(2 * high, most_tokens_);
       if (high == low) return low;
     } while (fits(high));
     while (high - low > 1) {
@@ -41,7 +41,7 @@ class Search {
                              request_.workload.chunk);
     int64_t best = context;
     for (const int64_t candidate : candidates)
-      if (candidate <= most_tokens && candidate > best && fits(candidate)) best = candidate;
+      if (candidate <= most_tokens_ && candidate > best && fits(candidate)) best = candidate;
     return best;
   }
 
@@ -49,6 +49,7 @@ class Search {
   const ModelSpec& spec_;
   const LimitRequest& request_;
   const MemoryOf& memory_of_;
+  const int64_t most_tokens_ = max_context(spec_, request_.workload.new_tokens);
 };
 
 Tag grown_most(const MemoryByTag& from, const MemoryByTag& to) {
@@ -77,7 +78,7 @@ Limit find_limit(const ModelSpec& spec, const LimitRequest& request, const Memor
   for (int64_t next; (next = search.further(limit.context)) > limit.context;)
     limit.context = search.boundary(next);
   limit.fits = search.at(limit.context);
-  if (limit.context == most_tokens) {
+  if (limit.context == search.most_tokens()) {
     limit.unbounded = true;
     return limit;
   }

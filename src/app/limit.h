@@ -25,7 +25,7 @@ struct Limit {
   MemoryByTag fits{};            // at `context`
   MemoryByTag beyond{};          // at context + 1
   Tag broken_by = Tag::weights;  // what grows most with the context there, or is largest at 1 token
-  bool unbounded = false;        // 2^40 tokens, the most a plan can have, fit
+  bool unbounded = false;        // max_context(), the most a plan can have, fits
 };
 
 // Exact: context fits, context + 1 does not.

@@ -75,6 +75,15 @@ TEST(Limit, ReachesWhatTheStudyReached) {
   EXPECT_LT(whole_pass_limit("qwen2.5-0.5b"), 82000);
 }
 
+TEST(Limit, EndsWithLearnedPositions) {
+  const Limit limit = find_limit(
+      load_spec("gpt-neo-125m"),
+      {.workload = {.new_tokens = 9, .chunk = 512, .dtype = DType::bf16}, .budget_bytes = 8 * gib},
+      planned);
+  EXPECT_TRUE(limit.unbounded);
+  EXPECT_EQ(limit.context, 2040);  // 2048 in its config.json; the last token is only put out
+}
+
 // Scratch that falls with the context must not hide a longer one that fits.
 TEST(Limit, LooksBeyondADip) {
   const LimitRequest request{.workload = {.chunk = 64}, .budget_bytes = 1000};

@@ -10,11 +10,11 @@
 #include <utility>
 
 #include "backend/cpu/parallel.h"
+#include "base/units.h"
 
 namespace tidemark {
 namespace {
 
-constexpr double mib = 1024.0 * 1024.0;
 constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
 
 int64_t mem_available_bytes() {
@@ -73,10 +73,10 @@ int64_t control_group_headroom_bytes() {
 
 OutOfMemory::OutOfMemory(Tag tag, int64_t wanted_bytes, int64_t available_bytes)
     : Error(
-          fmt::format("out of memory at {}: the plan needs {:.1f} MiB up to there, the device has "
-                      "{:.1f} MiB",
-                      name(tag), static_cast<double>(wanted_bytes) / mib,
-                      static_cast<double>(available_bytes) / mib)),
+          fmt::format("out of memory at {}: up to there the plan needs {}, {} bytes more than the "
+                      "{} that it may take",
+                      name(tag), format_bytes(wanted_bytes), wanted_bytes - available_bytes,
+                      format_bytes(available_bytes))),
       tag_(tag),
       wanted_bytes_(wanted_bytes),
       available_bytes_(available_bytes) {}

@@ -7,10 +7,12 @@
 namespace tidemark {
 namespace {
 
+constexpr int64_t most_tokens = int64_t{1} << 40;
+
 void check(const Workload& w) {
   auto at_least_one = [](const char* key, int64_t value) {
     if (value < 1) fail("{}: expected at least 1, found {}", key, value);
-    if (value > (int64_t{1} << 40)) fail("{}: expected at most 2^40, found {}", key, value);
+    if (value > most_tokens) fail("{}: expected at most 2^40, found {}", key, value);
   };
   at_least_one("context", w.context);
   at_least_one("batch", w.batch);
@@ -147,6 +149,12 @@ int64_t size_bytes(const Tensor& tensor) {
   return tensor.rows * tensor.cols * size_bytes(tensor.dtype);
 }
 
+int64_t max_context(const ModelSpec& spec, int64_t new_tokens) {
+  if (spec.positions == no_weight) return most_tokens;
+  const int64_t learned = spec.weights[static_cast<size_t>(spec.positions)].rows;
+  return std::min(most_tokens, learned - spec.meta_tokens - new_tokens + 1);
+}
+
 Plan build_plan(const ModelSpec& spec, const Workload& workload) {
   check(workload);
   Plan plan;
@@ -162,12 +170,9 @@ Plan build_plan(const ModelSpec& spec, const Workload& workload) {
   const int64_t tail = prompt - plan.body_count * chunk;
 
   Builder b(spec, plan);
-  if (spec.positions != no_weight) {
-    const int64_t learned = spec.weights[static_cast<size_t>(spec.positions)].rows;
-    if (b.positions() > learned)
-      fail("context: {} has {} learned positions, found {} for the prompt and what is generated",
-           spec.name, learned, b.positions());
-  }
+  if (spec.positions != no_weight && workload.context > max_context(spec, workload.new_tokens))
+    fail("context: {} has {} learned positions, found {} for the prompt and what is generated",
+         spec.name, spec.weights[static_cast<size_t>(spec.positions)].rows, b.positions());
   const Operand ids = b.persistent(Tag::activation, "ids", workload.batch,
                                    prompt + workload.new_tokens, DType::i32);
   plan.ids = ids.tensor;

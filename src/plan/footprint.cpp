@@ -20,9 +20,7 @@ Footprint footprint(const ModelSpec& spec, DType dtype) {
   };
   auto kv_at = [&](int64_t context) { return bytes_of(plan_at(context), Tag::kv_cache); };
   // Beyond every sliding window there is, but not beyond learned positions.
-  int64_t far = int64_t{1} << 24;
-  if (spec.positions != no_weight)
-    far = std::min(far, spec.weights[static_cast<size_t>(spec.positions)].rows);
+  const int64_t far = std::min(int64_t{1} << 24, max_context(spec, 1));
   const Plan plan = plan_at(far);
   Footprint f;
   const int64_t kv = bytes_of(plan, Tag::kv_cache);

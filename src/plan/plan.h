@@ -76,6 +76,9 @@ struct Plan {
 // Throws Error naming the key when the workload is impossible.
 Plan build_plan(const ModelSpec&, const Workload&);
 
+// The longest context a plan can be made for: as far as learned positions reach, else 2^40.
+int64_t max_context(const ModelSpec&, int64_t new_tokens);
+
 // Moves a step to another position of the sequence; touches only the operators' `past`.
 void set_past(Step&, int64_t past);
 

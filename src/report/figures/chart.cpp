@@ -98,13 +98,18 @@ JsonValue chart(JsonValue rows, JsonValue view, const std::vector<std::string>& 
 JsonValue model_panels(JsonValue rows, JsonValue view, PanelSize single, PanelSize panel) {
   const std::vector<std::string> models = values_of(rows, "model");
   const std::vector<std::string> configurations = values_of(rows, "configuration");
-  if (models.size() > 1 && configurations.size() >= least_grid &&
+  std::set<std::pair<std::string, std::string>> filled_panels;
+  for (const JsonValue& row : rows)
+    filled_panels.emplace(row["model"].get<std::string>(), row["configuration"].get<std::string>());
+  // Vega puts the empty panels of a grid first, under the wrong headers.
+  const bool complete = filled_panels.size() == models.size() * configurations.size();
+  if (complete && models.size() > 1 && configurations.size() >= least_grid &&
       configurations.size() <= most_grid) {
     // As wide together as three columns.
     if (configurations.size() == least_grid) panel.width = panel.width * 4 / 3;
     JsonValue spec = chart(std::move(rows), std::move(view), {"", ""}, single, panel);
     spec.erase("columns");
-    spec["resolve"].erase("axis");  // a grid is complete
+    spec["resolve"].erase("axis");
     spec["facet"] = {
         {"row", {{"field", "model"}, {"type", "nominal"}, {"title", nullptr}, {"sort", models}}},
         {"column",
@@ -198,7 +203,8 @@ std::vector<double> power_of_two_ticks(Extent range) {
   std::vector<double> values;
   if (range.low <= 0) return values;
   const double last = std::exp2(std::ceil(std::log2(range.high)));
-  for (double value = std::exp2(std::floor(std::log2(range.low))); value <= last; value *= 2)
+  const double step = range.high / range.low > 1 << 16 ? 4 : 2;
+  for (double value = std::exp2(std::floor(std::log2(range.low))); value <= last; value *= step)
     values.push_back(value);
   return values;
 }
@@ -206,7 +212,8 @@ std::vector<double> power_of_two_ticks(Extent range) {
 JsonValue log_channel(const std::string& field, Extent range, const LogAxis& axis) {
   JsonValue described = {{"title", axis.title},
                          {"values", axis.ticks.empty() ? log_ticks(range) : axis.ticks},
-                         {"labelOverlap", "greedy"}};
+                         {"labelOverlap", "greedy"},
+                         {"labelSeparation", 6}};
   described["labelExpr"] = axis.label.empty() ? "format(datum.value, ',~r')" : axis.label;
   return {{"field", field},
           {"type", "quantitative"},

@@ -30,7 +30,7 @@ std::vector<double> log_ticks(Extent);
 // Those of every panel by its own extent, for panels with axes of their own.
 std::vector<double> panel_ticks(const JsonValue& rows, std::initializer_list<const char*> fields);
 
-// Powers of two around an extent.
+// Powers of two around an extent, every second one where it is wide.
 std::vector<double> power_of_two_ticks(Extent);
 
 // A quantitative channel on a logarithmic scale; `padding` pixels beyond the extent.
@@ -64,8 +64,8 @@ JsonValue chart(JsonValue rows, JsonValue view, const std::vector<std::string>& 
                 PanelSize single, PanelSize panel, int columns = 3);
 
 // The same for panels of one model and configuration each, in the fields "model" and
-// "configuration" of the rows: a grid when there are two or three configurations, else one after
-// another.
+// "configuration" of the rows: a grid when every model has the same two or three configurations,
+// else one after another.
 JsonValue model_panels(JsonValue rows, JsonValue view, PanelSize single, PanelSize panel);
 
 // {"domain": [...], "range": [...]}: the same colour for a model, a tag and a group everywhere.
@@ -84,6 +84,7 @@ inline constexpr std::string_view seconds_label =
     "datum.value >= 1 ? format(datum.value, ',~r') + ' s' : datum.value >= 0.001 ? "
     "format(datum.value * 1e3, '~r') + ' ms' : format(datum.value * 1e6, '~r') + ' \u00b5s'";
 inline constexpr std::string_view context_label =
+    "datum.value % 1073741824 == 0 ? datum.value / 1073741824 + 'G' : "
     "datum.value % 1048576 == 0 ? datum.value / 1048576 + 'M' : datum.value % 1024 == 0 ? "
     "datum.value / 1024 + 'K' : format(datum.value, ',')";
 

@@ -114,6 +114,18 @@ TEST(NewestRecords, KeepTheLatestOfACellAndOrderContexts) {
   EXPECT_EQ(superseded_records(study), 1);
 }
 
+TEST(ModelPanels, AreAGridOnlyWhenItIsComplete) {
+  JsonValue rows = JsonValue::array();
+  for (const char* model : {"a", "b"})
+    for (const char* configuration : {"x", "y"})
+      rows.push_back({{"model", model}, {"configuration", configuration}});
+  const JsonValue view = {{"mark", "bar"}};
+  EXPECT_TRUE(model_panels(rows, view, {1, 1}, {1, 1})["facet"].contains("row"));
+  rows.erase(1);  // Vega would draw b's panels under a
+  EXPECT_EQ(model_panels(rows, view, {1, 1}, {1, 1})["facet"]["sort"],
+            JsonValue({"a\nx", "b\nx", "b\ny"}));
+}
+
 TEST(LogTicks, AreCloserTheNarrowerTheRange) {
   EXPECT_EQ(log_ticks({0.002, 5}), (std::vector<double>{0.001, 0.01, 0.1, 1, 10}));
   EXPECT_EQ(log_ticks({15, 200}),
@@ -165,7 +177,7 @@ TEST(EveryFigure, OfAnEmptyStudySaysWhyItIsEmpty) {
   }
 }
 
-TEST(ShortLongFigure, ComparesTheEndsThatAllModelsReached) {
+TEST(ShortLongFigure, ComparesTheEndsThatMostModelsReached) {
   Study study;
   for (const char* model : {"a", "b"})
     for (int64_t context : {1024, 4096, 16384}) {
@@ -174,8 +186,12 @@ TEST(ShortLongFigure, ComparesTheEndsThatAllModelsReached) {
       const double s = static_cast<double>(context) / 1024;
       study.records.back().metrics.ttft_s = summary(s, s, s);
     }
+  study.records.push_back(record("only short", 1024));
+  study.records.back().metrics.ttft_s = summary(1, 1, 1);
   const FigureContent figure = short_long_figure(study);
   ASSERT_EQ(figure.table.rows.size(), 2U);
+  EXPECT_EQ(figure.remarks,
+            "Open 1K tokens, filled 4K; models without a result at both are left out.");
   EXPECT_EQ(number(figure, 0, "Long context (tokens)"), 4096);
   EXPECT_EQ(number(figure, 0, "Long / short"), 4);
   EXPECT_EQ(row_with(figure, {{"model", "a"}, {"length", "long"}})["label"], "\u00d74");
@@ -291,8 +307,12 @@ TEST(PredictionFigure, PairsAPredictionForTheMachineByItsName) {
   study.records[1].metrics.ttft_s = summary(1.5, 0, 0);
   const FigureContent figure = prediction_figure(study);
   EXPECT_EQ(row_with(figure, {{"panel", "TTFT"}})["ratio"], 0.75);
-  study.records[1].cell.device = "Another GPU";
+  study.records[1].cell.device = "profile";
   EXPECT_TRUE(prediction_figure(study).spec.is_null());
+  study.records[1].provenance.device_name = "Example GPU 2000 with 24 GB";
+  EXPECT_TRUE(prediction_figure(study).spec.is_null()) << "any model could be that";
+  study.records[0].provenance.device_name = "Example GPU 2000";
+  EXPECT_FALSE(prediction_figure(study).spec.is_null());
 }
 
 TEST(TimelineFigure, StacksTagsInOrder) {

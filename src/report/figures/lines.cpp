@@ -132,7 +132,12 @@ JsonValue line_view(const Study& study, const LineMetric& metric, const JsonValu
             }
           },
           {
-            "name": "intervals", "transform": [{"filter": "isValid(datum.low)"}],
+            "name": "intervals",
+            "transform": [
+              {"filter": "isValid(datum.value)"},
+              {"calculate": "isValid(datum.low) ? datum.low : datum.value", "as": "low"},
+              {"calculate": "isValid(datum.high) ? datum.high : datum.value", "as": "high"}
+            ],
             "mark": {"type": "errorbar", "ticks": {"size": 7}},
             "encoding": {
               "y": {"field": "low", "type": "quantitative", "title": "@title"},
@@ -180,6 +185,7 @@ JsonValue line_view(const Study& study, const LineMetric& metric, const JsonValu
               {"present_models", present(rows, "model", model_names(study))},
               {"y", y}});
 
+  // Where some have none, a bar of no length behind the point keeps the scale of a panel whole.
   if (!any_row(rows, "low")) drop_layer(view, "intervals");
 
   // What ran out of memory or failed: a cross at the top, one line per model.

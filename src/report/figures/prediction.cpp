@@ -8,11 +8,19 @@
 namespace tidemark {
 namespace {
 
-// A prediction for a named device answers for a measurement on "cpu" or "cuda:0" when that is what
-// the machine is called.
-std::string matching_key(const Record& r, const std::string& device) {
-  Cell cell = r.cell;
-  cell.device = device;
+// Whether a prediction for a named device is one for the machine that was measured: it is called
+// the same, or, as "NVIDIA H200 141GB" after "NVIDIA H200", more exactly. A name without a number
+// is no model's.
+bool answers_for(const Record& predicted, const Record& measured) {
+  const std::string& machine = measured.provenance.device_name;
+  const bool of_a_model = machine.find_first_of("0123456789") != std::string::npos;
+  return predicted.cell.device == measured.cell.device || predicted.cell.device == machine ||
+         (of_a_model && predicted.provenance.device_name.starts_with(machine));
+}
+
+// What the two cells have to share.
+std::string matching_key(Cell cell) {
+  cell.device = "";
   cell.threads = 0;
   return cell_key(cell);
 }
@@ -49,10 +57,10 @@ constexpr Quantity quantities[] = {
 
 FigureContent prediction_figure(const Study& study) {
   const Configurations configurations(study);
-  std::map<std::string, const Record*> predictions;
+  std::map<std::string, std::vector<const Record*>> predictions;
   const std::vector<const Record*> records = newest_records(study);
   for (const Record* r : records)
-    if (r->source == Source::predicted) predictions[matching_key(*r, r->cell.device)] = r;
+    if (r->source == Source::predicted) predictions[matching_key(r->cell)].push_back(r);
   if (predictions.empty())
     return {.empty = "No predictions in this study; tidemark predict makes them."};
 
@@ -62,12 +70,12 @@ FigureContent prediction_figure(const Study& study) {
   table.bar = "Predicted / measured";
   for (const Record* r : records) {
     if (r->source != Source::measured || r->outcome != Outcome::ok) continue;
-    auto found = predictions.find(matching_key(*r, r->cell.device));
-    if (found == predictions.end())
-      found = predictions.find(matching_key(*r, r->provenance.device_name));
-    if (found == predictions.end()) continue;
+    const std::vector<const Record*>& candidates = predictions[matching_key(r->cell)];
+    const auto found = std::find_if(candidates.begin(), candidates.end(),
+                                    [&](const Record* p) { return answers_for(*p, *r); });
+    if (found == candidates.end()) continue;
     for (const Quantity& quantity : quantities) {
-      const std::optional<double> predicted = quantity.of(*found->second);
+      const std::optional<double> predicted = quantity.of(**found);
       const std::optional<double> measured = quantity.of(*r);
       if (!predicted || !measured || *measured <= 0) continue;
       rows.push_back({{"panel", quantity.name},

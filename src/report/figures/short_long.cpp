@@ -16,17 +16,30 @@ struct Range {
   int64_t shortest = 0, longest = 0;
 };
 
-// Per configuration the shortest and longest context that every model with that metric reached.
-Range common_contexts(const std::map<std::string, std::set<int64_t>>& contexts_of_model) {
-  std::set<int64_t> common = contexts_of_model.begin()->second;
-  for (const auto& [model, contexts] : contexts_of_model) {
-    std::set<int64_t> both;
-    std::set_intersection(common.begin(), common.end(), contexts.begin(), contexts.end(),
-                          std::inserter(both, both.begin()));
-    common = std::move(both);
+// model -> context -> record
+using ByModel = std::map<std::string, std::map<int64_t, const Record*>>;
+
+// The two contexts that the most models reached; of those the furthest apart.
+Range shared_range(const ByModel& models) {
+  std::map<std::pair<int64_t, int64_t>, int64_t> models_with;
+  for (const auto& [model, by_context] : models)
+    for (auto shorter = by_context.begin(); shorter != by_context.end(); ++shorter)
+      for (auto longer = std::next(shorter); longer != by_context.end(); ++longer)
+        ++models_with[{shorter->first, longer->first}];
+  Range best;
+  int64_t most = 0;
+  const auto growth = [](int64_t shorter, int64_t longer) {
+    return static_cast<double>(longer) / static_cast<double>(shorter);
+  };
+  for (const auto& [pair, count] : models_with) {
+    const auto& [shorter, longer] = pair;
+    const bool wider = most > 0 && growth(shorter, longer) > growth(best.shortest, best.longest);
+    if (count > most || (count == most && wider)) {
+      best = {shorter, longer};
+      most = count;
+    }
   }
-  if (common.empty()) return {};
-  return {*common.begin(), *common.rbegin()};
+  return best;
 }
 
 struct MetricOf {
@@ -43,25 +56,26 @@ FigureContent short_long_figure(const Study& study) {
                               "At short (s)", "Long context (tokens)", "At long (s)",
                               "Long / short", "Interval of the long (s)"}};
   table.bar = "Long / short";
-  std::set<std::pair<int64_t, int64_t>> ranges;
+  std::map<std::string, Range> ranges;  // by configuration
+  bool left_out = false;
   for (const MetricOf metric : {MetricOf{"TTFT", &Metrics::ttft_s}, {"TPOT", &Metrics::tpot_s}}) {
-    // configuration -> model -> context -> record
-    std::map<std::string, std::map<std::string, std::map<int64_t, const Record*>>> found;
+    std::map<std::string, ByModel> found;  // by configuration
     for (const Record* r : newest_records(study)) {
       if (r->source != Source::measured || !(r->metrics.*metric.member)) continue;
       found[configurations.of(r->cell)][r->cell.model][r->cell.context] = r;
     }
     for (const auto& [configuration, models] : found) {
-      std::map<std::string, std::set<int64_t>> contexts;
-      for (const auto& [model, by_context] : models)
-        for (const auto& [context, record] : by_context) contexts[model].insert(context);
-      const Range range = common_contexts(contexts);
+      const Range range = shared_range(models);
       if (range.longest == range.shortest) continue;
-      ranges.insert({range.shortest, range.longest});
+      ranges[configuration] = range;
       const std::string panel =
           configuration.empty() ? metric.name : metric.name + (", " + configuration);
       for (const auto& [name, by_context] : models) {
         const std::string& model = name;  // clang 14 captures no structured binding
+        if (!by_context.contains(range.shortest) || !by_context.contains(range.longest)) {
+          left_out = true;
+          continue;
+        }
         const Summary& at_short = *(by_context.at(range.shortest)->metrics.*metric.member);
         const Summary& at_long = *(by_context.at(range.longest)->metrics.*metric.member);
         const double growth = at_long.median / at_short.median;
@@ -84,8 +98,7 @@ FigureContent short_long_figure(const Study& study) {
       }
     }
   }
-  if (rows.empty())
-    return {.empty = "No configuration has all its models measured at two common contexts."};
+  if (rows.empty()) return {.empty = "No model of any configuration was measured at two contexts."};
 
   JsonValue view = filled(
       R"json({
@@ -138,11 +151,14 @@ FigureContent short_long_figure(const Study& study) {
   const std::vector<std::string> panels = values_of(rows, "panel");
   const int height = 26 * static_cast<int>(model_names(study).size()) + 10;
   FigureContent content{.table = std::move(table)};
-  for (const auto& [shortest, longest] : ranges)
-    content.remarks += (content.remarks.empty() ? "Open: " : "; open: ") +
-                       tokens_text(static_cast<double>(shortest)) +
-                       " tokens, filled: " + tokens_text(static_cast<double>(longest));
-  content.remarks += ", the shortest and longest context that all models of a panel reached.";
+  for (const auto& [configuration, range] : ranges)
+    content.remarks += fmt::format(
+        "{}{}{}open {} tokens, filled {}", content.remarks.empty() ? "" : "; ", configuration,
+        configuration.empty() ? "" : ": ", tokens_text(static_cast<double>(range.shortest)),
+        tokens_text(static_cast<double>(range.longest)));
+  content.remarks[0] =
+      static_cast<char>(std::toupper(static_cast<unsigned char>(content.remarks[0])));
+  content.remarks += left_out ? "; models without a result at both are left out." : ".";
   content.spec = chart(std::move(rows), std::move(view), panels, {520, height}, {330, height}, 2);
   return content;
 }
