@@ -5,6 +5,7 @@
 #include <new>
 
 #include "backend/arena.h"
+#include "base/units.h"
 #include "measure/clocks.h"
 #include "measure/energy.h"
 
@@ -33,6 +34,10 @@ void measure_into(const Model& model, const Plan& plan, Backend& backend,
   executor.set_prompt(prompt);
   const ClockReading before = read_clocks(sysfs);
   measure(executor, request.options, record);
+  const int64_t taken = record.memory.predicted.total() + record.memory.driver_bytes.value_or(0);
+  if (cell.memory_limit_bytes > 0 && record.memory.driver_bytes && taken > cell.memory_limit_bytes)
+    record.flags.push_back(fmt::format("driver and libraries grew {} over the memory limit",
+                                       format_bytes(taken - cell.memory_limit_bytes)));
   for (std::string& flag : clock_flags(before, read_clocks(sysfs)))
     record.flags.push_back(std::move(flag));
   if (sensor) measure_energy(executor, *sensor, idle_w, energy, request.options.now_s, record);

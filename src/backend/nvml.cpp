@@ -1,4 +1,4 @@
-#include "backend/cuda/nvml.h"
+#include "backend/nvml.h"
 
 #include <dlfcn.h>
 
@@ -25,6 +25,7 @@ struct GpuSensors::Library {
   Device device = nullptr;
   int (*init)() = nullptr;
   int (*shutdown)() = nullptr;
+  int (*driver_version)(char*, unsigned int) = nullptr;
   int (*by_bus_id)(const char*, Device*) = nullptr;
   int (*energy_mj)(Device, unsigned long long*) = nullptr;
   int (*power_mw)(Device, unsigned int*) = nullptr;
@@ -63,6 +64,7 @@ GpuSensors::GpuSensors(const std::string& pci_bus_id) {
   }
   resolve(l.file, "nvmlInit_v2", l.init);
   resolve(l.file, "nvmlShutdown", l.shutdown);
+  resolve(l.file, "nvmlSystemGetDriverVersion", l.driver_version);
   resolve(l.file, "nvmlDeviceGetHandleByPciBusId_v2", l.by_bus_id);
   resolve(l.file, "nvmlDeviceGetTotalEnergyConsumption", l.energy_mj);
   resolve(l.file, "nvmlDeviceGetPowerUsage", l.power_mw);
@@ -107,6 +109,14 @@ std::optional<GpuState> GpuSensors::read() const {
   if (l.temperature_c && l.temperature_c(l.device, 0, &number) == success)
     state.temperature_c = static_cast<int>(number);
   return state;
+}
+
+std::string GpuSensors::driver_version() const {
+  std::array<char, 80> text{};
+  if (!library_ || !library_->driver_version ||
+      library_->driver_version(text.data(), static_cast<unsigned int>(text.size())) != success)
+    return "unknown";
+  return text.data();
 }
 
 }  // namespace tidemark

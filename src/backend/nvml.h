@@ -32,6 +32,7 @@ class GpuSensors {
 
   // Fields that the card does not report stay 0. nullopt: no NVML, or it does not know the device.
   std::optional<GpuState> read() const;
+  std::string driver_version() const;  // "580.159.04", or "unknown"
   const std::string& why_not() const { return why_not_; }
 
  private:
