@@ -8,10 +8,12 @@
 #include <string_view>
 
 #include "app/verify.h"
+#include "backend/arena.h"
 #include "backend/cuda_devices.h"
 #include "backend/executor.h"
 #include "base/bf16.h"
 #include "base/error.h"
+#include "model/load.h"
 #include "op_cases.h"
 #include "plan/reference/reference.h"
 
@@ -153,6 +155,25 @@ TEST_P(Cuda, GoldenFoldersPass) {
         if (!is_missing(e)) ADD_FAILURE() << entry.path() << " chunk " << chunk << ": " << e.what();
       }
     }
+}
+
+// A limit leaves the arenas what driver and libraries do not take.
+TEST(CudaMemory, LimitCountsDriverAndLibraries) {
+  if (list_cuda_devices().empty()) GTEST_SKIP() << cuda_absence();
+  const ModelSpec spec = load_spec("mamba2-130m");
+  const Plan plan = build_plan(spec, {.context = 64, .chunk = 64, .dtype = DType::bf16});
+  int64_t arenas = 0;
+  const auto bytes_under = [&](int64_t limit_bytes) {
+    const auto backend = make_cuda_backend(0, limit_bytes);
+    Executor executor(plan, *backend);
+    arenas = executor.layout().size_bytes.total();
+    return backend->overhead_bytes() + arenas;
+  };
+  const int64_t taken = bytes_under(0);  // with all that this process has loaded by now
+  EXPECT_GT(taken, arenas + (int64_t{64} << 20)) << "a context takes that much";
+  EXPECT_LE(bytes_under(taken + (int64_t{64} << 20)), taken + (int64_t{64} << 20));
+  EXPECT_THROW(bytes_under(taken - (int64_t{64} << 20)), OutOfMemory);
+  EXPECT_THROW(bytes_under(arenas + 1), OutOfMemory) << "the arenas alone would fit";
 }
 
 INSTANTIATE_TEST_SUITE_P(DTypes, Cuda, testing::Values(DType::f32, DType::bf16),
