@@ -18,7 +18,7 @@ struct Options {
   int64_t batch = 1, new_tokens = 32, threads = 0;
   double budget_s = 30, threshold = 0.02;
   uint64_t seed = 0;
-  bool synthetic = false, operators = false, no_profile = false;
+  bool synthetic = false, operators = false, no_profile = false, no_energy = false;
 };
 
 MeasureRequest request_of(const Options& options, const std::string& model, int64_t context) {
@@ -36,6 +36,7 @@ MeasureRequest request_of(const Options& options, const std::string& model, int6
     request.cell.memory_limit_bytes = bytes_option("--memory-limit", options.memory_limit);
   request.seed = options.seed;
   request.tokens_file = options.tokens;
+  request.energy = !options.no_energy;
   request.options.stopping.time_budget_s = options.budget_s;
   request.options.stopping.threshold = options.threshold;
   if (options.no_profile)
@@ -104,7 +105,7 @@ void add_run_command(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_option("--logits", options->logits, "Logits kept by the prefill: last or all")
       ->capture_default_str();
-  command->add_option("--device", options->device, "cpu")->capture_default_str();
+  command->add_option("--device", options->device, "cpu or cuda:N")->capture_default_str();
   command->add_option("--threads", options->threads, "CPU threads; 0: all cores")
       ->capture_default_str();
   command->add_option("--memory-limit", options->memory_limit,
@@ -123,6 +124,8 @@ void add_run_command(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_flag("--ops", options->operators, "Every operator, not only categories");
   command->add_flag("--no-profile", options->no_profile, "Skip the operator-level runs");
+  command->add_flag("--no-energy", options->no_energy,
+                    "Skip the energy of a prefill and a token, which takes some six seconds");
   command->add_option("--json", options->json, "Write records with every sample to a file, or -");
   // The last value wins, so that a script's defaults can be overridden behind them.
   for (CLI::Option* option : command->get_options())

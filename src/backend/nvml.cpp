@@ -11,6 +11,10 @@ namespace {
 using Device = void*;
 constexpr int success = 0;
 enum ClockType : int { sm_clock = 1, memory_clock = 2 };
+enum Policy : int { by_power = 0, by_temperature = 1 };
+struct ViolationTime {
+  unsigned long long reference_us = 0, violation_ns = 0;
+};
 
 template <class Function>
 void resolve(void* library, const char* name, Function& function) {
@@ -34,6 +38,7 @@ struct GpuSensors::Library {
   int (*max_clock_mhz)(Device, int, unsigned int*) = nullptr;
   int (*temperature_c)(Device, int, unsigned int*) = nullptr;
   int (*throttle)(Device, unsigned long long*) = nullptr;
+  int (*violations)(Device, int, ViolationTime*) = nullptr;
 
   ~Library() {
     if (device && shutdown) shutdown();
@@ -72,6 +77,7 @@ GpuSensors::GpuSensors(const std::string& pci_bus_id) {
   resolve(l.file, "nvmlDeviceGetClockInfo", l.clock_mhz);
   resolve(l.file, "nvmlDeviceGetMaxClockInfo", l.max_clock_mhz);
   resolve(l.file, "nvmlDeviceGetTemperature", l.temperature_c);
+  resolve(l.file, "nvmlDeviceGetViolationStatus", l.violations);
   resolve(l.file, "nvmlDeviceGetCurrentClocksEventReasons", l.throttle);
   if (!l.throttle) resolve(l.file, "nvmlDeviceGetCurrentClocksThrottleReasons", l.throttle);
   if (!l.init || !l.by_bus_id || l.init() != success) {
@@ -106,6 +112,14 @@ std::optional<GpuState> GpuSensors::read() const {
   state.sm_clock_mhz = clock(l.clock_mhz, sm_clock);
   state.memory_clock_mhz = clock(l.clock_mhz, memory_clock);
   state.max_sm_clock_mhz = clock(l.max_clock_mhz, sm_clock);
+  const auto held_s = [&](Policy policy) {
+    ViolationTime time;
+    return l.violations && l.violations(l.device, policy, &time) == success
+               ? static_cast<double>(time.violation_ns) * 1e-9
+               : 0;
+  };
+  state.held_by_power_s = held_s(by_power);
+  state.held_by_temperature_s = held_s(by_temperature);
   if (l.temperature_c && l.temperature_c(l.device, 0, &number) == success)
     state.temperature_c = static_cast<int>(number);
   return state;

@@ -14,6 +14,7 @@ namespace tidemark {
 struct GpuState {
   double energy_j = 0;  // since the driver was loaded, by the card's own counter
   double power_w = 0, power_cap_w = 0;
+  double held_by_power_s = 0, held_by_temperature_s = 0;  // below its clocks, since the same
   int sm_clock_mhz = 0, memory_clock_mhz = 0, max_sm_clock_mhz = 0;
   int temperature_c = 0;
   uint64_t throttle_bits = 0;
