@@ -234,11 +234,10 @@ void CudaBackend::set_position(const Step& step, int64_t past) {
 }
 
 void CudaBackend::launch_nodes(const Step& step) {
-  for (size_t i = 0; i < step.nodes.size(); ++i) {
-    if (launch_with_next(step, i, context_))
-      ++i;
-    else
-      launch(step.nodes[i].op, context_);
+  for (size_t i = 0; i < step.nodes.size();) {
+    const size_t fused = launch_fused(step, i, context_);
+    if (fused == 0) launch(step.nodes[i].op, context_);
+    i += std::max<size_t>(fused, 1);
   }
 }
 
