@@ -1,48 +1,18 @@
 // The program as people run it: exit codes, error lines, and JSON that adds up.
 #include <gtest/gtest.h>
-#include <sys/wait.h>
 
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "run_program.h"
+
 namespace tidemark {
 namespace {
 
-struct Ran {
-  int code = -1;
-  std::string out, err;
-};
-
-std::string slurp(const std::filesystem::path& file) {
-  std::ifstream stream(file);
-  return {std::istreambuf_iterator<char>(stream), {}};
-}
-
-Ran tidemark(const std::string& arguments) {
-  const auto dir = std::filesystem::path(testing::TempDir());
-  const auto name = std::string(testing::UnitTest::GetInstance()->current_test_info()->name());
-  const auto err = dir / (name + ".err"), out = dir / (name + ".out");
-  const std::string command = std::string(TIDEMARK_PROGRAM) + " " + arguments + " >" +
-                              out.string() + " 2>" + err.string() + " </dev/null";
-  const int status = std::system(command.c_str());
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(out), slurp(err)};
-}
-
 const std::string golden = std::string(TIDEMARK_TEST_DATA) + "/golden/";
-
-// One clear line that names the thing and what was expected, exit code 2, no crash.
-void expect_error(const std::string& arguments, const std::vector<std::string>& words) {
-  SCOPED_TRACE(arguments);
-  const Ran ran = tidemark(arguments);
-  EXPECT_EQ(ran.code, 2) << ran.err;
-  EXPECT_EQ(std::count(ran.err.begin(), ran.err.end(), '\n'), 1) << ran.err;
-  for (const std::string& word : words)
-    EXPECT_NE(ran.err.find(word), std::string::npos) << "'" << word << "' in: " << ran.err;
-}
 
 TEST(Cli, WrongRequestsAreOneLine) {
   expect_error("run no-such-model --context 64", {"no-such-model"});
@@ -56,6 +26,9 @@ TEST(Cli, WrongRequestsAreOneLine) {
   expect_error("run mamba2-130m --context 64 --chunk 0", {"--chunk", "0"});
   expect_error("run mamba2-130m --context 64 --threads -1", {"--threads", "-1"});
   expect_error("run mamba2-130m --context 64 --device tpu", {"device", "tpu", "cpu"});
+  expect_error("run mamba2-130m --contxt 64", {"--contxt", "--help"});
+  expect_error("run", {"model", "--help"});
+  expect_error("trace mamba2-130m --device cuda:x", {"device", "cuda:N", "cuda:x"});
   expect_error("verify /no/such/folder", {"/no/such/folder", "config.json"});
 }
 
@@ -63,7 +36,7 @@ TEST(Cli, MoreMemoryThanThereIsIsAResultAndAnError) {
   const Ran ran = tidemark("run qwen2.5-0.5b --context 512m --batch 64 --json -");
   EXPECT_EQ(ran.code, 2) << ran.err;
   EXPECT_NE(ran.err.find("memory"), std::string::npos) << ran.err;
-  const auto records = nlohmann::json::parse(ran.out);
+  const auto records = nlohmann::json::parse(ran.out).at("records");
   EXPECT_EQ(records.at(0).at("outcome"), "out_of_memory");
   const Ran limited = tidemark("run " + golden + "mamba2-tiny --context 64 --memory-limit 64KiB");
   EXPECT_EQ(limited.code, 2);
@@ -76,7 +49,7 @@ TEST(Cli, RunOnACheckpointAddsUp) {
                            "--new-tokens 3 --dtype f32 --budget 1 --json -");
   ASSERT_EQ(ran.code, 0) << ran.err;
   EXPECT_EQ(ran.err, "") << "a progress bar in a pipe";
-  const auto record = nlohmann::json::parse(ran.out).at(0);
+  const auto record = nlohmann::json::parse(ran.out).at("records").at(0);
   EXPECT_EQ(record.at("outcome"), "ok");
   // Planned and measured memory agree to the byte, tag by tag.
   EXPECT_EQ(record.at("memory").at("predicted"), record.at("memory").at("high_water"));
@@ -126,7 +99,7 @@ TEST(Cli, MemoryIsBoundedByTheChunk) {
                              "--no-profile --json - --context " +
                              context);
     EXPECT_EQ(ran.code, 0) << ran.err;
-    return nlohmann::json::parse(ran.out).at(0).at("memory");
+    return nlohmann::json::parse(ran.out).at("records").at(0).at("memory");
   };
   const auto small = peak("4096"), large = peak("131072");
   EXPECT_LT(large.at("peak_rss_bytes").get<int64_t>() - small.at("peak_rss_bytes").get<int64_t>(),

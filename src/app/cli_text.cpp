@@ -12,6 +12,14 @@ std::vector<const CLI::App*> commands_of(const CLI::App& app) {
   return commands;
 }
 
+// Those of option groups, which CLI11 keeps in nameless subcommands, included.
+std::vector<const CLI::Option*> options_of(const CLI::App& command) {
+  std::vector<const CLI::Option*> options = command.get_options();
+  for (const CLI::App* group : command.get_subcommands([](const CLI::App*) { return true; }))
+    for (const CLI::Option* option : group->get_options()) options.push_back(option);
+  return options;
+}
+
 bool positional(const CLI::Option& option) {
   return option.get_positional();
 }
@@ -27,7 +35,7 @@ std::string table_text(std::string text) {
 
 std::string usage(const CLI::App& command) {
   std::string text = "tidemark " + command.get_name();
-  for (const CLI::Option* option : command.get_options()) {
+  for (const CLI::Option* option : options_of(command)) {
     if (!positional(*option)) continue;
     std::string name = option->get_name(true);
     for (char& c : name) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
@@ -40,9 +48,9 @@ std::string usage(const CLI::App& command) {
 std::string command_text(const CLI::App& command) {
   std::string text = fmt::format("## {}\n\n{}.\n\n```\n{}\n```\n\n| | default | |\n|---|---|---|\n",
                                  command.get_name(), command.get_description(), usage(command));
-  for (const CLI::Option* option : command.get_options()) {
+  for (const CLI::Option* option : options_of(command)) {
     std::string name = positional(*option) ? option->get_name(true) : option->get_name(false, true);
-    if (!positional(*option) && option->get_type_size() > 0) name += " VALUE";
+    if (!positional(*option) && option->get_items_expected_max() > 0) name += " VALUE";
     std::string standard = option->get_default_str();
     if (option->get_required()) standard = "required";
     text +=
@@ -53,14 +61,14 @@ std::string command_text(const CLI::App& command) {
 
 std::string words(const CLI::App& command) {
   std::string text;
-  for (const CLI::Option* option : command.get_options())
+  for (const CLI::Option* option : options_of(command))
     for (const std::string& name : option->get_lnames())
       text += (text.empty() ? "--" : " --") + name;
   return text;
 }
 
 bool wants_model(const CLI::App& command) {
-  for (const CLI::Option* option : command.get_options())
+  for (const CLI::Option* option : options_of(command))
     if (positional(*option) && (option->get_name(true) == "model" || option->get_name(true) == "a"))
       return true;
   return false;

@@ -1,6 +1,6 @@
-#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "app/commands.h"
 #include "app/crossover.h"
@@ -8,9 +8,6 @@
 #include "app/session.h"
 #include "base/error.h"
 #include "base/units.h"
-#include "measure/stats.h"
-#include "plan/memory.h"
-#include "report/text.h"
 #include "store/store.h"
 
 namespace tidemark {
@@ -60,28 +57,12 @@ void check_uniform(const std::vector<const Record*>& records) {
            option, fmt::join(found, ", "));
 }
 
-std::optional<Summary> Metrics::*summary_of(const std::string& metric) {
-  return metric == "ttft" ? &Metrics::ttft_s : &Metrics::tpot_s;
-}
-
 std::vector<MetricPoint> points_of(const std::vector<const Record*>& records,
                                    const std::string& model, const std::string& metric) {
-  std::map<int64_t, std::vector<double>> samples;
-  for (const Record* r : records) {
-    if (lower(r->cell.model) != lower(model)) continue;
-    std::vector<double>& at = samples[r->cell.context];
-    if (metric == "energy") {
-      if (r->prefill_energy) at.push_back(r->prefill_energy->total_j);
-    } else if (const auto& summary = r->metrics.*summary_of(metric)) {
-      at.insert(at.end(), summary->samples.begin(), summary->samples.end());
-    }
-  }
-  std::vector<MetricPoint> points;
-  for (const auto& [context, values] : samples) {
-    if (values.empty()) continue;
-    const Summary s = summarize(values);
-    points.push_back({context, s.median, s.ci_low, s.ci_high});
-  }
+  std::vector<const Record*> of_model;
+  for (const Record* r : records)
+    if (lower(r->cell.model) == lower(model)) of_model.push_back(r);
+  std::vector<MetricPoint> points = metric_points(of_model, metric);
   if (points.empty()) fail("{}: no {} of it among the records", model, metric);
   return points;
 }
@@ -124,24 +105,15 @@ Answer from_plans(const Options& o) {
                     .new_tokens = std::max<int64_t>(o.new_tokens, 1),
                     .dtype = dtype_option(o.dtype.empty() ? "bf16" : o.dtype),
                     .logits = logits_option(o.logits.empty() ? "last" : o.logits)};
-  const auto total = [&](const ModelSpec& spec) {
-    return [&, spec = &spec](int64_t context) {
-      Workload w = workload;
-      w.context = context;
-      w.chunk = chunk_option(o.chunk, context);
-      const Plan plan = build_plan(*spec, w);
-      const auto workspace = [&](const Node& n) { return backend->workspace_bytes(n, plan); };
-      return static_cast<double>(layout_memory(plan, workspace).size_bytes.total());
-    };
-  };
-  std::vector<int64_t> grid;
+  const bool whole = o.chunk == "whole";
+  if (!whole) workload.chunk = tokens_option("--chunk", o.chunk);
+  const auto of_a = planned_memory(a, workload, whole, *backend),
+             of_b = planned_memory(b, workload, whole, *backend);
   const int64_t most = tokens_option("--max-context", o.max_context);
-  for (int64_t context = 1; context < most; context *= 2) grid.push_back(context);
-  grid.push_back(most);
   Answer answer;
-  answer.crossings = find_exact_crossings(grid, total(a), total(b));
-  for (const int64_t context : {grid.front(), grid.back()}) {
-    const double value_a = total(a)(context), value_b = total(b)(context);
+  answer.crossings = find_exact_crossings(doubling_grid(1, most), of_a, of_b);
+  for (const int64_t context : {int64_t{1}, most}) {
+    const double value_a = of_a(context), value_b = of_b(context);
     answer.a.push_back({context, value_a, value_a, value_a});
     answer.b.push_back({context, value_b, value_b, value_b});
   }

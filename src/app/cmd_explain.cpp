@@ -13,8 +13,8 @@ namespace tidemark {
 namespace {
 
 struct Options {
-  std::string model, context = "512", chunk = "512", dtype = "bf16", logits = "last";
-  int64_t batch = 1;
+  std::string model, context = "512";
+  WorkloadOptions workload{.new_tokens = 2};  // so that there is a decode step to show
   bool json = false;
 };
 
@@ -76,13 +76,8 @@ void print(const Phased& phase) {
 
 int explain(const Options& options) {
   const ModelSpec spec = load_spec(options.model);
-  Workload workload;
-  workload.context = tokens_option("--context", options.context);
-  workload.chunk = chunk_option(options.chunk, workload.context);
-  workload.batch = options.batch;
-  workload.new_tokens = 2;  // so that there is a decode step to show
-  workload.dtype = dtype_option(options.dtype);
-  workload.logits = logits_option(options.logits);
+  const Workload workload =
+      workload_of(options.workload, tokens_option("--context", options.context));
   const Plan plan = build_plan(spec, workload);
   const auto backend = open_backend("cpu", 0, 0);
   const MemoryLayout layout =
@@ -123,11 +118,7 @@ void add_explain_command(CLI::App& app, int& exit_code) {
       ->required();
   command->add_option("--context", options->context, "Prompt tokens, e.g. 512 or 8k")
       ->capture_default_str();
-  command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
-      ->capture_default_str();
-  command->add_option("--batch", options->batch, "Sequences")->capture_default_str();
-  command->add_option("--dtype", options->dtype, "f32 or bf16")->capture_default_str();
-  command->add_option("--logits", options->logits, "last or all")->capture_default_str();
+  add_workload_options(*command, options->workload);
   command->add_flag("--json", options->json, "Print JSON");
   command->callback([options, &exit_code] { exit_code = explain(*options); });
 }

@@ -17,9 +17,9 @@ namespace tidemark {
 namespace {
 
 struct Options {
-  std::string model, memory, logits = "last", chunk = "512", dtype = "bf16", device = "cpu";
-  int64_t new_tokens = 1, batch = 1;
-  int threads = 0;
+  std::string model, memory;
+  WorkloadOptions workload{.new_tokens = 1};
+  DeviceOptions device;
   bool measure = false, json = false;
 };
 
@@ -125,14 +125,14 @@ class Prober {
     const Workload& w = request_.workload;
     const Job job{{},
                   {.model = options_.model,
-                   .device = options_.device,
+                   .device = options_.device.device,
                    .dtype = w.dtype,
                    .batch = w.batch,
                    .context = context,
                    .new_tokens = w.new_tokens,
                    .chunk = request_.whole_chunk ? context : w.chunk,
                    .logits = w.logits,
-                   .threads = options_.threads,
+                   .threads = options_.device.threads,
                    .memory_limit_bytes = bytes_option("--memory", options_.memory)}};
     MeasureSettings settings;
     settings.budget_s = 1e-3;  // one warm-up and one run
@@ -184,15 +184,10 @@ int run(const Options& options) {
   const ModelSpec spec = load_spec(options.model);
   LimitRequest asked;
   asked.budget_bytes = bytes_option("--memory", options.memory);
-  asked.workload = {.batch = options.batch,
-                    .new_tokens = options.new_tokens,
-                    .chunk = table_chunk,
-                    .dtype = dtype_option(options.dtype),
-                    .logits = logits_option(options.logits)};
-  asked.whole_chunk = options.chunk == "whole";
-  if (!asked.whole_chunk) asked.workload.chunk = tokens_option("--chunk", options.chunk);
+  asked.workload = workload_of(options.workload, table_chunk);  // each step sets its context
+  asked.whole_chunk = options.workload.chunk == "whole";
 
-  const auto backend = open_backend(options.device, options.threads, 0);
+  const auto backend = open_backend(options.device.device, options.device.threads, 0);
   // What the arenas get of it.
   const int64_t overhead_bytes = backend->overhead_bytes();
   asked.budget_bytes -= overhead_bytes;
@@ -211,24 +206,25 @@ int run(const Options& options) {
 
   if (options.json) {
     nlohmann::ordered_json json = {{"model", spec.name},
-                                   {"device", options.device},
-                                   {"dtype", options.dtype},
-                                   {"batch", options.batch},
-                                   {"new_tokens", options.new_tokens},
+                                   {"device", options.device.device},
+                                   {"dtype", name(asked.workload.dtype)},
+                                   {"batch", asked.workload.batch},
+                                   {"new_tokens", asked.workload.new_tokens},
                                    {"budget_bytes", bytes_option("--memory", options.memory)}};
     if (overhead_bytes > 0) json["driver_bytes"] = overhead_bytes;
     for (const Policy& row : rows) json["limits"].push_back(to_json(row));
     fmt::print("{}\n", json.dump(2));
   } else {
     fmt::print("{} in {}, {}, batch {}, with the scratch memory of the {} backend\n\n", spec.name,
-               options.memory, options.dtype, options.batch, options.device);
+               options.memory, name(asked.workload.dtype), asked.workload.batch,
+               options.device.device);
     if (overhead_bytes > 0)
       fmt::print("Driver and libraries take {} of it\n\n", format_bytes(overhead_bytes));
     print_table(rows);
     fmt::print("\n");
   }
   if (options.measure) {
-    if (options.device == "cpu" && limit.fits.total() > available_host_bytes())
+    if (options.device.device == "cpu" && limit.fits.total() > available_host_bytes())
       fail("--measure: {} are wanted, this machine has {} to give",
            format_bytes(limit.fits.total()), format_bytes(available_host_bytes()));
     if (!confirm(options, asked, limit)) return exit_negative;
@@ -246,18 +242,8 @@ void add_limit_command(CLI::App& app, int& exit_code) {
       ->required();
   command->add_option("--memory", options->memory, "Budget for everything the plan holds: 24GiB")
       ->required();
-  command->add_option("--logits", options->logits, "Logits kept by the prefill: last or all")
-      ->capture_default_str();
-  command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
-      ->capture_default_str();
-  command->add_option("--new-tokens", options->new_tokens, "Output tokens per sequence")
-      ->capture_default_str();
-  command->add_option("--batch", options->batch, "Sequences")->capture_default_str();
-  command->add_option("--dtype", options->dtype, "f32 or bf16")->capture_default_str();
-  command->add_option("--device", options->device, "Whose scratch memory counts")
-      ->capture_default_str();
-  command->add_option("--threads", options->threads, "CPU threads; 0: all cores")
-      ->capture_default_str();
+  add_workload_options(*command, options->workload);
+  add_device_options(*command, options->device);
   command->add_flag("--measure", options->measure,
                     "Run at the limit and one token above it, in processes under that budget");
   command->add_flag("--json", options->json, "Print JSON");

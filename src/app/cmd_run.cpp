@@ -1,10 +1,7 @@
-#include <nlohmann/json.hpp>
-
 #include "app/commands.h"
 #include "app/measure_model.h"
 #include "app/options.h"
 #include "base/error.h"
-#include "record/json.h"
 #include "report/progress.h"
 #include "report/run_report.h"
 
@@ -13,28 +10,29 @@ namespace {
 
 struct Options {
   std::vector<std::string> models;
-  std::string context = "512", chunk = "512", dtype = "bf16", logits = "last", memory_limit;
-  std::string device = "cpu", json, tokens;
-  int64_t batch = 1, new_tokens = 32, threads = 0;
+  std::string context = "512", memory_limit, json, tokens;
+  WorkloadOptions workload;
+  DeviceOptions device;
+  WeightOptions weights;
   double budget_s = 30, threshold = 0.02;
-  uint64_t seed = 0;
-  bool synthetic = false, operators = false, no_profile = false, no_energy = false;
+  bool operators = false, no_profile = false, no_energy = false;
 };
 
 MeasureRequest request_of(const Options& options, const std::string& model, int64_t context) {
+  const Workload workload = workload_of(options.workload, context);
   MeasureRequest request;
   request.cell = {.model = model,
-                  .device = options.device,
-                  .dtype = dtype_option(options.dtype),
-                  .batch = options.batch,
+                  .device = options.device.device,
+                  .dtype = workload.dtype,
+                  .batch = workload.batch,
                   .context = context,
-                  .new_tokens = options.new_tokens,
-                  .chunk = chunk_option(options.chunk, context),
-                  .logits = logits_option(options.logits),
-                  .threads = options.threads};
+                  .new_tokens = workload.new_tokens,
+                  .chunk = workload.chunk,
+                  .logits = workload.logits,
+                  .threads = options.device.threads};
   if (!options.memory_limit.empty())
     request.cell.memory_limit_bytes = bytes_option("--memory-limit", options.memory_limit);
-  request.seed = options.seed;
+  request.seed = options.weights.seed;
   request.tokens_file = options.tokens;
   request.energy = !options.no_energy;
   request.options.stopping.time_budget_s = options.budget_s;
@@ -44,15 +42,7 @@ MeasureRequest request_of(const Options& options, const std::string& model, int6
   return request;
 }
 
-void write_json(const std::string& file, const std::vector<Record>& records) {
-  nlohmann::ordered_json out = nlohmann::ordered_json::array();
-  for (const Record& record : records) out.push_back(to_json(record));
-  write_output(file, out.dump(2) + "\n");
-}
-
 int run(const Options& options) {
-  if (options.threads < 0 || options.threads > 4096)
-    fail("--threads: expected 0 (all cores) to 4096, found {}", options.threads);
   const std::vector<int64_t> contexts = token_list_option("--context", options.context);
   const bool to_stdout = options.json == "-";  // then nothing else may go there
   const Style style = style_of(stdout);
@@ -60,7 +50,7 @@ int run(const Options& options) {
   ProgressBar bar;
   const size_t cells = options.models.size() * contexts.size();
   for (const std::string& name : options.models) {
-    const Model model = open_model(name, options.synthetic, options.seed);
+    const Model model = open_model(name, options.weights.synthetic, options.weights.seed);
     for (const int64_t context : contexts) {
       MeasureRequest request = request_of(options, name, context);
       request.options.progress = [&](const Progress& p) {
@@ -77,7 +67,7 @@ int run(const Options& options) {
     }
   }
   if (!to_stdout && records.size() > 1) fmt::print("{}", comparison_text(records, style));
-  if (!options.json.empty()) write_json(options.json, records);
+  if (!options.json.empty()) write_records(options.json, records);
   for (const Record& record : records)
     if (record.outcome != Outcome::ok) {
       fmt::print(stderr, "tidemark: {} at context {}: {}\n", record.cell.model, record.cell.context,
@@ -97,23 +87,11 @@ void add_run_command(CLI::App& app, int& exit_code) {
       ->required();
   command->add_option("--context", options->context, "Prompt tokens: 512,2k or 1k..64k*2")
       ->capture_default_str();
-  command->add_option("--new-tokens", options->new_tokens, "Output tokens per sequence")
-      ->capture_default_str();
-  command->add_option("--batch", options->batch, "Sequences")->capture_default_str();
-  command->add_option("--dtype", options->dtype, "f32 or bf16")->capture_default_str();
-  command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
-      ->capture_default_str();
-  command->add_option("--logits", options->logits, "Logits kept by the prefill: last or all")
-      ->capture_default_str();
-  command->add_option("--device", options->device, "cpu or cuda:N")->capture_default_str();
-  command->add_option("--threads", options->threads, "CPU threads; 0: all cores")
-      ->capture_default_str();
+  add_workload_options(*command, options->workload);
+  add_device_options(*command, options->device);
   command->add_option("--memory-limit", options->memory_limit,
                       "Memory the model may take, e.g. 8GiB; default: what the machine has");
-  command->add_flag("--synthetic", options->synthetic,
-                    "Draw weights from the seed even where there are real ones");
-  command->add_option("--seed", options->seed, "Of synthetic weights and prompts")
-      ->capture_default_str();
+  add_weight_options(*command, options->weights);
   command->add_option("--tokens", options->tokens,
                       "Prompt ids from a text file: one line, or one per sequence");
   command->add_option("--budget", options->budget_s, "Seconds per model and context for repeats")

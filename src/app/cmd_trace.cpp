@@ -10,27 +10,21 @@ namespace tidemark {
 namespace {
 
 struct Options {
-  std::string model, context = "512", chunk = "512", dtype = "bf16", logits = "last";
-  std::string device = "cpu", output = "trace.json";
-  int64_t batch = 1, new_tokens = 2;
-  int threads = 0;
-  uint64_t seed = 0;
-  bool synthetic = false;
+  std::string model, context = "512", output = "trace.json";
+  WorkloadOptions workload{.new_tokens = 2};  // with 1 there is no decode step
+  DeviceOptions device;
+  WeightOptions weights;
 };
 
 int run(const Options& options) {
-  const Model model = open_model(options.model, options.synthetic, options.seed);
+  const Model model = open_model(options.model, options.weights.synthetic, options.weights.seed);
   const int64_t context = tokens_option("--context", options.context);
-  const Plan plan = build_plan(model.spec, {.batch = options.batch,
-                                            .context = context,
-                                            .new_tokens = options.new_tokens,
-                                            .chunk = chunk_option(options.chunk, context),
-                                            .dtype = dtype_option(options.dtype),
-                                            .logits = logits_option(options.logits)});
-  const auto backend = open_backend(options.device, options.threads, 0);
+  const Plan plan = build_plan(model.spec, workload_of(options.workload, context));
+  const auto backend = open_backend(options.device.device, options.device.threads, 0);
   Executor executor(plan, *backend);
   fill_weights(executor, *model.weights);
-  executor.set_prompt(random_prompt(options.batch, context, model.spec.vocab, options.seed));
+  executor.set_prompt(
+      random_prompt(options.workload.batch, context, model.spec.vocab, options.weights.seed));
   const std::vector<Trace> traces = trace_pass(executor);
   write_text(options.output, trace_to_json(traces).dump() + "\n");
   size_t slices = 0;
@@ -50,21 +44,9 @@ void add_trace_command(CLI::App& app, int& exit_code) {
       ->required();
   command->add_option("--context", options->context, "Prompt tokens")->capture_default_str();
   command->add_option("-o,--output", options->output, "Trace file")->capture_default_str();
-  command->add_option("--new-tokens", options->new_tokens, "1: the prefill alone")
-      ->capture_default_str();
-  command->add_option("--batch", options->batch, "Sequences")->capture_default_str();
-  command->add_option("--dtype", options->dtype, "f32 or bf16")->capture_default_str();
-  command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
-      ->capture_default_str();
-  command->add_option("--logits", options->logits, "Logits kept by the prefill: last or all")
-      ->capture_default_str();
-  command->add_option("--device", options->device, "cpu")->capture_default_str();
-  command->add_option("--threads", options->threads, "CPU threads; 0: all cores")
-      ->capture_default_str();
-  command->add_flag("--synthetic", options->synthetic,
-                    "Draw weights from the seed even where there are real ones");
-  command->add_option("--seed", options->seed, "Of synthetic weights and the prompt")
-      ->capture_default_str();
+  add_workload_options(*command, options->workload);
+  add_device_options(*command, options->device);
+  add_weight_options(*command, options->weights);
   command->callback([options, &exit_code] { exit_code = run(*options); });
 }
 

@@ -11,8 +11,8 @@ namespace {
 
 struct Options {
   std::vector<std::string> folders;
-  std::string device = "cpu", dtype = "f32", chunk = "whole";
-  int threads = 0;
+  std::string dtype = "f32", chunk = "whole";
+  DeviceOptions device;
   double tolerance = 0;
   bool quiet = false;
 };
@@ -37,7 +37,7 @@ int run(const Options& options) {
   const VerifyOptions verify{.dtype = dtype_option(options.dtype),
                              .chunk = chunk_option(options.chunk, 0),
                              .tolerance = options.tolerance};
-  const auto backend = open_backend(options.device, options.threads, 0);
+  const auto backend = open_backend(options.device.device, options.device.threads, 0);
   bool all_ok = true;
   for (const std::string& folder : options.folders) {
     const VerifyResult result = verify_folder(folder, *backend, verify);
@@ -58,10 +58,10 @@ void add_verify_command(CLI::App& app, int& exit_code) {
                    "Folders with config.json, weights and "
                    "golden.safetensors")
       ->required();
-  command->add_option("--device", options->device, "Where to compute");
-  command->add_option("--dtype", options->dtype, "f32 or bf16");
-  command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole");
-  command->add_option("--threads", options->threads, "CPU threads; 0: all cores");
+  add_device_options(*command, options->device);
+  command->add_option("--dtype", options->dtype, "f32 or bf16")->capture_default_str();
+  command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
+      ->capture_default_str();
   command->add_option("--tolerance", options->tolerance,
                       "Relative error allowed; default 1e-5 in f32, 3e-2 on logits in bf16");
   command->add_flag("--quiet", options->quiet, "One line per folder, and tensors that fail");

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "base/error.h"
+#include "measure/stats.h"
+#include "plan/memory.h"
 
 namespace tidemark {
 namespace {
@@ -38,6 +41,26 @@ std::optional<double> zero_after(const Curve& curve, size_t i, bool towards_b) {
 }
 
 }  // namespace
+
+std::vector<MetricPoint> metric_points(std::span<const Record* const> records,
+                                       std::string_view metric) {
+  std::map<int64_t, std::vector<double>> samples;
+  for (const Record* r : records) {
+    std::vector<double>& at = samples[r->cell.context];
+    if (metric == "energy") {
+      if (r->prefill_energy) at.push_back(r->prefill_energy->total_j);
+    } else if (const auto& s = metric == "ttft" ? r->metrics.ttft_s : r->metrics.tpot_s) {
+      at.insert(at.end(), s->samples.begin(), s->samples.end());
+    }
+  }
+  std::vector<MetricPoint> points;
+  for (const auto& [context, values] : samples) {
+    if (values.empty()) continue;
+    const Summary s = summarize(values);
+    points.push_back({context, s.median, s.ci_low, s.ci_high});
+  }
+  return points;
+}
 
 std::vector<Crossing> find_crossings(std::span<const MetricPoint> a,
                                      std::span<const MetricPoint> b) {
@@ -99,6 +122,25 @@ std::vector<Crossing> find_exact_crossings(const std::vector<int64_t>& grid,
         {.context = at, .b_ahead = !before, .before = low, .after = high, .from = at, .to = at});
   }
   return crossings;
+}
+
+std::function<double(int64_t)> planned_memory(const ModelSpec& spec, const Workload& workload,
+                                              bool whole_chunk, const Backend& backend) {
+  return [&spec, &backend, workload, whole_chunk](int64_t context) {
+    Workload at = workload;
+    at.context = context;
+    if (whole_chunk) at.chunk = context;
+    const Plan plan = build_plan(spec, at);
+    const auto workspace = [&](const Node& n) { return backend.workspace_bytes(n, plan); };
+    return static_cast<double>(layout_memory(plan, workspace).size_bytes.total());
+  };
+}
+
+std::vector<int64_t> doubling_grid(int64_t first, int64_t last) {
+  std::vector<int64_t> grid;
+  for (int64_t context = first; context < last; context *= 2) grid.push_back(context);
+  grid.push_back(last);
+  return grid;
 }
 
 }  // namespace tidemark

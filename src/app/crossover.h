@@ -5,7 +5,13 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
+
+#include "backend/backend.h"
+#include "model/spec.h"
+#include "plan/plan.h"
+#include "record/record.h"
 
 namespace tidemark {
 
@@ -25,6 +31,11 @@ struct Crossing {
   std::optional<double> from{}, to{};
 };
 
+// "ttft", "tpot" or "energy" (of a prefill) of one model within one configuration, contexts
+// ascending. Repeats of a context are pooled; energy is one reading per repeat. Records without the
+// metric give no point.
+std::vector<MetricPoint> metric_points(std::span<const Record* const>, std::string_view metric);
+
 // All crossings in the contexts that both have, ascending. Needs two common contexts.
 std::vector<Crossing> find_crossings(std::span<const MetricPoint> a,
                                      std::span<const MetricPoint> b);
@@ -34,5 +45,13 @@ std::vector<Crossing> find_crossings(std::span<const MetricPoint> a,
 std::vector<Crossing> find_exact_crossings(const std::vector<int64_t>& grid,
                                            const std::function<double(int64_t)>& a,
                                            const std::function<double(int64_t)>& b);
+
+// What find_exact_crossings takes for memory: bytes of the plan in all, with the scratch memory of
+// the backend. `workload` but for its context; `whole_chunk`: the sequence in one step. What is
+// passed in must outlive the function.
+std::function<double(int64_t)> planned_memory(const ModelSpec&, const Workload&, bool whole_chunk,
+                                              const Backend&);
+// first, 2 first, 4 first, ... and last.
+std::vector<int64_t> doubling_grid(int64_t first, int64_t last);
 
 }  // namespace tidemark

@@ -13,8 +13,10 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    // CLI11 numbers its errors from 100; ours is 2 for every wrong request (docs/cli.md).
-    return app.exit(error) == 0 ? tidemark::exit_ok : tidemark::exit_error;
+    // --help is an error to CLI11, of status 0. Other errors are one line and 2 (docs/cli.md).
+    if (error.get_exit_code() == 0) return app.exit(error);
+    fmt::print(stderr, "tidemark: {} (see --help)\n", error.what());
+    return tidemark::exit_error;
   } catch (const std::exception& error) {
     fmt::print(stderr, "tidemark: {}\n", error.what());
     return tidemark::exit_error;

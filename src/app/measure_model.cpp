@@ -44,15 +44,15 @@ class Sensors {
 void measure_into(const Model& model, const Plan& plan, Backend& backend,
                   const MeasureRequest& request, Record& record) {
   const Cell& cell = request.cell;
-  const std::vector<int32_t> prompt =
-      request.tokens_file.empty()
-          ? random_prompt(cell.batch, cell.context, model.spec.vocab, request.seed)
-          : read_prompt(request.tokens_file, cell.batch, cell.context, model.spec.vocab);
   Sensors sensors(backend.info());
   const auto sensor = request.energy ? sensors.power() : nullptr;
   const EnergyOptions energy;
   const auto idle_w = sensor ? idle_power_w(*sensor, energy.idle_window_s) : std::nullopt;
-  Executor executor(plan, backend);
+  Executor executor(plan, backend);  // fails with what does not fit, before anything is drawn
+  const std::vector<int32_t> prompt =
+      request.tokens_file.empty()
+          ? random_prompt(cell.batch, cell.context, model.spec.vocab, request.seed)
+          : read_prompt(request.tokens_file, cell.batch, cell.context, model.spec.vocab);
   fill_weights(executor, *model.weights);
   executor.set_prompt(prompt);
   sensors.before();

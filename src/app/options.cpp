@@ -3,8 +3,43 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/units.h"
+#include "record/json.h"
 
 namespace tidemark {
+
+void add_workload_options(CLI::App& command, WorkloadOptions& options) {
+  command.add_option("--new-tokens", options.new_tokens, "Output tokens per sequence")
+      ->capture_default_str();
+  command.add_option("--batch", options.batch, "Sequences")->capture_default_str();
+  command.add_option("--dtype", options.dtype, "f32 or bf16")->capture_default_str();
+  command.add_option("--chunk", options.chunk, "Prefill tokens per step, or whole")
+      ->capture_default_str();
+  command.add_option("--logits", options.logits, "Logits kept by the prefill: last or all")
+      ->capture_default_str();
+}
+
+Workload workload_of(const WorkloadOptions& options, int64_t context) {
+  return {.batch = options.batch,
+          .context = context,
+          .new_tokens = options.new_tokens,
+          .chunk = chunk_option(options.chunk, context),
+          .dtype = dtype_option(options.dtype),
+          .logits = logits_option(options.logits)};
+}
+
+void add_device_options(CLI::App& command, DeviceOptions& options) {
+  command.add_option("--device", options.device, "cpu, or cuda:N for the N-th GPU")
+      ->capture_default_str();
+  command.add_option("--threads", options.threads, "CPU threads; 0: all cores")
+      ->capture_default_str();
+}
+
+void add_weight_options(CLI::App& command, WeightOptions& options) {
+  command.add_flag("--synthetic", options.synthetic,
+                   "Draw weights from the seed even where there are real ones");
+  command.add_option("--seed", options.seed, "Of synthetic weights and prompts")
+      ->capture_default_str();
+}
 
 DType dtype_option(const std::string& text) {
   const auto dtype = parse_dtype(text);
@@ -39,6 +74,10 @@ void write_output(const std::string& file, const std::string& text) {
     fmt::print("{}", text);
   else
     write_text(file, text);
+}
+
+void write_records(const std::string& file, std::span<const Record> records) {
+  write_output(file, records_to_json(records).dump(2) + "\n");
 }
 
 }  // namespace tidemark

@@ -59,60 +59,125 @@ double parse_number(const std::string& text) {
   return value;
 }
 
-struct CrossedMetric {
-  const char* name;
-  std::optional<MetricPoint> (*of)(const Record&);
-};
+// Records of one model in one configuration.
+using ByModel = std::map<std::string, std::vector<const Record*>>;
 
-std::optional<MetricPoint> point_of(const Record& r, const std::optional<Summary>& s) {
-  if (!s) return std::nullopt;
-  return MetricPoint{r.cell.context, s->median, s->ci_low, s->ci_high};
+// What is compared: of every cell the newest record, and those it is a repeat of.
+std::map<std::string, ByModel> compared_records(const Study& study) {
+  const auto repeat_of = [](const Record& r) {
+    return cell_key(r.cell) + "|" + commit_label(r.provenance);
+  };
+  std::map<std::string, std::vector<const Record*>> repeats;
+  for (const Record& r : study.records)
+    if (r.source == Source::measured && r.outcome == Outcome::ok)
+      repeats[repeat_of(r)].push_back(&r);
+  const Configurations configurations(study);
+  std::map<std::string, ByModel> compared;
+  for (const Record* newest : newest_records(study)) {
+    const auto found = repeats.find(repeat_of(*newest));
+    if (newest->source != Source::measured || found == repeats.end()) continue;
+    std::vector<const Record*>& all = compared[configurations.of(newest->cell)][newest->cell.model];
+    all.insert(all.end(), found->second.begin(), found->second.end());
+  }
+  return compared;
 }
 
-std::optional<MetricPoint> exact_point(const Record& r, double value) {
-  return MetricPoint{r.cell.context, value, value, value};
+// Null when it is not on this machine.
+std::unique_ptr<Backend> backend_if_here(const std::string& device) {
+  try {
+    return open_backend(device, 0, 0);
+  } catch (const Error&) {
+    return nullptr;
+  }
 }
 
-constexpr CrossedMetric crossed_metrics[] = {
-    {"ttft", [](const Record& r) { return point_of(r, r.metrics.ttft_s); }},
-    {"tpot", [](const Record& r) { return point_of(r, r.metrics.tpot_s); }},
-    {"memory",
-     [](const Record& r) -> std::optional<MetricPoint> {
-       if (!r.memory.high_water) return std::nullopt;
-       return exact_point(r, static_cast<double>(r.memory.high_water->total()));
-     }},
-    {"energy", [](const Record& r) -> std::optional<MetricPoint> {
-       if (!r.prefill_energy) return std::nullopt;
-       return exact_point(r, r.prefill_energy->total_j);
-     }}};
-
-size_t common_contexts(const std::vector<MetricPoint>& a, const std::vector<MetricPoint>& b) {
-  return static_cast<size_t>(std::ranges::count_if(a, [&](const MetricPoint& p) {
-    return std::ranges::any_of(b, [&](const MetricPoint& q) { return q.context == p.context; });
-  }));
+// Absent for a folder that is gone, or a model of a test.
+std::optional<ModelSpec> spec_if_known(const std::string& model) {
+  try {
+    return load_spec(model);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
 }
 
-ModelCrossover crossover_of(const std::string& metric, const std::string& configuration,
-                            const std::string& a, const std::vector<MetricPoint>& of_a,
-                            const std::string& b, const std::vector<MetricPoint>& of_b) {
-  const std::vector<Crossing> crossings = find_crossings(of_a, of_b);
-  ModelCrossover found{.a = a, .b = b, .metric = metric, .configuration = configuration};
-  const auto common = std::ranges::find_if(of_a, [&](const MetricPoint& p) {
-    return std::ranges::any_of(of_b, [&](const MetricPoint& q) { return q.context == p.context; });
-  });
-  const auto its = std::ranges::find(of_b, common->context, &MetricPoint::context);
+std::vector<MetricPoint> high_water_points(const std::vector<const Record*>& records) {
+  std::vector<MetricPoint> points;
+  for (const Record* r : records) {
+    if (!r->memory.high_water) continue;
+    if (!points.empty() && points.back().context == r->cell.context) continue;  // a repeat
+    const auto bytes = static_cast<double>(r->memory.high_water->total());
+    points.push_back({r->cell.context, bytes, bytes, bytes});
+  }
+  return points;
+}
+
+// The contexts that both have, ascending.
+std::vector<int64_t> common_contexts(const std::vector<MetricPoint>& a,
+                                     const std::vector<MetricPoint>& b) {
+  std::vector<int64_t> common;
+  for (const MetricPoint& p : a)
+    if (std::ranges::find(b, p.context, &MetricPoint::context) != b.end())
+      common.push_back(p.context);
+  return common;
+}
+
+// The crossings of `a` and `b` within their common contexts in words for the report.
+ModelCrossover told(ModelCrossover found, const std::vector<Crossing>& crossings, bool b_ahead,
+                    int64_t first, int64_t last) {
   if (crossings.empty()) {
-    found.note = fmt::format("never: {} is ahead throughout", its->value < common->value ? b : a);
+    found.note = fmt::format("never: {} is ahead throughout", b_ahead ? found.b : found.a);
     return found;
   }
-  // Told from the side of the one that overtakes first.
+  // From the side of the one that overtakes first.
   if (!crossings.front().b_ahead) std::swap(found.a, found.b);
   for (const Crossing& c : crossings)
-    found.points.push_back({c.context, c.from.value_or(static_cast<double>(of_a.front().context)),
-                            c.to.value_or(static_cast<double>(of_a.back().context))});
+    found.points.push_back({c.context, c.from.value_or(static_cast<double>(first)),
+                            c.to.value_or(static_cast<double>(last))});
   if (crossings.size() > 1)
-    found.note = fmt::format("they cross {} times, and lead in turn", crossings.size());
+    found.note += fmt::format("{}they cross {} times, and lead in turn",
+                              found.note.empty() ? "" : "; ", crossings.size());
   return found;
+}
+
+// `names` has the two models, the metric and the configuration.
+std::optional<ModelCrossover> measured_crossover(const ModelCrossover& names,
+                                                 const std::vector<MetricPoint>& a,
+                                                 const std::vector<MetricPoint>& b) {
+  const std::vector<int64_t> common = common_contexts(a, b);
+  if (common.size() < 2) return std::nullopt;
+  const double first_a = std::ranges::find(a, common[0], &MetricPoint::context)->value;
+  const double first_b = std::ranges::find(b, common[0], &MetricPoint::context)->value;
+  return told(names, find_crossings(a, b), first_b < first_a, common.front(), common.back());
+}
+
+// From the plans where both models and the device are at hand: exact. Else between the high-water
+// marks.
+std::optional<ModelCrossover> memory_crossover(ModelCrossover names,
+                                               const std::vector<const Record*>& a,
+                                               const std::vector<const Record*>& b) {
+  const std::vector<MetricPoint> of_a = high_water_points(a), of_b = high_water_points(b);
+  const std::vector<int64_t> common = common_contexts(of_a, of_b);
+  if (common.size() < 2) return std::nullopt;
+  const Cell& cell =
+      (*std::ranges::max_element(a, {}, [](const Record* r) { return r->cell.context; }))->cell;
+  const std::optional<ModelSpec> spec_a = spec_if_known(names.a), spec_b = spec_if_known(names.b);
+  const auto backend = backend_if_here(cell.device);
+  if (!spec_a || !spec_b || !backend) {
+    names.note = "between the measured contexts";
+    return measured_crossover(names, of_a, of_b);
+  }
+  const Workload workload{.batch = cell.batch,
+                          .new_tokens = cell.new_tokens,
+                          .chunk = cell.chunk,
+                          .dtype = cell.dtype,
+                          .logits = cell.logits};
+  const bool whole = cell.chunk >= cell.context;
+  const auto plan_a = planned_memory(*spec_a, workload, whole, *backend),
+             plan_b = planned_memory(*spec_b, workload, whole, *backend);
+  const int64_t first = common.front(), last = common.back();
+  names.note = "exact, from the plans";
+  return told(names, find_exact_crossings(doubling_grid(first, last), plan_a, plan_b),
+              plan_b(first) < plan_a(first), first, last);
 }
 
 }  // namespace
@@ -187,74 +252,69 @@ Ceiling parse_ceiling(const std::string& text) {
 
 std::vector<ModelCrossover> crossovers_of(const std::vector<Record>& records) {
   const Study study{.records = records};
-  const Configurations configurations(study);
+  const std::map<std::string, ByModel> compared = compared_records(study);
   std::vector<ModelCrossover> crossovers;
-  for (const CrossedMetric& metric : crossed_metrics) {
-    // configuration -> model -> points, contexts ascending
-    std::map<std::string, std::map<std::string, std::vector<MetricPoint>>> points;
-    for (const Record* r : newest_records(study)) {
-      if (r->source != Source::measured || r->outcome != Outcome::ok) continue;
-      if (const auto point = metric.of(*r))
-        points[configurations.of(r->cell)][r->cell.model].push_back(*point);
-    }
-    for (const auto& [configuration, models] : points)
+  for (const char* metric : {"ttft", "tpot", "memory", "energy"})
+    for (const auto& [configuration, models] : compared)
       for (auto a = models.begin(); a != models.end(); ++a)
-        for (auto b = std::next(a); b != models.end(); ++b)
-          if (common_contexts(a->second, b->second) >= 2)
-            crossovers.push_back(
-                crossover_of(metric.name, configuration, a->first, a->second, b->first, b->second));
-  }
+        for (auto b = std::next(a); b != models.end(); ++b) {
+          const ModelCrossover names{
+              .a = a->first, .b = b->first, .metric = metric, .configuration = configuration};
+          auto found = names.metric == "memory"
+                           ? memory_crossover(names, a->second, b->second)
+                           : measured_crossover(names, metric_points(a->second, metric),
+                                                metric_points(b->second, metric));
+          if (found) crossovers.push_back(std::move(*found));
+        }
   return crossovers;
 }
 
 std::vector<ContextLimit> limits_of(const std::vector<Record>& records, int64_t budget_bytes) {
-  struct Asked {
-    std::string device;
-    DType dtype;
-    int64_t threads;
-    auto operator<=>(const Asked&) const = default;
-  };
   constexpr int64_t usual_chunk = 512;
-  std::map<std::string, std::set<Asked>> asked;
-  std::set<int64_t> chunks;
+  std::map<std::string, std::set<std::pair<std::string, DType>>> asked;  // model: device, dtype
+  std::map<std::string, std::unique_ptr<Backend>> backends;
+  std::set<int64_t> chunks, budgets = {budget_bytes};
   for (const Record& r : records) {
     if (r.source != Source::measured) continue;
-    asked[r.cell.model].insert({r.cell.device, r.cell.dtype, 0});
+    asked[r.cell.model].insert({r.cell.device, r.cell.dtype});
     if (r.cell.chunk < r.cell.context) chunks.insert(r.cell.chunk);
+    if (r.cell.memory_limit_bytes > 0) budgets.insert(r.cell.memory_limit_bytes);
+    if (!backends.contains(r.cell.device)) backends[r.cell.device] = backend_if_here(r.cell.device);
   }
+  for (const auto& [device, backend] : backends)
+    if (!backend)
+      fmt::print(stderr, "tidemark: no {} here, so limits on it are not planned\n", device);
   if (chunks.empty()) chunks.insert(usual_chunk);
   chunks.insert(0);
   std::vector<ContextLimit> limits;
   for (const auto& [model, devices] : asked) {
-    std::optional<ModelSpec> spec;
-    try {
-      spec = load_spec(model);
-    } catch (const Error&) {
-      continue;  // a folder that is gone, or a model of a test
-    }
-    for (const Asked& a : devices) {
-      const auto backend = open_backend(a.device, static_cast<int>(a.threads), 0);
+    const std::optional<ModelSpec> spec = spec_if_known(model);
+    if (!spec) continue;
+    for (const auto& [device, dtype] : devices) {
+      const Backend* backend = backends.at(device).get();
+      if (!backend) continue;
       const auto planned = [&](const Plan& plan) {
         return layout_memory(plan, [&](const Node& n) { return backend->workspace_bytes(n, plan); })
             .size_bytes;
       };
-      for (const LogitsPolicy logits : {LogitsPolicy::all, LogitsPolicy::last})
-        for (const int64_t chunk : chunks) {
-          const LimitRequest request{.workload = {.chunk = chunk > 0 ? chunk : usual_chunk,
-                                                  .dtype = a.dtype,
-                                                  .logits = logits},
-                                     .whole_chunk = chunk == 0,
-                                     .budget_bytes = budget_bytes};
-          const Limit limit = find_limit(*spec, request, planned);
-          limits.push_back({.model = model,
-                            .device = a.device,
-                            .dtype = a.dtype,
-                            .budget_bytes = budget_bytes,
-                            .logits = logits,
-                            .chunk = chunk,
-                            .context = limit.context,
-                            .broken_by = limit.broken_by});
-        }
+      for (const int64_t budget : budgets)
+        for (const LogitsPolicy logits : {LogitsPolicy::all, LogitsPolicy::last})
+          for (const int64_t chunk : chunks) {
+            const LimitRequest request{.workload = {.chunk = chunk > 0 ? chunk : usual_chunk,
+                                                    .dtype = dtype,
+                                                    .logits = logits},
+                                       .whole_chunk = chunk == 0,
+                                       .budget_bytes = budget};
+            const Limit limit = find_limit(*spec, request, planned);
+            limits.push_back({.model = model,
+                              .device = device,
+                              .dtype = dtype,
+                              .budget_bytes = budget,
+                              .logits = logits,
+                              .chunk = chunk,
+                              .context = limit.context,
+                              .broken_by = limit.broken_by});
+          }
     }
   }
   return limits;

@@ -20,11 +20,13 @@ std::vector<Accuracy> read_accuracies(const std::filesystem::path&);
 // "DEVICE,DTYPE,GFLOP/s,GB/s"
 Ceiling parse_ceiling(const std::string& text);
 
-// Of every two models within a configuration, for every metric that both have.
+// Of every two models within a configuration, for every metric that both have at two contexts or
+// more: as `crossover` finds them, within the contexts measured.
 std::vector<ModelCrossover> crossovers_of(const std::vector<Record>&);
 
 // Planned limits of every model of the records that is a preset or a folder still there: logits of
-// the last and of all positions, in chunks and whole.
+// the last and of all positions, in chunks and whole, under `budget_bytes` and the memory limits of
+// the records.
 std::vector<ContextLimit> limits_of(const std::vector<Record>&, int64_t budget_bytes);
 
 }  // namespace tidemark

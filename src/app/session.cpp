@@ -26,6 +26,8 @@ Model open_model(const std::string& name, bool synthetic, uint64_t seed) {
 
 std::unique_ptr<Backend> open_backend(const std::string& device, int threads,
                                       int64_t memory_limit_bytes) {
+  if (threads < 0 || threads > 4096)
+    fail("--threads: expected 0 (all cores) to 4096, found {}", threads);
   if (device == "cpu") return make_cpu_backend(threads, memory_limit_bytes);
   constexpr std::string_view cuda = "cuda";
   int index = 0;

@@ -19,7 +19,7 @@ struct Model {
 // `synthetic`, they are drawn from `seed`.
 Model open_model(const std::string& name, bool synthetic, uint64_t seed);
 
-// "cpu". threads 0: all cores; memory_limit_bytes 0: what the machine has.
+// "cpu" or "cuda:N". threads 0: all cores; memory_limit_bytes 0: what the machine has.
 std::unique_ptr<Backend> open_backend(const std::string& device, int threads,
                                       int64_t memory_limit_bytes);
 

@@ -94,21 +94,14 @@ std::vector<int64_t> parse_token_list(std::string_view text) {
   return list;
 }
 
-std::string format_bytes(int64_t bytes) {
+std::string format_bytes(int64_t bytes, std::string_view most) {
   const auto number = static_cast<double>(bytes);
   size_t unit = 0;
-  while (unit + 1 < byte_units.size() && std::abs(number) >= byte_units[unit + 1].size) ++unit;
+  // In the next unit where two decimals would round to 1024.00.
+  const auto too_large = [&] { return std::abs(number) / byte_units[unit].size >= 1023.995; };
+  while (unit + 1 < byte_units.size() && byte_units[unit].name != most && too_large()) ++unit;
   if (unit == 0) return fmt::format("{} B", bytes);
   return fmt::format("{:.2f} {}", number / byte_units[unit].size, byte_units[unit].name);
-}
-
-std::string format_seconds(double seconds) {
-  const double size = std::abs(seconds);
-  if (size == 0) return "0 s";
-  if (size < 1e-6) return fmt::format("{:.3g} ns", seconds * 1e9);
-  if (size < 1e-3) return fmt::format("{:.3g} us", seconds * 1e6);
-  if (size < 1) return fmt::format("{:.3g} ms", seconds * 1e3);
-  return size < 1000 ? fmt::format("{:.3g} s", seconds) : fmt::format("{:.0f} s", seconds);
 }
 
 std::string format_count(double count) {

@@ -1,4 +1,4 @@
-// Sizes, token counts and durations as people write and read them.
+// Sizes and counts as people write and read them. Times: report/text.h.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,9 @@ int64_t parse_tokens(std::string_view text);
 // given, each value once.
 std::vector<int64_t> parse_token_list(std::string_view text);
 
-std::string format_bytes(int64_t bytes);     // "942.29 MiB"
-std::string format_seconds(double seconds);  // "1.25 ms"
-std::string format_count(double count);      // "1.24 G", decimal steps; "512"
-std::string format_tokens(int64_t tokens);   // as parse_tokens reads it: "8k", "1000"
+// "942.29 MiB". A column of sizes compares more easily when no row is in a larger unit than `most`.
+std::string format_bytes(int64_t bytes, std::string_view most = "TiB");
+std::string format_count(double count);     // "1.24 G", decimal steps; "512"
+std::string format_tokens(int64_t tokens);  // as parse_tokens reads it: "8k", "1000"
 
 }  // namespace tidemark

@@ -134,8 +134,8 @@ std::string memory_text(const Record& r, const Style& style) {
       agrees = false;
       mark = inked(fmt::format("MISMATCH: {:+} bytes", *measured - planned), Ink::red, style);
     }
-    table.rows.push_back({std::move(label), bytes_text(planned),
-                          measured ? bytes_text(*measured) : std::string(absent),
+    table.rows.push_back({std::move(label), format_bytes(planned, "MiB"),
+                          measured ? format_bytes(*measured, "MiB") : std::string(absent),
                           percent_text(share), mark});
   };
   for (Tag tag : all_tags)
@@ -149,10 +149,10 @@ std::string memory_text(const Record& r, const Style& style) {
   else if (agrees)
     table.rows.back().back().clear();
   if (m.driver_bytes)
-    table.rows.push_back({"driver", std::string(absent), bytes_text(*m.driver_bytes)});
+    table.rows.push_back({"driver", std::string(absent), format_bytes(*m.driver_bytes, "MiB")});
   if (m.peak_rss_bytes)
-    table.rows.push_back({"peak RSS", std::string(absent), bytes_text(*m.peak_rss_bytes), "",
-                          inked("of the whole process", Ink::dim, style)});
+    table.rows.push_back({"peak RSS", std::string(absent), format_bytes(*m.peak_rss_bytes, "MiB"),
+                          "", inked("of the whole process", Ink::dim, style)});
   std::string text = fmt::format("\n{}", render(table, style));
   if (!agrees)
     text += "  " +
@@ -382,8 +382,8 @@ Table headline_table(const Order& order, std::span<const Record> records, const 
                                     std::string(absent), std::string(absent), std::string(absent)});
     }
     const bool planned = m.total() > 0;
-    row.push_back(planned ? bytes_text(m.total()) : std::string(absent));
-    row.push_back(planned ? bytes_text(state) : std::string(absent));
+    row.push_back(planned ? format_bytes(m.total(), "MiB") : std::string(absent));
+    row.push_back(planned ? format_bytes(state, "MiB") : std::string(absent));
     table.rows.push_back(std::move(row));
     last_label = label;
   }

@@ -144,13 +144,6 @@ std::string time_text(double seconds) {
   return fmt::format("{} {}", number_text(seconds * unit.per_base), unit.name);
 }
 
-std::string bytes_text(int64_t bytes) {
-  if (bytes < 1024) return fmt::format("{} B", bytes);
-  const auto value = static_cast<double>(bytes);
-  if (value / 1024 < 1023.995) return fmt::format("{:.2f} KiB", value / 1024);
-  return fmt::format("{:.2f} MiB", value / (1024 * 1024));
-}
-
 std::string percent_text(double fraction, int decimals) {
   return fmt::format("{:.{}f} %", fraction * 100, decimals);
 }

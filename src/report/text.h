@@ -39,8 +39,6 @@ struct Unit {
 };
 Unit time_unit(double seconds);
 std::string time_text(double seconds);
-// "512 B", "12.00 KiB", from 1 MiB up "942.29 MiB".
-std::string bytes_text(int64_t bytes);
 // "90.4 %"
 std::string percent_text(double fraction, int decimals = 1);
 

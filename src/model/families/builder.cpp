@@ -7,6 +7,12 @@
 
 namespace tidemark {
 
+void SpecBuilder::count_tensors(size_t more) {
+  constexpr size_t most = size_t{1} << 20;
+  if ((tensors_ += more) > most)
+    fail("{}: expected a model of at most {} tensors, found more", config_.where(), most);
+}
+
 WeightId SpecBuilder::add(Weight weight) {
   spec.weights.push_back(std::move(weight));
   return static_cast<WeightId>(spec.weights.size() - 1);
@@ -14,6 +20,7 @@ WeightId SpecBuilder::add(Weight weight) {
 
 WeightId SpecBuilder::stacked(const std::string& name, int64_t cols, Draw draw,
                               const std::vector<Part>& parts) {
+  count_tensors(parts.size());
   Weight weight{name, 0, cols == 0 ? 1 : cols, draw, {}};
   for (const Part& part : parts) {
     std::vector<int64_t> shape = {part.of == 0 ? part.rows : part.of};
@@ -27,6 +34,7 @@ WeightId SpecBuilder::stacked(const std::string& name, int64_t cols, Draw draw,
 
 WeightId SpecBuilder::sections(const std::string& tensor, int64_t cols, Draw draw,
                                const std::vector<Part>& sections) {
+  count_tensors(sections.size());
   Weight weight{tensor, 0, cols == 0 ? 1 : cols, draw, {}};
   for (const Part& section : sections) weight.rows += section.rows;
   std::vector<int64_t> shape = {weight.rows};
@@ -71,6 +79,7 @@ NormSpec SpecBuilder::layer_norm(const std::string& prefix, int64_t width, doubl
 
 WeightId SpecBuilder::experts(const std::string& fused, const std::string& one_by_one,
                               int64_t count, int64_t cols, const std::vector<Part>& each) {
+  count_tensors(static_cast<size_t>(count) * each.size());
   int64_t rows = 0;
   for (const Part& part : each) rows += part.rows;
   Weight weight{fused, count * rows, cols, Draw::linear, {}};
@@ -94,13 +103,13 @@ void SpecBuilder::vocabulary(const std::vector<std::string>& tensors, int64_t vo
   spec.lm_head = tied ? spec.embedding : matrix("lm_head.weight", vocab, hidden);
 }
 
-ModelSpec SpecBuilder::finish(const Json& config) {
+ModelSpec SpecBuilder::finish() {
   constexpr double most = 0x1p50;  // so that byte counts of the whole fit in int64_t
   double parameters = 0;
   for (const Weight& weight : spec.weights)
     parameters += static_cast<double>(weight.rows) * static_cast<double>(weight.cols);
   if (parameters > most)
-    fail("{}: expected at most 2^50 parameters, found {:.3g}", config.where(), parameters);
+    fail("{}: expected at most 2^50 parameters, found {:.3g}", config_.where(), parameters);
   return std::move(spec);
 }
 

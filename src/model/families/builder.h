@@ -22,6 +22,8 @@ struct Part {
 
 class SpecBuilder {
  public:
+  explicit SpecBuilder(const Json& config) : config_(config) {}
+
   ModelSpec spec;
 
   // A whole tensor [rows, cols].
@@ -48,10 +50,15 @@ class SpecBuilder {
                   bool tied);
 
   // Checks the whole and gives it away.
-  ModelSpec finish(const Json& config);
+  ModelSpec finish();
 
  private:
+  // Fails beyond 2^20 tensors: a small hostile file could ask for memory without end.
+  void count_tensors(size_t more);
   WeightId add(Weight weight);
+
+  Json config_;
+  size_t tensors_ = 0;
 };
 
 // softmax attention with q_proj, k_proj, v_proj, o_proj under `prefix`.

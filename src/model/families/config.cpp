@@ -66,10 +66,11 @@ void require_flag(const Json& config, std::string_view key, bool expected) {
 Heads read_heads(const Json& config, int64_t hidden, int64_t default_heads,
                  std::optional<int64_t> default_kv_heads, int64_t head_dim) {
   Heads out;
-  out.heads = dimension(config, "num_attention_heads", default_heads);
+  out.heads = dimension(config, "num_attention_heads", default_heads, max_heads);
   // An explicit null means as many as query heads; an absent key takes the family's default.
   const bool as_query = config.has_null("num_key_value_heads") || !default_kv_heads;
-  out.kv_heads = dimension(config, "num_key_value_heads", as_query ? out.heads : *default_kv_heads);
+  out.kv_heads =
+      dimension(config, "num_key_value_heads", as_query ? out.heads : *default_kv_heads, max_heads);
   check_divides(config, "num_key_value_heads", out.kv_heads, out.heads, "num_attention_heads");
   if (head_dim > 0) {
     out.head_dim = head_dim;

@@ -16,6 +16,7 @@ namespace tidemark {
 // Bounds every dimension, so that products of a few of them fit in int64_t.
 inline constexpr int64_t max_dimension = int64_t{1} << 24;
 inline constexpr int64_t max_layers = 4096;
+inline constexpr int64_t max_heads = 65536;
 inline constexpr int64_t max_head_dim = 8192;
 inline constexpr int64_t max_experts = 65536;
 

@@ -50,7 +50,7 @@ Mamba2Shape read_mamba(const Json& config, int64_t hidden) {
 }  // namespace
 
 ModelSpec make_falcon_h1(const Json& config) {
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 4096);
   const int64_t layers = dimension(config, "num_hidden_layers", 32, max_layers);
   const double eps = positive(config, "rms_norm_eps", 1e-5);
@@ -90,7 +90,7 @@ ModelSpec make_falcon_h1(const Json& config) {
     builder.spec.layers.push_back({{std::move(mixing), std::move(feeding)}});
   }
   builder.spec.final_norm = builder.rms_norm("model.final_layernorm.weight", hidden, eps);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

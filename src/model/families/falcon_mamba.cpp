@@ -7,7 +7,7 @@
 namespace tidemark {
 
 ModelSpec make_falcon_mamba(const Json& config) {
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 768);
   const int64_t layers = dimension(config, "num_hidden_layers", 32, max_layers);
   const double eps = positive(config, "layer_norm_epsilon", 1e-5);
@@ -36,7 +36,7 @@ ModelSpec make_falcon_mamba(const Json& config) {
     builder.spec.layers.push_back({{std::move(mixing)}});
   }
   builder.spec.final_norm = builder.rms_norm("backbone.norm_f.weight", hidden, eps);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

@@ -143,16 +143,26 @@ TEST(Families, impossible_numbers_are_named) {
 TEST(Families, products_of_legal_numbers_do_not_overflow) {
   Config config = golden_config("llama-3.2");
   config["hidden_size"] = 1 << 24;
-  config["num_attention_heads"] = 1 << 22;
+  config["num_attention_heads"] = 1 << 16;
   config["head_dim"] = 8192;
   EXPECT_EQ(error_of(config),
-            "config.json: key 'head_dim': expected a width of at most 16777216, found 4194304 * "
+            "config.json: key 'head_dim': expected a width of at most 16777216, found 65536 * "
             "8192");
   config["num_attention_heads"] = config["num_key_value_heads"] = 2048;
   config["intermediate_size"] = config["vocab_size"] = 1 << 24;
   config["num_hidden_layers"] = 4096;
   EXPECT_TRUE(error_of(config).starts_with("config.json: expected at most 2^50 parameters, found"))
       << error_of(config);
+}
+
+// Every number is legal, and the tensors to list would take more memory than any machine has.
+TEST(Families, a_small_file_cannot_ask_for_tensors_without_end) {
+  Config config = golden_config("jamba");
+  config["num_hidden_layers"] = 4096;
+  config["num_experts"] = 65536;
+  config.erase("layers_block_type");
+  EXPECT_EQ(error_of(config),
+            "config.json: expected a model of at most 1048576 tensors, found more");
 }
 
 TEST(Families, absent_keys_take_the_defaults_of_transformers) {

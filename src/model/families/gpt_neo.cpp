@@ -40,11 +40,11 @@ std::vector<bool> read_local(const Json& config, int64_t layers) {
 }  // namespace
 
 ModelSpec make_gpt_neo(const Json& config) {
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 2048);
   const int64_t layers = dimension(config, "num_layers", 24, max_layers);
   const double eps = positive(config, "layer_norm_epsilon", 1e-5);
-  const int64_t heads = dimension(config, "num_heads", 16);
+  const int64_t heads = dimension(config, "num_heads", 16, max_heads);
   check_divides(config, "num_heads", heads, hidden, "hidden_size");
   AttentionShape attention{.hidden = hidden,
                            .heads = heads,
@@ -80,7 +80,7 @@ ModelSpec make_gpt_neo(const Json& config) {
     builder.spec.layers.push_back({{std::move(mixing), std::move(feeding)}});
   }
   builder.spec.final_norm = builder.layer_norm("transformer.ln_f.", hidden, eps);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

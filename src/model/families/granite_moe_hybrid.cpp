@@ -36,7 +36,7 @@ MoeBlock moe_block(SpecBuilder& builder, const std::string& prefix, MoeBlock blo
 }  // namespace
 
 ModelSpec make_granite_moe_hybrid(const Json& config) {
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 4096);
   const int64_t layers = dimension(config, "num_hidden_layers", 32, max_layers);
   const double eps = positive(config, "rms_norm_eps", 1e-6);
@@ -92,7 +92,7 @@ ModelSpec make_granite_moe_hybrid(const Json& config) {
     builder.spec.layers.push_back({{std::move(mixing), std::move(feeding)}});
   }
   builder.spec.final_norm = builder.rms_norm("model.norm.weight", hidden, eps);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

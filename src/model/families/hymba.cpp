@@ -63,7 +63,7 @@ std::vector<int32_t> read_producers(const Json& config, int64_t layers) {
 }  // namespace
 
 ModelSpec make_hymba(const Json& config) {
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 1600);
   const int64_t layers = dimension(config, "num_hidden_layers", 32, max_layers);
   const double eps = positive(config, "rms_norm_eps", 1e-6);
@@ -142,7 +142,7 @@ ModelSpec make_hymba(const Json& config) {
     builder.spec.layers.push_back({{std::move(mixing), std::move(feeding)}});
   }
   builder.spec.final_norm = builder.rms_norm("model.final_layernorm.weight", hidden, eps);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

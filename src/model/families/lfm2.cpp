@@ -53,7 +53,7 @@ ShortConvBlock short_conv_block(SpecBuilder& builder, const std::string& prefix,
 }  // namespace
 
 ModelSpec make_lfm2(const Json& config) {
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 2560);
   const int64_t layers = dimension(config, "num_hidden_layers", 32, max_layers);
   const double eps = positive(config, "norm_eps", 1e-5);
@@ -92,7 +92,7 @@ ModelSpec make_lfm2(const Json& config) {
     builder.spec.layers.push_back({{std::move(mixing), std::move(feeding)}});
   }
   builder.spec.final_norm = builder.rms_norm("model.embedding_norm.weight", hidden, eps);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

@@ -59,7 +59,7 @@ ModelSpec make_mamba(const Json& config) {
   const MambaConfig mamba =
       is_original_mamba(config) ? read_original(config) : read_transformers(config);
   const int64_t hidden = mamba.shape.hidden;
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   builder.spec.family = "mamba";
   builder.vocabulary({"backbone.embeddings.weight", "backbone.embedding.weight"}, mamba.vocab,
                      hidden, mamba.tied);
@@ -70,7 +70,7 @@ ModelSpec make_mamba(const Json& config) {
     builder.spec.layers.push_back({{std::move(mixing)}});
   }
   builder.spec.final_norm = builder.rms_norm("backbone.norm_f.weight", hidden, mamba.eps);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

@@ -89,7 +89,7 @@ ModelSpec make_mamba2(const Json& config) {
   const Mamba2Config mamba =
       is_original_mamba(config) ? read_original(config) : read_transformers(config);
   const int64_t hidden = mamba.shape.hidden;
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   builder.spec.family = "mamba2";
   builder.vocabulary({"backbone.embeddings.weight", "backbone.embedding.weight"}, mamba.vocab,
                      hidden, mamba.tied);
@@ -100,7 +100,7 @@ ModelSpec make_mamba2(const Json& config) {
     builder.spec.layers.push_back({{std::move(mixing)}});
   }
   builder.spec.final_norm = builder.rms_norm("backbone.norm_f.weight", hidden, mamba.eps);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

@@ -119,7 +119,7 @@ MoeBlock moe_block(SpecBuilder& builder, const std::string& prefix, const Expert
 }  // namespace
 
 ModelSpec make_nemotron_h(const Json& config) {
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 4096);
   const std::vector<std::string> kinds = read_kinds(config);
   if (kinds.empty() || static_cast<int64_t>(kinds.size()) > max_layers)
@@ -164,7 +164,7 @@ ModelSpec make_nemotron_h(const Json& config) {
     builder.spec.layers.push_back({{std::move(sublayer)}});
   }
   builder.spec.final_norm = builder.rms_norm("backbone.norm_f.weight", hidden, eps);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

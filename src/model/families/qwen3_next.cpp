@@ -19,8 +19,8 @@ std::vector<std::string> read_kinds(const Json& config, int64_t layers) {
 
 GatedDeltaBlock read_delta(const Json& config) {
   GatedDeltaBlock block;
-  block.key_heads = dimension(config, "linear_num_key_heads", 16);
-  block.value_heads = dimension(config, "linear_num_value_heads", 32);
+  block.key_heads = dimension(config, "linear_num_key_heads", 16, max_heads);
+  block.value_heads = dimension(config, "linear_num_value_heads", 32, max_heads);
   check_divides(config, "linear_num_key_heads", block.key_heads, block.value_heads,
                 "linear_num_value_heads");
   block.key_dim = dimension(config, "linear_key_head_dim", 128, max_head_dim);
@@ -78,7 +78,7 @@ MoeBlock moe_block(SpecBuilder& builder, const std::string& prefix, MoeBlock blo
 }  // namespace
 
 ModelSpec make_qwen3_next(const Json& config) {
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 2048);
   const int64_t layers = dimension(config, "num_hidden_layers", 48, max_layers);
   const double eps = positive(config, "rms_norm_eps", 1e-6);
@@ -143,7 +143,7 @@ ModelSpec make_qwen3_next(const Json& config) {
     builder.spec.layers.push_back({{std::move(mixing), std::move(feeding)}});
   }
   builder.spec.final_norm = builder.rms_norm("model.norm.weight", hidden, eps, 1);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

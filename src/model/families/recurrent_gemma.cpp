@@ -42,7 +42,7 @@ RgLruBlock lru_block(SpecBuilder& builder, const std::string& prefix, RgLruBlock
 }  // namespace
 
 ModelSpec make_recurrent_gemma(const Json& config) {
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 2560);
   const int64_t layers = dimension(config, "num_hidden_layers", 26, max_layers);
   const double eps = positive(config, "rms_norm_eps", 1e-6);
@@ -96,7 +96,7 @@ ModelSpec make_recurrent_gemma(const Json& config) {
     builder.spec.layers.push_back({{std::move(mixing), std::move(feeding)}});
   }
   builder.spec.final_norm = builder.rms_norm("model.final_norm.weight", hidden, eps, 1);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

@@ -30,9 +30,9 @@ SideShape read_side(const Json& config, int64_t hidden, double eps) {
   const int64_t wide = product(config, "hidden_size", hidden, 2);
   if (dimension(config, "attention_hidden_size", wide) != wide)
     config["attention_hidden_size"].fail_expected(fmt::format("2 * hidden_size {}", wide));
-  const int64_t heads = dimension(config, "num_attention_heads", 32);
+  const int64_t heads = dimension(config, "num_attention_heads", 32, max_heads);
   check_divides(config, "num_attention_heads", heads, wide, "2 * hidden_size");
-  const int64_t kv_heads = dimension(config, "num_key_value_heads", heads);
+  const int64_t kv_heads = dimension(config, "num_key_value_heads", heads, max_heads);
   check_divides(config, "num_key_value_heads", kv_heads, heads, "num_attention_heads");
   if (side.attention_adapters && kv_heads != heads)
     config["num_key_value_heads"].fail_expected(
@@ -81,7 +81,7 @@ Adapter adapter(SpecBuilder& builder, const std::string& name, const std::vector
 }  // namespace
 
 ModelSpec make_zamba2(const Json& config) {
-  SpecBuilder builder;
+  SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 2560);
   const int64_t layers = dimension(config, "num_hidden_layers", 54, max_layers);
   const double eps = positive(config, "rms_norm_eps", 1e-5);
@@ -90,7 +90,7 @@ ModelSpec make_zamba2(const Json& config) {
   mamba.hidden = hidden;
   const int64_t inner =
       product(config, "mamba_expand", hidden, dimension(config, "mamba_expand", 2));
-  mamba.heads = dimension(config, "n_mamba_heads", 8);
+  mamba.heads = dimension(config, "n_mamba_heads", 8, max_heads);
   check_divides(config, "n_mamba_heads", mamba.heads, inner, "mamba_expand * hidden_size");
   mamba.head_dim = inner / mamba.heads;
   if (config.has("mamba_headdim") && config["mamba_headdim"].integer() != mamba.head_dim)
@@ -150,7 +150,7 @@ ModelSpec make_zamba2(const Json& config) {
     builder.spec.layers.push_back({{std::move(mixing)}});
   }
   builder.spec.final_norm = builder.rms_norm("model.final_layernorm.weight", hidden, eps);
-  return builder.finish(config);
+  return builder.finish();
 }
 
 }  // namespace tidemark

@@ -85,6 +85,21 @@ TEST(Configurations, TakeAContextWithinOneChunkForWholeOnlyBesideLongerWholeOnes
   EXPECT_EQ(Configurations(study).of(study.records[0].cell), "whole");
   EXPECT_EQ(Configurations(study).of(study.records[1].cell), "chunk 512");
   EXPECT_EQ(Configurations(study).of(study.records[2].cell), "whole");
+  // Whole ones of another logits policy are no reason.
+  study.records.back().cell.logits = LogitsPolicy::all;
+  EXPECT_EQ(Configurations(study).of(study.records[0].cell), "chunk 512, last logits");
+  EXPECT_EQ(Configurations(study).of(study.records[1].cell), "chunk 512, last logits");
+  EXPECT_EQ(Configurations(study).of(study.records[2].cell), "whole, all logits");
+}
+
+TEST(Configurations, TakeAContextWithinSeveralChunksForTheNarrowest) {
+  Study study{
+      .records = {record("m", 128), record("m", 300), record("m", 2048), record("m", 2048)}};
+  study.records[0].cell.chunk = 128;
+  study.records[1].cell.chunk = 300;
+  study.records[3].cell.chunk = 256;
+  EXPECT_EQ(Configurations(study).of(study.records[0].cell), "chunk 256");
+  EXPECT_EQ(Configurations(study).of(study.records[1].cell), "chunk 512");
 }
 
 TEST(NewestRecords, KeepTheLatestOfACellAndOrderContexts) {

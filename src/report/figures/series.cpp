@@ -21,6 +21,13 @@ bool differs(const Study& study, Field field) {
   });
 }
 
+// Names what cells share whose chunks are told from one another.
+std::string chunk_peers(Cell c) {
+  c.model = c.family = "";
+  c.context = c.chunk = 0;
+  return cell_key(c);
+}
+
 std::map<std::string, const Record*> newest_by_cell(const Study& study) {
   std::map<std::string, const Record*> newest;
   for (const Record& record : study.records) {
@@ -41,15 +48,27 @@ Configurations::Configurations(const Study& study)
       logits_(differs(study, [](const Cell& c) { return c.logits; })),
       threads_(differs(study, [](const Cell& c) { return c.threads; })),
       limit_(differs(study, [](const Cell& c) { return c.memory_limit_bytes; })) {
-  // A context within one chunk is a whole-sequence pass whatever the chunk; it makes a
-  // configuration of its own only where longer ones were run whole too.
-  std::set<int64_t> chunks;
   for (const Record& r : study.records)
-    if (r.cell.chunk < r.cell.context) chunks.insert(r.cell.chunk);
-  if (!chunks.empty()) widest_chunk_ = *chunks.rbegin();
-  for (const Record& r : study.records)
-    if (r.cell.chunk >= r.cell.context && r.cell.chunk > widest_chunk_) whole_apart_ = true;
-  chunk_ = chunks.size() > 1 || (whole_apart_ && !chunks.empty());
+    if (r.cell.chunk < r.cell.context) chunks_[chunk_peers(r.cell)].stepped.insert(r.cell.chunk);
+  for (const Record& r : study.records) {
+    Chunks& chunks = chunks_[chunk_peers(r.cell)];
+    if (!chunks.stepped.empty() && r.cell.chunk >= r.cell.context &&
+        r.cell.chunk > *chunks.stepped.rbegin())
+      chunks.whole_apart = true;
+  }
+  std::set<std::string> texts;
+  for (const Record& r : study.records) texts.insert(chunk_text(r.cell));
+  chunk_ = texts.size() > 1;
+}
+
+// A context within one chunk is a whole-sequence pass whatever the chunk. Where longer ones were
+// run whole too it belongs to those, else it begins the curve of the narrowest chunk that holds it.
+std::string Configurations::chunk_text(const Cell& c) const {
+  if (c.chunk < c.context) return fmt::format("chunk {}", c.chunk);
+  const auto found = chunks_.find(chunk_peers(c));
+  if (found == chunks_.end() || found->second.whole_apart) return "whole";
+  const auto holds = found->second.stepped.lower_bound(c.context);
+  return holds == found->second.stepped.end() ? "whole" : fmt::format("chunk {}", *holds);
 }
 
 std::string Configurations::of(const Cell& c) const {
@@ -58,9 +77,7 @@ std::string Configurations::of(const Cell& c) const {
   if (dtype_) parts.emplace_back(name(c.dtype));
   if (batch_) parts.push_back(fmt::format("batch {}", c.batch));
   if (new_tokens_) parts.push_back(fmt::format("{} new tokens", c.new_tokens));
-  if (chunk_)
-    parts.push_back(c.chunk >= c.context && whole_apart_ ? "whole"
-                                                         : fmt::format("chunk {}", c.chunk));
+  if (chunk_) parts.push_back(chunk_text(c));
   if (logits_) parts.push_back(fmt::format("{} logits", name(c.logits)));
   if (threads_ && c.threads > 0) parts.push_back(fmt::format("{} threads", c.threads));
   if (limit_)

@@ -2,6 +2,8 @@
 // order of models, which fixes their colours.
 #pragma once
 
+#include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,10 +20,16 @@ class Configurations {
   std::string of(const Cell&) const;  // "cpu, bf16, chunk 512"; "" when nothing differs
 
  private:
+  // The chunk lengths that cells alike in all but model, context and chunk were run with.
+  struct Chunks {
+    std::set<int64_t> stepped;  // of cells that take more than one step
+    bool whole_apart = false;   // longer contexts than all of these were run whole, too
+  };
+  std::string chunk_text(const Cell&) const;
+
   bool device_ = false, dtype_ = false, batch_ = false, new_tokens_ = false, chunk_ = false,
        logits_ = false, threads_ = false, limit_ = false;
-  int64_t widest_chunk_ = 0;  // among cells that take more than one step
-  bool whole_apart_ = false;  // whole-sequence passes are a configuration of their own
+  std::map<std::string, Chunks> chunks_;  // by chunk_peers()
 };
 
 // Of each cell and source the newest record, ordered by model, configuration, source and context.

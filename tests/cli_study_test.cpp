@@ -1,0 +1,226 @@
+// Sweeps, stores and what is asked of them, through the program.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "measure/stats.h"
+#include "run_program.h"
+#include "store/store.h"
+
+namespace tidemark {
+namespace {
+
+const std::string golden = std::string(TIDEMARK_TEST_DATA) + "/golden/";
+
+class CliStudy : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::path(testing::TempDir()) /
+              fmt::format("tidemark_study_{}_{}", getpid(),
+                          testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::create_directories(folder_);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+
+  // Sweeps made-up models into a store.
+  std::string sweep(const std::string& store, const std::string& grid,
+                    const std::string& environment = "") {
+    std::ofstream(folder_ / (store + ".toml")) << "[sweep]\nrepeats = 2\n[grid]\n" << grid << "\n";
+    const Ran ran =
+        tidemark("sweep " + path(store + ".toml") + " --store " + path(store), environment);
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    return path(store);
+  }
+  std::filesystem::path folder_;
+};
+
+// ---- compare
+
+const std::string fake_grid = "model = [\"fake:ok\"]\ncontext = \"1k..8k*2\"";
+
+TEST_F(CliStudy, CompareOfTwoRunsOfOneCommitIsNoRegression) {
+  const Ran ran = tidemark("compare " + sweep("a", fake_grid) + " " + sweep("b", fake_grid));
+  EXPECT_EQ(ran.code, 0) << ran.out << ran.err;
+  EXPECT_NE(ran.out.find("8 comparisons: 0 worse"), std::string::npos) << ran.out;
+}
+
+TEST_F(CliStudy, CompareOfSlowerMeasurementsExitsWithOne) {
+  const std::string a = sweep("a", fake_grid), b = sweep("b", fake_grid, "TIDEMARK_FAKE_SCALE=1.3");
+  const Ran slower = tidemark("compare " + a + " " + b + " --json");
+  EXPECT_EQ(slower.code, 1) << slower.err;
+  const auto json = nlohmann::json::parse(slower.out);
+  EXPECT_EQ(json.at("comparisons").size(), 8U);  // TTFT and TPOT of four contexts
+  for (const auto& row : json.at("comparisons")) {
+    EXPECT_NEAR(row.at("ratio").get<double>(), 1.3, 1e-9);
+    EXPECT_EQ(row.at("verdict"), "worse");
+  }
+  EXPECT_EQ(tidemark("compare " + b + " " + a).code, 0) << "faster is no regression";
+  EXPECT_EQ(tidemark("compare " + a + " " + b + " --threshold 40").code, 0);
+}
+
+TEST_F(CliStudy, CompareOfTwoCommitsInOneStore) {
+  const std::string both = sweep("a", fake_grid);
+  const std::vector<StoredRecord> before = read_records(Store(both));
+  const std::vector<StoredRecord> after =
+      read_records(Store(sweep("b", fake_grid, "TIDEMARK_FAKE_SCALE=1.3")));
+  {
+    Store store(both);
+    for (StoredRecord row : after) {
+      row.record.provenance.commit = "feedbee";
+      row.record.provenance.dirty = false;
+      insert_once(store, *row.place, row.record);
+    }
+  }
+  const std::string first = commit_label(before.front().record.provenance);
+  EXPECT_EQ(tidemark("compare " + both + "@" + first + " " + both + "@feed").code, 1);
+  EXPECT_EQ(tidemark("compare " + both + "@feed " + both + "@" + first).code, 0);
+  EXPECT_EQ(tidemark("compare " + both + "@feed " + both + "@feed").code, 0);
+  expect_error("compare " + both + " " + both + "@feed", {"one commit", "feedbee"});
+}
+
+// ---- records that are no measurements
+
+TEST_F(CliStudy, KilledCellsAreExportedAndReported) {
+  const std::string store = sweep(
+      "s", "model = [\"fake:ok\", \"fake:crash\", \"fake:unsupported\"]\ncontext = [64, 128]");
+  for (const char* format : {"--csv", "--json", "--md"}) {
+    const Ran ran = tidemark("export " + store + " " + format);
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    EXPECT_NE(ran.out.find("SIGSEGV"), std::string::npos) << ran.out;
+  }
+  const Ran tables = tidemark("report " + store);
+  EXPECT_EQ(tables.code, 0) << tables.err;
+  const Ran figure = tidemark("report " + store + " --figure ttft --vega -");
+  EXPECT_EQ(figure.code, 0) << figure.err;
+  EXPECT_TRUE(nlohmann::json::parse(figure.out).contains("$schema"));
+}
+
+TEST_F(CliStudy, RunAndExportWriteOneShapeThatReportReads) {
+  const std::string file = path("run.json");
+  const Ran ran =
+      tidemark("run " + golden +
+               "mamba-tiny --context 32 --new-tokens 2 --dtype f32 --budget 0.1 --json " + file);
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  std::ifstream stream(file);
+  const auto by_run = nlohmann::json::parse(stream);
+  const Ran exported =
+      tidemark("export " + sweep("s", "model = \"fake:ok\"\ncontext = 32") + " --json");
+  const auto by_export = nlohmann::json::parse(exported.out);
+  for (const auto& json : {by_run, by_export}) {
+    EXPECT_EQ(json.size(), 2U);
+    EXPECT_EQ(json.at("schema"), 1);
+    EXPECT_FALSE(json.at("records").at(0).at("provenance").at("cpu").get<std::string>().empty());
+  }
+  EXPECT_EQ(tidemark("report " + file).code, 0);
+}
+
+// ---- crossover
+
+// Both metrics are powers of the context, c·n^e, so that straight lines between the measured
+// contexts in log-log are exact and the crossing is known.
+Record record_at(const std::string& model, int64_t context, double ttft_s, double energy_j) {
+  Record r;
+  r.cell = {.model = model,
+            .device = "cpu",
+            .dtype = DType::bf16,
+            .context = context,
+            .new_tokens = 8,
+            .chunk = std::min<int64_t>(context, 512),
+            .threads = 2};
+  std::vector<double> samples;
+  for (int i = -5; i <= 5; ++i) samples.push_back(ttft_s * (1 + 0.01 * i));
+  r.metrics.ttft_s = summarize(samples);
+  for (double& s : samples) s /= 100;
+  r.metrics.tpot_s = summarize(samples);
+  r.prefill_energy = Energy{.total_j = energy_j, .window_s = 2, .sensor = "made up"};
+  return r;
+}
+
+TEST_F(CliStudy, CrossoverOfMeasuredRecords) {
+  {
+    Store store(path("s"), Store::Open::create);
+    for (int64_t n = 256; n <= 16384; n *= 2) {
+      const auto tokens = static_cast<double>(n);
+      insert(store, record_at("quadratic", n, 1e-6 * tokens * tokens, 1e-3 * tokens * tokens));
+      insert(store, record_at("linear", n, 3e-3 * tokens, 5 * tokens));
+      insert(store, record_at("slow", n, tokens * tokens, 1e9 * tokens));
+    }
+  }
+  const auto crossover = [&](const std::string& arguments) {
+    const Ran ran = tidemark("crossover " + arguments + " --json --store " + path("s"));
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    return nlohmann::json::parse(ran.out).at("crossings");
+  };
+  for (const char* metric : {"ttft", "tpot"}) {
+    const auto found = crossover(std::string("quadratic linear --metric ") + metric);
+    ASSERT_EQ(found.size(), 1U) << metric;
+    EXPECT_NEAR(found[0].at("context").get<double>(), 3000, 1e-6);
+    EXPECT_EQ(found[0].at("ahead_after"), "linear");
+    // The intervals of the medians are narrower than the samples' 5 % to either side.
+    EXPECT_GT(found[0].at("overlap_from").get<double>(), 3000 / 1.11);
+    EXPECT_LT(found[0].at("overlap_from").get<double>(), 3000);
+    EXPECT_GT(found[0].at("overlap_to").get<double>(), 3000);
+    EXPECT_LT(found[0].at("overlap_to").get<double>(), 3000 * 1.11);
+  }
+  const auto energy = crossover("quadratic linear --metric energy");
+  ASSERT_EQ(energy.size(), 1U);
+  EXPECT_NEAR(energy[0].at("context").get<double>(), 5000, 1e-6);
+  EXPECT_EQ(crossover("linear slow --metric ttft").size(), 0U);
+  const Ran never = tidemark("crossover linear slow --store " + path("s"));
+  EXPECT_NE(never.out.find("never cross: linear is ahead"), std::string::npos) << never.out;
+  expect_error("crossover quadratic other --store " + path("s"), {"other", "no ttft"});
+  expect_error("crossover quadratic linear --store /no/such", {"/no/such"});
+
+  // The same answers are in the report.
+  const Ran report = tidemark("report " + path("s") + " --figure crossovers");
+  EXPECT_EQ(report.code, 0) << report.err;
+  EXPECT_NE(report.out.find("quadratic  linear  ttft                         3000           2769"),
+            std::string::npos)
+      << report.out;
+}
+
+TEST_F(CliStudy, CrossoverOfMemoryIsPlanned) {
+  const Ran ran = tidemark("crossover qwen2.5-0.5b mamba2-780m --metric memory --json");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const auto crossings = nlohmann::json::parse(ran.out).at("crossings");
+  ASSERT_EQ(crossings.size(), 1U);
+  const auto at = static_cast<int64_t>(crossings[0].at("context").get<double>());
+  // On either side of it the two plans say so themselves.
+  const auto bytes = [&](const std::string& model, int64_t context) {
+    const Ran plan =
+        tidemark(fmt::format("explain {} --context {} --new-tokens 1 --json", model, context));
+    EXPECT_EQ(plan.code, 0) << plan.err;
+    const auto json = nlohmann::json::parse(plan.out);
+    int64_t sum = 0;
+    for (const auto& tag : json.at("memory_bytes")) sum += tag.get<int64_t>();
+    return sum;
+  };
+  EXPECT_GE(bytes("mamba2-780m", at - 1), bytes("qwen2.5-0.5b", at - 1));
+  EXPECT_LT(bytes("mamba2-780m", at), bytes("qwen2.5-0.5b", at));
+}
+
+// ---- limit
+
+TEST_F(CliStudy, LimitIsConfirmedByRunningIt) {
+  for (const char* model : {"llama-3.2-tiny --memory 2MiB", "mamba2-tiny --memory 2MiB",
+                            "llama-3.2-tiny --memory 3MiB --chunk whole --logits all"}) {
+    SCOPED_TRACE(model);
+    const Ran ran = tidemark("limit " + golden + model + " --dtype f32 --measure");
+    EXPECT_EQ(ran.code, 0) << ran.out << ran.err;
+    EXPECT_NE(ran.out.find("Confirmed by measurement"), std::string::npos) << ran.out;
+    EXPECT_NE(ran.out.find(": ok, high-water mark"), std::string::npos) << ran.out;
+    EXPECT_NE(ran.out.find(": out_of_memory: "), std::string::npos) << ran.out;
+  }
+  const Ran none = tidemark("limit " + golden + "llama-3.2-tiny --memory 10KiB --dtype f32");
+  EXPECT_EQ(none.code, 1) << none.out;
+  EXPECT_NE(none.out.find("weights"), std::string::npos) << "names the tag: " << none.out;
+}
+
+}  // namespace
+}  // namespace tidemark
