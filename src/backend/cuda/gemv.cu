@@ -98,7 +98,9 @@ __global__ void __launch_bounds__(warps_per_block * 32, kM == 1 ? 4 : 1)
     gemv_kernel(GemvArgs a, Tail tail) {
   constexpr bool kPaired = is_paired<Tail>, kConv = std::is_same_v<Tail, ConvTail>,
                  kRope = std::is_same_v<Tail, RopeTail>;
-  constexpr int unroll = kRows >= 4 ? 2 : 8 / kRows / (kM > 4 ? 2 : 1);
+  // Loads ahead of each row. As many as registers hold were slower: docs/kernels-cuda-attn.md.
+  constexpr int of_one_row = kRows >= 4 ? 2 : kRows == 2 ? 3 : kWarpsOnK == 1 ? 4 : 6;
+  constexpr int unroll = kM == 1 ? of_one_row : 8 / kRows / (kM > 4 ? 2 : 1);
   constexpr int groups_per_warp = 32 / kLanes;
   constexpr int row_warps = warps_per_block / kWarpsOnK;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
