@@ -248,8 +248,7 @@ void CudaBackend::launch_nodes(const Step& step) {
   for (size_t i = 0; i < step.nodes.size();) {
     const size_t fused = launch_fused(step, i, context_);
     if (fused == 0) launch(step.nodes[i].op, context_);
-    for (size_t k = 1; k < fused; ++k)
-      taken_along_[static_cast<size_t>(step.kind)].insert(i + k);
+    for (size_t k = 1; k < fused; ++k) taken_along_[static_cast<size_t>(step.kind)].insert(i + k);
     i += std::max<size_t>(fused, 1);
   }
 }
