@@ -26,9 +26,10 @@ std::string lower(std::string text) {
 }
 
 bool wanted(const Options& o, const Cell& c) {
-  const bool chunk_fits = o.chunk == "whole"
-                              ? c.chunk == c.context
-                              : c.chunk == std::min(c.context, tokens_option("--chunk", o.chunk));
+  // A context within one chunk is a whole pass, whose chunk counts the model's meta tokens too.
+  const bool whole = c.chunk >= c.context;
+  const int64_t chunk = o.chunk == "whole" ? 0 : tokens_option("--chunk", o.chunk);
+  const bool chunk_fits = whole ? chunk == 0 || c.context <= chunk : c.chunk == chunk;
   return chunk_fits && (o.dtype.empty() || name(c.dtype) == o.dtype) &&
          (o.logits.empty() || name(c.logits) == o.logits) &&
          (o.device.empty() || c.device == o.device) && (o.batch == 0 || c.batch == o.batch) &&
