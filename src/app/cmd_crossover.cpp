@@ -132,6 +132,7 @@ std::string tokens_text(double context) {
 
 std::string interval_text(const Crossing& c, const std::string& metric) {
   if (metric == "memory") return "exactly there";
+  if (c.from && c.to && *c.from == *c.to) return "no interval: single runs";
   if (metric == "energy") return "no interval: one reading per context";
   return fmt::format("the 95 % intervals overlap from {} to {} tokens",
                      c.from ? tokens_text(*c.from) : "the first measured context",
