@@ -14,6 +14,38 @@ namespace {
 
 const std::string golden = std::string(TIDEMARK_TEST_DATA) + "/golden/";
 
+TEST(Cli, AllOfADevicesMemoryIsItsLimit) {
+  const Ran on = tidemark("limit mamba2-130m --on rtx4090 --chunk whole --logits all --json");
+  EXPECT_EQ(on.code, 0) << on.err;
+  const Ran memory = tidemark("limit mamba2-130m --memory 24GiB --chunk whole --logits all --json");
+  EXPECT_EQ(on.out, memory.out);
+  expect_error("limit mamba2-130m", {"--memory", "--on"});
+  expect_error("limit mamba2-130m --on rtx4090 --memory 1GiB", {"--memory", "--on"});
+}
+
+TEST(Cli, PredictionsAreRecords) {
+  const Ran ran =
+      tidemark("predict mamba2-130m --on h200 --context 512,1k --new-tokens 4 --json -");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const auto records = nlohmann::json::parse(ran.out)["records"];
+  ASSERT_EQ(records.size(), 2U);
+  for (const auto& r : records) {
+    EXPECT_EQ(r["source"], "predicted");
+    double sum = 0;
+    for (const auto& row : r["prefill"]["rows"]) {
+      EXPECT_TRUE(row.contains("bound"));
+      EXPECT_LT(row["time_low_s"], row["time_s"]);
+      EXPECT_GT(row["time_high_s"], row["time_s"]);
+      sum += row["time_s"].get<double>();
+    }
+    EXPECT_NEAR(sum, r["metrics"]["ttft_s"]["median"].get<double>(), 1e-9);
+    EXPECT_LT(r["metrics"]["ttft_s"]["ci_low"], r["metrics"]["ttft_s"]["median"]);
+    EXPECT_GT(r["prefill_energy"]["total_j"], 0);
+  }
+  expect_error("predict mamba2-130m --on tpu-v9 --context 64", {"tpu-v9", "rtx4090"});
+  expect_error("predict mamba2-130m --on h200 --engine-model lazy", {"--engine-model", "lazy"});
+}
+
 TEST(Cli, WrongRequestsAreOneLine) {
   expect_error("run no-such-model --context 64", {"no-such-model"});
   expect_error("run mamba2-130m --context 0", {"--context", "at least 1", "0"});

@@ -2,18 +2,14 @@
 // GPU.
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <filesystem>
-#include <random>
-#include <string_view>
 
 #include "app/verify.h"
 #include "backend/cuda_devices.h"
 #include "backend/executor.h"
-#include "base/bf16.h"
 #include "base/error.h"
-#include "op_cases.h"
-#include "plan/reference/reference.h"
+#include "model/load.h"
+#include "op_conformance.h"
 
 namespace tidemark {
 namespace {
@@ -27,132 +23,76 @@ class Cuda : public testing::TestWithParam<DType> {
   std::unique_ptr<Backend> backend_;
 };
 
-// Values a tensor may hold, in its dtype's precision; states and scores keep a moderate scale.
-std::vector<float> random_values(const Tensor& tensor, std::mt19937_64& random) {
-  const bool decay = tensor.name == "a_log" || tensor.name == "dt" || tensor.name == "dt_bias";
-  std::uniform_real_distribution<float> draw(decay ? -2.0F : -1.0F, 1.0F);
-  std::vector<float> values(static_cast<size_t>(tensor.rows * tensor.cols));
-  for (float& v : values) {
-    v = draw(random);
-    if (tensor.dtype == DType::bf16) v = static_cast<float>(Bf16(v));
-  }
-  return values;
-}
-
-void upload(Backend& backend, TensorId id, const Tensor& tensor, const std::vector<float>& values) {
-  if (tensor.dtype == DType::f32) return backend.upload(id, std::as_bytes(std::span(values)), 0);
-  std::vector<Bf16> raw;
-  for (float v : values) raw.emplace_back(v);
-  backend.upload(id, std::as_bytes(std::span(raw)), 0);
-}
-
-double relative_error(const std::vector<float>& out, const std::vector<double>& ref) {
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < ref.size(); ++i) {
-    difference += (out[i] - ref[i]) * (out[i] - ref[i]);
-    size += ref[i] * ref[i];
-  }
-  const double relative = std::sqrt(difference / size);
-  return std::isfinite(relative) ? relative : INFINITY;
-}
-
-// The worst relative error over the tensors that the operator writes.
-double error_of(const OpCase& op_case, Backend& backend, uint64_t seed) {
-  std::mt19937_64 random(seed);
-  Plan plan = op_case.plan;
-  const Op& op = op_case.node().op;
-  plan.step(StepKind::tail).length = std::visit(
-      [](const auto& o) {
-        if constexpr (requires { o.length; }) return o.length;
-        return int64_t{1};
-      },
-      op);
-  plan.workload.batch = std::visit(
-      [](const auto& o) {
-        if constexpr (requires { o.batch; }) return o.batch;
-        return int64_t{1};
-      },
-      op);
-  const int64_t past = std::visit(
-      [](const auto& o) {
-        if constexpr (requires { o.past; }) return o.past;
-        return int64_t{0};
-      },
-      op);
-  Executor executor(plan, backend);
-  reference::Memory<double> memory(plan);
-  for (size_t i = 0; i < plan.tensors.size(); ++i) {
-    const Tensor& tensor = plan.tensors[i];
-    const auto id = static_cast<TensorId>(i);
-    if (tensor.dtype == DType::i32) {
-      std::vector<int32_t>& integers = id == plan.ids ? memory.ids : memory.integers[i];
-      std::uniform_int_distribution<int32_t> draw(0, 36);
-      for (int32_t& v : integers) v = draw(random);
-      if (op_case.integers.contains(id)) integers = op_case.integers.at(id);
-      backend.upload(id, std::as_bytes(std::span(integers)), 0);
-      continue;
-    }
-    const std::vector<float> values = random_values(tensor, random);
-    upload(backend, id, tensor, values);
-    memory.tensors[i].assign(values.begin(), values.end());
-  }
-  backend.run_step(StepKind::tail, past, nullptr);
-  backend.synchronize();
-  reference::run_op(op, memory);
-  double worst = 0;
-  for (TensorId id : touched(op).writes) {
-    if (id == plan.ids) {
-      if (executor.ids() != memory.ids) return INFINITY;
-      continue;
-    }
-    const Tensor& tensor = plan.tensors[static_cast<size_t>(id)];
-    if (tensor.dtype == DType::i32) {
-      std::vector<int32_t> found(static_cast<size_t>(tensor.rows * tensor.cols));
-      backend.download(id, std::as_writable_bytes(std::span(found)), 0);
-      if (found != memory.integers[static_cast<size_t>(id)]) return INFINITY;
-      continue;
-    }
-    worst =
-        std::max(worst, relative_error(executor.read(id), memory.tensors[static_cast<size_t>(id)]));
-  }
-  return worst;
-}
-
-// Operators still without a kernel say so; everything else must be right.
-bool is_missing(const Error& error) {
-  return std::string_view(error.what()).find("has no kernel for it yet") != std::string_view::npos;
-}
-
 TEST_P(Cuda, EveryOperatorAgreesWithItsReference) {
-  const double tolerance = GetParam() == DType::f32 ? 1e-5 : 8e-3;
-  for (const OpCase& op_case : op_cases(GetParam())) {
-    double error = INFINITY;
-    try {
-      error = error_of(op_case, *backend_, 7);
-    } catch (const Error& e) {
-      if (!is_missing(e)) ADD_FAILURE() << op_case.name << ": " << e.what();
-      continue;
-    }
-    EXPECT_LE(error, tolerance) << op_case.name;
-  }
+  const double state = GetParam() == DType::bf16 ? 8e-3 : 1e-5;
+  expect_conforming(*backend_, GetParam(), {.f32 = 1e-5, .bf16 = 8e-3, .state = state});
+}
+
+// Of logits in bf16. Four of the tiny checkpoints cannot keep within 3e-2, whatever computes them:
+// what rounding to bf16 does to each is in docs/models.md.
+double bf16_tolerance(const std::string& folder) {
+  if (folder == "qwen3-next-tiny") return 9e-2;
+  if (folder == "zamba2-1.2b-tiny" || folder == "zamba2-2.7b-tiny") return 5e-2;
+  return folder == "hymba-tiny" ? 4e-2 : 3e-2;
 }
 
 TEST_P(Cuda, GoldenFoldersPass) {
   for (const auto& entry : std::filesystem::directory_iterator(TIDEMARK_TEST_DATA "/golden"))
     for (const int64_t chunk : {1, 7, 16, 0}) {
+      const std::string folder = entry.path().filename().string();
+      SCOPED_TRACE(fmt::format("{} chunk {}", folder, chunk));
       VerifyOptions options;
       options.dtype = GetParam();
       options.chunk = chunk;
+      if (GetParam() == DType::bf16) options.tolerance = bf16_tolerance(folder);
       try {
         const VerifyResult result = verify_folder(entry.path(), *backend_, options);
         for (const TensorError& t : result.tensors)
-          EXPECT_TRUE(t.ok()) << entry.path() << " chunk " << chunk << ": " << t.tensor << " "
-                              << t.relative;
-        EXPECT_TRUE(result.ok()) << entry.path() << " chunk " << chunk;
+          EXPECT_TRUE(t.ok()) << t.tensor << " " << t.relative;
+        EXPECT_TRUE(result.ok()) << result.decode_ids_equal << " of " << result.decode_ids;
       } catch (const Error& e) {
-        if (!is_missing(e)) ADD_FAILURE() << entry.path() << " chunk " << chunk << ": " << e.what();
+        ADD_FAILURE() << e.what();
       }
     }
+}
+
+// What a record says ran is what runs: the gate of an MLP is part of the projection before it.
+TEST(CudaRecords, NameWhatOneLaunchDoesForSeveral) {
+  if (list_cuda_devices().empty()) GTEST_SKIP() << cuda_absence();
+  const auto backend = make_cuda_backend(0, 0);
+  const Plan plan =
+      build_plan(load_spec("qwen2.5-0.5b"), {.context = 8, .new_tokens = 2, .dtype = DType::bf16});
+  Executor executor(plan, *backend);
+  executor.set_prompt(std::vector<int32_t>(8, 1));
+  executor.prefill();
+  executor.decode(8);
+  const std::vector<Node>& nodes = plan.step(StepKind::decode).nodes;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const std::string ran = backend->implementation(StepKind::decode, i);
+    if (std::holds_alternative<Glu>(nodes[i].op)) {
+      EXPECT_NE(ran.find("part of the launch before"), std::string::npos) << ran;
+    } else if (std::holds_alternative<Argmax>(nodes[i].op)) {
+      EXPECT_EQ(ran, "argmax");
+    }
+  }
+}
+
+// Costs are of what runs: Mamba-2's blocks are as long as the kernel's, whatever the model's chunk.
+TEST(CudaForms, ArePartOfThePlan) {
+  if (list_cuda_devices().empty()) GTEST_SKIP() << cuda_absence();
+  const auto backend = make_cuda_backend(0, 0);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const Executor executor(build_plan(load_spec("mamba2-130m"), {.context = 512, .dtype = dtype}),
+                            *backend);
+    int found = 0;
+    for (const Node& node : executor.plan().step(StepKind::tail).nodes)
+      if (const auto* ssd = std::get_if<Ssd>(&node.op)) {
+        ++found;
+        EXPECT_EQ(ssd->form, dtype == DType::bf16 ? SsdForm::chunked : SsdForm::recurrence);
+        EXPECT_EQ(ssd->chunk, dtype == DType::bf16 ? 64 : 256);
+      }
+    EXPECT_EQ(found, 24);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(DTypes, Cuda, testing::Values(DType::f32, DType::bf16),

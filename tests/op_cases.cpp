@@ -39,6 +39,13 @@ struct Case {
   OpCase with(Op op) {
     Step& step = result.plan.step(StepKind::tail);
     step.kind = StepKind::tail;
+    std::visit(
+        [&](const auto& o) {
+          step.length = 1;
+          if constexpr (requires { o.length; }) step.length = o.length;
+          if constexpr (requires { o.batch; }) result.plan.workload.batch = o.batch;
+        },
+        op);
     step.nodes.push_back({std::move(op), Role::embed, 0});
     return std::move(result);
   }
@@ -296,7 +303,11 @@ void add_attention(std::vector<OpCase>& cases, DType dtype) {
                           {1, 90, 200, 5, 1, 32, 64, 70, 128},
                           {1, 1, 300, 5, 1, 64, 128, 70, 128},
                           {2, 6, 30, 4, 2, 16, 16, 8, 5, true},
-                          {1, 1, 30, 4, 2, 16, 16, 8, 0, true}};
+                          {1, 1, 30, 4, 2, 16, 16, 8, 0, true},
+                          {1, 75, 40, 2, 1, 160, 160, 0},
+                          {2, 1, 150, 4, 2, 160, 160, 0},
+                          {1, 75, 60, 2, 1, 256, 256, 50},
+                          {1, 1, 150, 4, 1, 256, 256, 50}};
   for (const Shape& s : shapes) {
     const int64_t total = s.past + s.length, rows = s.batch * s.length;
     const bool ring = s.window > 0 && !s.whole_cache;
@@ -428,10 +439,11 @@ void add_recurrent(std::vector<OpCase>& cases, DType dtype) {
   struct Shape {
     int64_t batch, length, past, key_heads, value_heads, key_dim, value_dim, chunk;
   };
-  const Shape shapes[] = {{1, 1, 0, 1, 1, 16, 16, 64},   {2, 37, 0, 2, 4, 16, 16, 64},
-                          {2, 37, 5, 2, 4, 16, 24, 16},  {3, 7, 9, 3, 3, 8, 12, 64},
-                          {1, 130, 4, 2, 6, 32, 20, 64}, {1, 64, 0, 1, 2, 128, 128, 64},
-                          {2, 1, 70, 2, 4, 128, 128, 64}};
+  const Shape shapes[] = {{1, 1, 0, 1, 1, 16, 16, 64},    {2, 37, 0, 2, 4, 16, 16, 64},
+                          {2, 37, 5, 2, 4, 16, 24, 16},   {3, 7, 9, 3, 3, 8, 12, 64},
+                          {1, 130, 4, 2, 6, 32, 20, 64},  {1, 64, 0, 1, 2, 128, 128, 64},
+                          {2, 1, 70, 2, 4, 128, 128, 64}, {2, 150, 5, 1, 2, 128, 128, 64},
+                          {1, 99, 0, 1, 1, 128, 64, 64},  {1, 1100, 3, 1, 1, 64, 64, 64}};
   for (const Shape& s : shapes)
     for (SsdForm form : {SsdForm::chunked, SsdForm::recurrence}) {
       Case c(fmt::format("gated_delta {} B{} L{} past {} heads {}/{} of {}/{} chunk {}",

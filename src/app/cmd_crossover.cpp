@@ -1,3 +1,4 @@
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -5,6 +6,7 @@
 #include "app/commands.h"
 #include "app/crossover.h"
 #include "app/options.h"
+#include "app/prediction.h"
 #include "app/session.h"
 #include "base/error.h"
 #include "base/units.h"
@@ -14,7 +16,7 @@ namespace tidemark {
 namespace {
 
 struct Options {
-  std::string a, b, metric = "ttft", store = "results.sqlite";
+  std::string a, b, metric = "ttft", store = "results.sqlite", on;
   std::string dtype, chunk = "512", logits, device, commit, max_context = "1m";
   int64_t batch = 0, new_tokens = 0, threads = -1;
   bool json = false;
@@ -98,6 +100,45 @@ Answer from_records(const Options& o) {
   return answer;
 }
 
+// Predictions for the device of --on, at contexts half an octave apart.
+Answer from_predictions(const Options& o) {
+  const DeviceProfile profile = load_profile(o.on);
+  constexpr double from = 128, step = 1.4142135623730951;
+  Workload workload{.batch = std::max<int64_t>(o.batch, 1),
+                    .new_tokens = std::max<int64_t>(o.new_tokens, o.metric == "tpot" ? 2 : 1),
+                    .dtype = dtype_option(o.dtype.empty() ? "bf16" : o.dtype),
+                    .logits = logits_option(o.logits.empty() ? "last" : o.logits)};
+  const auto points = [&](const std::string& model) {
+    const ModelSpec spec = load_spec(model);
+    std::vector<MetricPoint> found;
+    const auto most = static_cast<double>(std::min(tokens_option("--max-context", o.max_context),
+                                                   max_context(spec, workload.new_tokens)));
+    for (double context = from; context <= most; context *= step) {
+      Workload w = workload;
+      w.context = std::llround(context);
+      w.chunk = chunk_option(o.chunk, w.context);
+      const Record r = predict_record(spec, profile, w);
+      if (r.outcome != Outcome::ok) break;
+      if (o.metric == "energy") {
+        if (!r.prefill_energy) fail("--on {}: the profile has no board power", o.on);
+        const Energy& e = *r.prefill_energy;
+        found.push_back({w.context, e.total_j, *e.low_j, *e.high_j});
+      } else {
+        const Summary& s = o.metric == "ttft" ? *r.metrics.ttft_s : *r.metrics.tpot_s;
+        found.push_back({w.context, s.median, s.ci_low, s.ci_high});
+      }
+    }
+    return found;
+  };
+  Answer answer{.crossings = {}, .a = points(o.a), .b = points(o.b), .basis = {}};
+  answer.crossings = find_crossings(answer.a, answer.b);
+  answer.basis = fmt::format("predicted for {}, {}, batch {}, chunk {}, {} logits, {} to {} tokens",
+                             profile.name, name(workload.dtype), workload.batch, o.chunk,
+                             name(workload.logits), answer.a.front().context,
+                             std::min(answer.a.back().context, answer.b.back().context));
+  return answer;
+}
+
 Answer from_plans(const Options& o) {
   const ModelSpec a = load_spec(o.a), b = load_spec(o.b);
   const auto backend = open_backend(o.device.empty() ? "cpu" : o.device,
@@ -130,13 +171,13 @@ std::string tokens_text(double context) {
   return fmt::format("{:.0f}", context);
 }
 
-std::string interval_text(const Crossing& c, const std::string& metric) {
-  if (metric == "memory") return "exactly there";
+std::string interval_text(const Crossing& c, const Options& o) {
+  if (o.metric == "memory") return "exactly there";
   if (c.from && c.to && *c.from == *c.to) return "no interval: single runs";
-  if (metric == "energy") return "no interval: one reading per context";
-  return fmt::format("the 95 % intervals overlap from {} to {} tokens",
-                     c.from ? tokens_text(*c.from) : "the first measured context",
-                     c.to ? tokens_text(*c.to) : "the last measured context");
+  if (o.metric == "energy" && o.on.empty()) return "no interval: one reading per context";
+  return fmt::format("the intervals overlap from {} to {} tokens",
+                     c.from ? tokens_text(*c.from) : "the first context",
+                     c.to ? tokens_text(*c.to) : "the last context");
 }
 
 void print(const Options& o, const Answer& answer) {
@@ -155,7 +196,7 @@ void print(const Options& o, const Answer& answer) {
   if (answer.crossings.size() > 1) fmt::print("They cross {} times:\n", answer.crossings.size());
   for (const Crossing& c : answer.crossings)
     fmt::print("{} overtakes {} at {} tokens ({})\n", c.b_ahead ? o.b : o.a, c.b_ahead ? o.a : o.b,
-               tokens_text(c.context), interval_text(c, o.metric));
+               tokens_text(c.context), interval_text(c, o));
 }
 
 nlohmann::ordered_json to_json(const Options& o, const Answer& answer) {
@@ -176,7 +217,9 @@ nlohmann::ordered_json to_json(const Options& o, const Answer& answer) {
 }
 
 int run(const Options& options) {
-  const Answer answer = options.metric == "memory" ? from_plans(options) : from_records(options);
+  const Answer answer = options.metric == "memory" ? from_plans(options)
+                        : options.on.empty()       ? from_records(options)
+                                                   : from_predictions(options);
   if (options.json) {
     fmt::print("{}\n", to_json(options, answer).dump(2));
   } else {
@@ -197,6 +240,8 @@ void add_crossover_command(CLI::App& app, int& exit_code) {
       ->add_option("--metric", options->metric, "ttft, tpot, energy (measured) or memory (planned)")
       ->check(CLI::IsMember({"ttft", "tpot", "memory", "energy"}))
       ->capture_default_str();
+  command->add_option("--on", options->on,
+                      "Predict for this device profile instead of reading the store");
   command->add_option("--store", options->store, "Store of measurements")->capture_default_str();
   command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
       ->capture_default_str();
@@ -208,7 +253,9 @@ void add_crossover_command(CLI::App& app, int& exit_code) {
                       "Only this many output tokens; memory: 1 by default");
   command->add_option("--threads", options->threads, "Only this many threads");
   command->add_option("--commit", options->commit, "Only this commit, or its beginning");
-  command->add_option("--max-context", options->max_context, "How far memory is looked at")
+  command
+      ->add_option("--max-context", options->max_context,
+                   "How far memory and predictions are looked at")
       ->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON");
   command->callback([options, &exit_code] { exit_code = run(*options); });

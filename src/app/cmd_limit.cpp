@@ -8,6 +8,7 @@
 #include "backend/arena.h"
 #include "base/error.h"
 #include "base/units.h"
+#include "device/profile.h"
 #include "measure/provenance.h"
 #include "plan/live_memory.h"
 #include "report/table.h"
@@ -17,7 +18,7 @@ namespace tidemark {
 namespace {
 
 struct Options {
-  std::string model, memory;
+  std::string model, memory, on;
   WorkloadOptions workload{.new_tokens = 1};
   DeviceOptions device;
   bool measure = false, json = false;
@@ -180,10 +181,18 @@ bool confirm(const Options& options, const LimitRequest& request, const Limit& l
   return false;
 }
 
+// --memory, or what the device of --on has.
+int64_t budget_bytes(const Options& options) {
+  if (options.memory.empty() == options.on.empty())
+    fail("limit: expected either --memory or --on, found {}", options.on.empty() ? "none" : "both");
+  if (options.on.empty()) return bytes_option("--memory", options.memory);
+  return static_cast<int64_t>(load_profile(options.on).memory_bytes.value);
+}
+
 int run(const Options& options) {
   const ModelSpec spec = load_spec(options.model);
   LimitRequest asked;
-  asked.budget_bytes = bytes_option("--memory", options.memory);
+  asked.budget_bytes = budget_bytes(options);
   asked.workload = workload_of(options.workload, table_chunk);  // each step sets its context
   asked.whole_chunk = options.workload.chunk == "whole";
 
@@ -234,8 +243,9 @@ void add_limit_command(CLI::App& app, int& exit_code) {
       app.add_subcommand("limit", "Find the largest context that fits a memory budget");
   command->add_option("model", options->model, "Preset name or folder with config.json")
       ->required();
-  command->add_option("--memory", options->memory, "Budget for everything the plan holds: 24GiB")
-      ->required();
+  command->add_option("--memory", options->memory, "Budget for everything the plan holds: 24GiB");
+  command->add_option("--on", options->on,
+                      "Instead of --memory: all of this device's, a profile's name or file");
   add_workload_options(*command, options->workload);
   add_device_options(*command, options->device);
   command->add_flag("--measure", options->measure,

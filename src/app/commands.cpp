@@ -15,6 +15,11 @@ void add_commands(CLI::App& app, int& exit_code) {
   add_export_command(app, exit_code);
   add_compare_command(app, exit_code);
   add_crossover_command(app, exit_code);
+  add_predict_command(app, exit_code);
+  add_devices_command(app, exit_code);
+  add_prediction_error_command(app, exit_code);
+  add_whatif_command(app, exit_code);
+  add_calibrate_command(app, exit_code);
   add_report_command(app, exit_code);
   add_trace_command(app, exit_code);
   add_completion_command(app, exit_code);

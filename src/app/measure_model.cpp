@@ -21,14 +21,14 @@ std::unique_ptr<PowerSensor> sensor_for(const std::string& device) {
 void measure_into(const Model& model, const Plan& plan, Backend& backend,
                   const MeasureRequest& request, Record& record) {
   const Cell& cell = request.cell;
+  const auto sensor = request.energy ? sensor_for(cell.device) : nullptr;
+  const EnergyOptions energy;
+  const auto idle_w = sensor ? idle_power_w(*sensor, energy.idle_window_s) : std::nullopt;
+  Executor executor(plan, backend);  // fails with what does not fit, before anything is drawn
   const std::vector<int32_t> prompt =
       request.tokens_file.empty()
           ? random_prompt(cell.batch, cell.context, model.spec.vocab, request.seed)
           : read_prompt(request.tokens_file, cell.batch, cell.context, model.spec.vocab);
-  const auto sensor = request.energy ? sensor_for(cell.device) : nullptr;
-  const EnergyOptions energy;
-  const auto idle_w = sensor ? idle_power_w(*sensor, energy.idle_window_s) : std::nullopt;
-  Executor executor(plan, backend);
   fill_weights(executor, *model.weights);
   executor.set_prompt(prompt);
   const ClockReading before = read_clocks(sysfs);

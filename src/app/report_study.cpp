@@ -196,14 +196,7 @@ std::vector<Record> read_study_records(const std::filesystem::path& file,
     for (StoredRecord& stored : read_records(Store(file), filter))
       records.push_back(std::move(stored.record));
   } else {
-    with_context(file.string(), [&] {
-      const ordered_json json = parse_json_file(file);
-      if (json.is_array()) {
-        for (const ordered_json& record : json) records.push_back(record_from_json(record));
-      } else {
-        records = records_from_json(json);
-      }
-    });
+    with_context(file.string(), [&] { records = records_from_json(parse_json_file(file)); });
     std::erase_if(
         records, [&](const Record& r) { return commit_label(r.provenance).rfind(commit, 0) != 0; });
   }

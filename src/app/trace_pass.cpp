@@ -76,18 +76,19 @@ Trace trace_of(Executor& executor, const std::vector<Timed>& slices,
     }
     const Node& node = step.nodes[timed.index];
     const Cost c = cost(node.op, plan);
-    trace.slices.push_back({.name = std::string(name(node.op)),
-                            .category = category(node.op),
-                            .role = node.role,
-                            .layer = node.layer,
-                            .start_s = timed.start_s,
-                            .duration_s = timed.end_s - timed.start_s,
-                            .args = {{"shape", shape_text(node.op)},
-                                     {"step", timed.step},
-                                     {"ops", c.ops},
-                                     {"bytes_read", c.bytes_read},
-                                     {"bytes_written", c.bytes_written},
-                                     {"implementation", executor.backend().implementation(node)}}});
+    trace.slices.push_back(
+        {.name = std::string(name(node.op)),
+         .category = category(node.op),
+         .role = node.role,
+         .layer = node.layer,
+         .start_s = timed.start_s,
+         .duration_s = timed.end_s - timed.start_s,
+         .args = {{"shape", shape_text(node.op)},
+                  {"step", timed.step},
+                  {"ops", c.ops},
+                  {"bytes_read", c.bytes_read},
+                  {"bytes_written", c.bytes_written},
+                  {"implementation", executor.backend().implementation(step.kind, timed.index)}}});
     trace.memory.push_back({timed.start_s, live[timed.index]});
   }
   if (!trace.memory.empty())

@@ -35,6 +35,9 @@ class Backend {
   virtual ~Backend() = default;
   virtual BackendInfo info() const = 0;
   virtual bool supports(DType) const = 0;
+  // Sets what a plan leaves to the device although it changes what operators cost: the form, and
+  // its chunk, in which recurrences over many tokens are computed. The plan's own stand otherwise.
+  virtual void choose_forms(Plan&) const {}
   // Scratch bytes a node needs while it runs; planned under Tag::workspace. `step` is at the past
   // that needs most.
   virtual int64_t workspace_bytes(const Node&, const Plan&) const = 0;
@@ -49,8 +52,9 @@ class Backend {
   // Runs one step at `past`. Returns when the work is queued; synchronize() waits for it.
   virtual void run_step(StepKind, int64_t past, NodeObserver* observer) = 0;
   virtual void synchronize() = 0;
-  // Which kernel variant or library ran each node of a step, for the records.
-  virtual std::string implementation(const Node&) const = 0;
+  // Which kernel variant or library runs a node of the attached plan under an observer, for the
+  // records; and whether steps without one have it done by the launch of a node before.
+  virtual std::string implementation(StepKind, size_t node) const = 0;
 };
 
 // threads 0: all cores. With a memory limit the arenas of a plan must fit in that many bytes.

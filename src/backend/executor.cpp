@@ -15,6 +15,7 @@ Executor::Executor(Plan plan, Backend& backend) : plan_(std::move(plan)), backen
   if (plan_.workload.logits_dtype != DType::f32)
     fail("logits_dtype: {} computes f32 logits, found {}", backend.info().device,
          name(plan_.workload.logits_dtype));
+  backend.choose_forms(plan_);
   layout_ = layout_memory(plan_, [&](const Node& n) { return backend.workspace_bytes(n, plan_); });
   backend_.attach(plan_, layout_);
 }

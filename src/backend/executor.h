@@ -12,7 +12,7 @@ namespace tidemark {
 
 class Executor {
  public:
-  // Asks the backend for scratch sizes, lays memory out and attaches it.
+  // Asks the backend for forms and scratch sizes, lays memory out and attaches it.
   Executor(Plan plan, Backend& backend);
   ~Executor();
   Executor(const Executor&) = delete;

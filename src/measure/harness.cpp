@@ -89,8 +89,7 @@ void set_implementations(Executor& executor, PhaseRows& rows) {
   for (size_t kind = 0; kind < rows.row_of.size(); ++kind)
     for (size_t i = 0; i < rows.row_of[kind].size(); ++i) {
       std::string& name = rows.rows[rows.row_of[kind][i]].implementation;
-      const std::string ran =
-          executor.backend().implementation(executor.plan().steps[kind].nodes[i]);
+      const std::string ran = executor.backend().implementation(static_cast<StepKind>(kind), i);
       if (name.empty()) {
         name = ran;
       } else if (name != ran) {

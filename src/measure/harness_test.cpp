@@ -48,8 +48,8 @@ class ClockworkBackend : public Backend {
     }
   }
   void synchronize() override {}
-  std::string implementation(const Node& node) const override {
-    const auto* gemm = std::get_if<Gemm>(&node.op);
+  std::string implementation(StepKind kind, size_t node) const override {
+    const auto* gemm = std::get_if<Gemm>(&plan_->step(kind).nodes[node].op);
     return gemm != nullptr && gemm->m == 1 ? "gemv" : "plain";
   }
 

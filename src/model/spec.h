@@ -222,6 +222,9 @@ struct ModelSpec {
   WeightId lm_head = no_weight;  // [V, D]; equal to `embedding` when tied
   double logits_scale = 1;
   double logits_cap = 0;  // c > 0: c * tanh(logits / c)
+  // sliding_window of a config that switches it off; says nothing about the model, but frameworks
+  // that read the key all the same behave differently from there on.
+  int64_t declared_window = 0;
   std::vector<Weight> weights;
 };
 

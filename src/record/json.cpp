@@ -90,6 +90,9 @@ void fields(V& v, Like<OperatorRow> auto& x) {
   v("bytes_read", x.bytes_read);
   v("bytes_written", x.bytes_written);
   v("implementation", x.implementation);
+  v("bound", x.bound);
+  v("time_low_s", x.time_low_s);
+  v("time_high_s", x.time_high_s);
 }
 
 template <class V>
@@ -115,6 +118,8 @@ void fields(V& v, Like<Energy> auto& x) {
   v("baseline_j", x.baseline_j);
   v("window_s", x.window_s);
   v("sensor", x.sensor);
+  v("low_j", x.low_j);
+  v("high_j", x.high_j);
 }
 
 template <class V>
@@ -160,6 +165,9 @@ constexpr Outcome last(Outcome) {
 }
 constexpr StopReason last(StopReason) {
   return StopReason::max_runs;
+}
+constexpr Bound last(Bound) {
+  return Bound::launch;
 }
 constexpr DType last(DType) {
   return DType::i64;

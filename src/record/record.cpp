@@ -11,6 +11,7 @@ constexpr std::string_view source_names[] = {"measured", "predicted"};
 constexpr std::string_view outcome_names[] = {"ok", "out_of_memory", "unsupported", "timed_out",
                                               "failed"};
 constexpr std::string_view stop_reason_names[] = {"narrow_interval", "time_budget", "max_runs"};
+constexpr std::string_view bound_names[] = {"compute", "bandwidth", "launch"};
 static_assert(std::size(outcome_names) == static_cast<size_t>(Outcome::failed) + 1);
 static_assert(std::size(stop_reason_names) == static_cast<size_t>(StopReason::max_runs) + 1);
 
@@ -36,6 +37,10 @@ std::string_view name(Outcome o) {
 }
 std::string_view name(StopReason r) {
   return stop_reason_names[static_cast<size_t>(r)];
+}
+
+std::string_view name(Bound b) {
+  return bound_names[static_cast<size_t>(b)];
 }
 
 double relative_half_width(const Summary& s) {

@@ -17,6 +17,9 @@ namespace tidemark {
 
 enum class Source { measured, predicted };
 
+// What an operator's predicted time is made of most.
+enum class Bound { compute, bandwidth, launch };
+
 // What a result is a result of. Two records of one cell answer the same question.
 struct Cell {
   std::string model{};
@@ -98,6 +101,9 @@ struct OperatorRow {
   int64_t bytes_read = 0;     // per pass
   int64_t bytes_written = 0;  // per pass
   std::string implementation{};
+  // Of a prediction: what limits it, and the interval of time_s.
+  std::optional<Bound> bound{};
+  std::optional<double> time_low_s{}, time_high_s{};
   bool operator==(const OperatorRow&) const = default;
 };
 
@@ -129,6 +135,7 @@ struct Energy {
       baseline_j{};     // what the idle machine takes in the same time; within total_j
   double window_s = 0;  // length of the measured window
   std::string sensor{};
+  std::optional<double> low_j{}, high_j{};  // interval of a predicted total_j
   bool operator==(const Energy&) const = default;
 };
 
@@ -168,5 +175,6 @@ struct Record {
 std::string_view name(Source);
 std::string_view name(Outcome);
 std::string_view name(StopReason);
+std::string_view name(Bound);
 
 }  // namespace tidemark

@@ -132,9 +132,10 @@ void CpuBackend::run_step(StepKind kind, int64_t past, NodeObserver* observer) {
   }
 }
 
-std::string CpuBackend::implementation(const Node& node) const {
+std::string CpuBackend::implementation(StepKind kind, size_t node) const {
   const CpuContext c = context(plan_);
-  const auto variant = std::visit([&](const auto& op) { return cpu::variant(op, c); }, node.op);
+  const auto variant = std::visit([&](const auto& op) { return cpu::variant(op, c); },
+                                  plan_.step(kind).nodes[node].op);
   if (variant.find(':') != std::string_view::npos) return fmt::format("oneDNN {}", variant);
   return variant.empty() ? std::string(cpu::simd_target())
                          : fmt::format("{} {}", variant, cpu::simd_target());

@@ -24,7 +24,7 @@ class CpuBackend : public Backend {
   MemoryByTag high_water() const override;
   void run_step(StepKind, int64_t past, NodeObserver* observer) override;
   void synchronize() override {}
-  std::string implementation(const Node&) const override;
+  std::string implementation(StepKind, size_t node) const override;
 
  private:
   CpuContext context(const Plan&) const;

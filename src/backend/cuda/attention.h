@@ -22,6 +22,7 @@ struct AttentionArgs {
   const int64_t* past = nullptr;
   int64_t exact_past = -1;  // for cuDNN: the position, where the launch need not serve any other
   int64_t capacity = 0, window = 0;  // window 0: all positions, and every key is in the cache
+  int64_t sinks = 0;  // of a window: the first positions, seen for ever and never overwritten
   int32_t batch = 0, length = 0, heads = 0, kv_heads = 0, head_dim = 0, value_dim = 0;
   float scale = 1;
   DType dtype = DType::f32;

@@ -3,6 +3,7 @@
 // Gimelshein, arXiv 1805.02867); then the lanes turn to the value dimensions. Plain rather than
 // fast: it is what fp32 runs and what the other kernels are checked against.
 #include "backend/cuda/attention.h"
+#include "backend/cuda/cache_ring.cuh"
 #include "backend/cuda/mma.cuh"
 
 namespace tidemark::cuda {
@@ -34,38 +35,44 @@ __global__ void __launch_bounds__(warps_per_block * 32) plain_kernel(AttentionAr
   const T *k = static_cast<const T*>(a.k), *v = static_cast<const T*>(a.v);
   const T* k_cache = static_cast<const T*>(a.k_cache) + cache_row0 * a.head_dim;
   const T* v_cache = static_cast<const T*>(a.v_cache) + cache_row0 * a.value_dim;
+  const auto slot_of = [&](int64_t p) {
+    return a.window > 0 ? ring_slot(p, a.capacity, a.sinks) : p;
+  };
   // With a window, keys of this step are not in the ring yet.
   const auto k_row = [&](int64_t p) {
     return a.window > 0 && p >= past
                ? k + (int64_t{b} * a.length + p - past) * a.k_stride + int64_t{kv_head} * a.head_dim
-               : k_cache + (a.window > 0 ? p % a.capacity : p) * a.head_dim;
+               : k_cache + slot_of(p) * a.head_dim;
   };
   const auto v_row = [&](int64_t p) {
     return a.window > 0 && p >= past ? v + (int64_t{b} * a.length + p - past) * a.v_stride +
                                            int64_t{kv_head} * a.value_dim
-                                     : v_cache + (a.window > 0 ? p % a.capacity : p) * a.value_dim;
+                                     : v_cache + slot_of(p) * a.value_dim;
   };
 
+  // Key i of those seen: the sinks that the window has left behind, then the window.
+  const int64_t behind = min(first, a.sinks), keys = behind + position + 1 - first;
+  const auto position_of = [&](int64_t i) { return i < behind ? i : first + i - behind; };
   float best = masked_score, total = 0, sum[max_value_chunks] = {};
-  for (int64_t p0 = first; p0 <= position; p0 += 32) {
-    const int64_t p = p0 + lane;
+  for (int64_t i0 = 0; i0 < keys; i0 += 32) {
+    const bool seen = i0 + lane < keys;
     float score = masked_score;
-    if (p <= position) {
-      const T* key = k_row(p);
+    if (seen) {
+      const T* key = k_row(position_of(i0 + lane));
       score = 0;
       for (int d = 0; d < a.head_dim; ++d) score = fmaf(q[d], to_float(key[d]), score);
     }
     const float new_best = fmaxf(best, lane_max(score));
     const float rescale = exp2f(best - new_best);
-    const float weight = p <= position ? exp2f(score - new_best) : 0.0F;
+    const float weight = seen ? exp2f(score - new_best) : 0.0F;
     total = total * rescale + lane_sum(weight);
     best = new_best;
 #pragma unroll
     for (int i = 0; i < max_value_chunks; ++i) sum[i] *= rescale;
-    const int count = position - p0 + 1 < 32 ? static_cast<int>(position - p0 + 1) : 32;
+    const int count = static_cast<int>(min(keys - i0, int64_t{32}));
     for (int j = 0; j < count; ++j) {
       const float w = __shfl_sync(0xffffffffu, weight, j);
-      const T* value = v_row(p0 + j);
+      const T* value = v_row(position_of(i0 + j));
 #pragma unroll
       for (int i = 0; i < max_value_chunks; ++i)
         if (i * 32 + lane < a.value_dim) sum[i] = fmaf(w, to_float(value[i * 32 + lane]), sum[i]);

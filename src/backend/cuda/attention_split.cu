@@ -20,6 +20,7 @@
 #include <algorithm>
 
 #include "backend/cuda/attention.h"
+#include "backend/cuda/cache_ring.cuh"
 #include "backend/cuda/mma.cuh"
 
 namespace tidemark::cuda {
@@ -30,14 +31,16 @@ constexpr int max_group = 16;  // query heads per KV head and pass: the rows of 
 constexpr int key_quantum = 32;
 
 // How the keys [begin, end) that this token sees are cut: part i is [begin + i * size, ...) for i <
-// used.
+// used. Sinks that the window has left behind are counted on backwards from it: keys below
+// `window_begin` stand for them.
 struct Parts {
-  int64_t begin, end;
+  int64_t begin, end, window_begin;
   int size, used;
 };
 __device__ inline Parts cut_keys(const AttentionArgs& a, int64_t past, int splits) {
   Parts parts;
-  parts.begin = a.window > 0 && past - a.window + 1 > 0 ? past - a.window + 1 : 0;
+  parts.window_begin = a.window > 0 && past - a.window + 1 > 0 ? past - a.window + 1 : 0;
+  parts.begin = parts.window_begin - min(parts.window_begin, a.sinks);
   parts.end = past + 1;
   const int keys = static_cast<int>(parts.end - parts.begin);
   parts.size = ((keys + splits - 1) / splits + key_quantum - 1) / key_quantum * key_quantum;
@@ -82,13 +85,16 @@ __global__ void __launch_bounds__(warps * 32)
   const bf16* k_fresh = static_cast<const bf16*>(a.k) + b * a.k_stride + kv_head * kHeadDim;
   const bf16* v_fresh = static_cast<const bf16*>(a.v) + b * a.v_stride + kv_head * kValueDim;
   // With a window, this step's key is not in the ring yet.
+  const auto slot_of = [&](int64_t key) {
+    return ring_slot(key < parts.window_begin ? key - parts.begin : key, a.capacity, a.sinks);
+  };
   const auto k_row = [&](int64_t p) {
     if (a.window == 0) return k_cache + p * kHeadDim;
-    return p == past ? k_fresh : k_cache + p % a.capacity * kHeadDim;
+    return p == past ? k_fresh : k_cache + slot_of(p) * kHeadDim;
   };
   const auto v_row = [&](int64_t p) {
     if (a.window == 0) return v_cache + p * kValueDim;
-    return p == past ? v_fresh : v_cache + p % a.capacity * kValueDim;
+    return p == past ? v_fresh : v_cache + slot_of(p) * kValueDim;
   };
 
   // Keys past the end repeat the last one and are masked out below.
@@ -290,9 +296,10 @@ void launch_dims(const AttentionArgs& a, int splits, const Queue& queue) {
 }  // namespace
 
 bool attention_split_supports(const AttentionArgs& a) {
-  const bool dims = (a.head_dim == a.value_dim && (a.head_dim == 64 || a.head_dim == 96 ||
-                                                   a.head_dim == 128 || a.head_dim == 256)) ||
-                    (a.head_dim == 64 && a.value_dim == 128);
+  const bool dims =
+      (a.head_dim == a.value_dim && (a.head_dim == 64 || a.head_dim == 96 || a.head_dim == 128 ||
+                                     a.head_dim == 160 || a.head_dim == 256)) ||
+      (a.head_dim == 64 && a.value_dim == 128);
   return a.dtype == DType::bf16 && a.length == 1 && dims && attention_rows_aligned(a);
 }
 
@@ -300,7 +307,7 @@ int32_t attention_splits(const AttentionArgs& a, int sm_count) {
   const int64_t heads =
       int64_t{a.batch} * a.kv_heads * ((a.heads / a.kv_heads + max_group - 1) / max_group);
   // One block per multiprocessor for short caches, two for long ones: measured on an H200.
-  const int64_t keys = a.window > 0 ? std::min(a.window, a.capacity) : a.capacity;
+  const int64_t keys = a.window > 0 ? std::min(a.sinks + a.window, a.capacity) : a.capacity;
   const int64_t blocks = int64_t{sm_count} * (keys * heads >= 32768 ? 2 : 1);
   const int64_t by_chip = std::max<int64_t>(1, blocks / heads);
   const int64_t by_keys = std::max<int64_t>(1, (keys + 2 * key_quantum - 1) / (2 * key_quantum));
@@ -316,6 +323,7 @@ void launch_attention_split(const AttentionArgs& a, int32_t splits, const Queue&
   if (a.head_dim == 64) return launch_dims<64, 64>(a, splits, queue);
   if (a.head_dim == 96) return launch_dims<96, 96>(a, splits, queue);
   if (a.head_dim == 128) return launch_dims<128, 128>(a, splits, queue);
+  if (a.head_dim == 160) return launch_dims<160, 160>(a, splits, queue);
   launch_dims<256, 256>(a, splits, queue);
 }
 

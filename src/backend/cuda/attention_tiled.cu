@@ -2,7 +2,8 @@
 // 2307.08691): a block owns a tile of queries of one head and walks the keys in tiles of 64,
 // double-buffered in shared memory by asynchronous copies; scores and output stay in registers
 // under an online softmax. Keys come from the cache by position, or with a window from the ring
-// cache and, for this step's, from k and v; tiles that no query of the block sees are not visited.
+// cache and, for this step's, from k and v; tiles that no query of the block sees are not visited;
+// those of the sinks come before the window's.
 // Limit: about half of what Hopper's own matrix instructions give, which is why full attention goes
 // to cuDNN where that is present.
 #include "backend/cuda/attention.h"
@@ -13,7 +14,6 @@ namespace tidemark::cuda {
 namespace {
 
 constexpr int warps = 4;
-constexpr int tile_keys = 64;
 
 // Four 8 x 8 tiles of 16-bit elements; lane l gives the address of row l % 8 of tile l / 8.
 __device__ inline void load_tiles(uint32_t (&r)[4], const bf16* row) {
@@ -32,13 +32,15 @@ __device__ inline void load_tiles_transposed(uint32_t (&r)[4], const bf16* row) 
 template <int kDim>
 constexpr int padded = kDim + 8;
 
-// kTiles: 16-query tiles per warp.
-template <int kHeadDim, int kValueDim, int kTiles>
+// tile_keys: keys of a tile. kTiles: 16-query tiles per warp. kSharedQueries: queries stay in
+// shared memory, where registers do not hold them.
+template <int kHeadDim, int kValueDim, int kTiles, int tile_keys, bool kSharedQueries>
 __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
   constexpr int tile_queries = warps * kTiles * 16;
   extern __shared__ __align__(16) bf16 shared[];
   bf16* k_tiles = shared;  // [2][tile_keys][padded<kHeadDim>]
   bf16* v_tiles = shared + 2 * tile_keys * padded<kHeadDim>;
+  bf16* q_tile = v_tiles + 2 * tile_keys * padded<kValueDim>;  // [tile_queries][padded<kHeadDim>]
   let_next_start();
   wait_for_previous();
   const int64_t past = *a.past;
@@ -50,8 +52,16 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
   const int64_t row0 = int64_t{b} * a.length;
 
   // Q as operand A, straight from memory: once per block.
-  uint32_t q[kTiles][kHeadDim / 16][4];
-  {
+  uint32_t q[kTiles][kSharedQueries ? 1 : kHeadDim / 16][4];
+  if constexpr (kSharedQueries) {
+    constexpr int units = kHeadDim / 8;
+    for (int i = threadIdx.x; i < tile_queries * units; i += warps * 32) {
+      const int t = min(t0 + i / units, a.length - 1);
+      copy_async16(q_tile + i / units * padded<kHeadDim> + i % units * 8,
+                   static_cast<const bf16*>(a.q) + (row0 + t) * a.q_stride +
+                       int64_t{head} * kHeadDim + i % units * 8);
+    }
+  } else {
     const bf16* q_base = static_cast<const bf16*>(a.q) + int64_t{head} * kHeadDim;
 #pragma unroll
     for (int m = 0; m < kTiles; ++m)
@@ -78,20 +88,30 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
   int64_t first_key =
       a.window > 0 && first_position - a.window + 1 > 0 ? first_position - a.window + 1 : 0;
   first_key = first_key / tile_keys * tile_keys;
-  const int tile_count = static_cast<int>((last_position - first_key) / tile_keys) + 1;
+  const int sink_tiles = static_cast<int>((min(a.sinks, first_key) + tile_keys - 1) / tile_keys);
+  const int tile_count = sink_tiles + static_cast<int>((last_position - first_key) / tile_keys) + 1;
+  const auto first_of = [&](int tile) {
+    return tile < sink_tiles ? int64_t{tile} * tile_keys
+                             : first_key + int64_t{tile - sink_tiles} * tile_keys;
+  };
 
   const auto copy_tile = [&](int tile, int stage) {
-    const int64_t p0 = first_key + int64_t{tile} * tile_keys;
-    const uint32_t ring = a.window > 0 ? static_cast<uint32_t>(p0 % a.capacity) : 0;
+    const int64_t p0 = first_of(tile);
+    // Past the sinks: the slot of the tile's first position in the ring.
+    const int64_t past_sinks = max(p0, a.sinks);
+    const auto ring_size = static_cast<uint32_t>(a.capacity - a.sinks);
+    const uint32_t ring =
+        a.window > 0 ? static_cast<uint32_t>((past_sinks - a.sinks) % ring_size) : 0;
     constexpr int k_units = kHeadDim / 8, v_units = kValueDim / 8;
     bf16* k_to = k_tiles + stage * tile_keys * padded<kHeadDim>;
     bf16* v_to = v_tiles + stage * tile_keys * padded<kValueDim>;
     // Rows past the last position repeat it; the mask hides them.
     const auto cache_row = [&](int r) -> int64_t {
       if (a.window == 0) return min(p0 + r, past + a.length - 1);
-      uint32_t slot = ring + r;
-      while (slot >= a.capacity) slot -= static_cast<uint32_t>(a.capacity);
-      return slot;
+      if (p0 + r < a.sinks) return p0 + r;
+      uint32_t slot = ring + static_cast<uint32_t>(p0 + r - past_sinks);
+      while (slot >= ring_size) slot -= ring_size;
+      return a.sinks + slot;
     };
     const auto fresh_row = [&](int r) -> int64_t {  // -1: in the cache
       if (a.window == 0 || p0 + r < past) return -1;
@@ -133,7 +153,14 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
 
     float score[kTiles][tile_keys / 8][4] = {};
 #pragma unroll
-    for (int i = 0; i < kHeadDim / 16; ++i)
+    for (int i = 0; i < kHeadDim / 16; ++i) {
+      const int at = kSharedQueries ? 0 : i;
+      if constexpr (kSharedQueries) {
+#pragma unroll
+        for (int m = 0; m < kTiles; ++m)
+          load_tiles(q[m][0], q_tile + ((warp * kTiles + m) * 16 + lane % 16) * padded<kHeadDim> +
+                                  i * 16 + lane / 16 * 8);
+      }
 #pragma unroll
       for (int n = 0; n < tile_keys / 16; ++n) {
         uint32_t k[4];
@@ -141,19 +168,22 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
                           lane / 8 % 2 * 8);
 #pragma unroll
         for (int m = 0; m < kTiles; ++m) {
-          mma_bf16(score[m][2 * n], q[m][i][0], q[m][i][1], q[m][i][2], q[m][i][3], k[0], k[1]);
-          mma_bf16(score[m][2 * n + 1], q[m][i][0], q[m][i][1], q[m][i][2], q[m][i][3], k[2], k[3]);
+          const uint32_t(&w)[4] = q[m][at];
+          mma_bf16(score[m][2 * n], w[0], w[1], w[2], w[3], k[0], k[1]);
+          mma_bf16(score[m][2 * n + 1], w[0], w[1], w[2], w[3], k[2], k[3]);
         }
       }
+    }
 
-    const int64_t p0 = first_key + int64_t{tile} * tile_keys;
+    const int64_t p0 = first_of(tile);
     const bool masked =
         p0 + tile_keys - 1 > first_position || (a.window > 0 && p0 <= last_position - a.window);
+    const int sinks = static_cast<int>(min(max(a.sinks - p0, int64_t{0}), int64_t{tile_keys}));
 #pragma unroll
     for (int m = 0; m < kTiles; ++m) {
       float new_best[2] = {best[m][0], best[m][1]};
       const int64_t position0 = past + t0 + (warp * kTiles + m) * 16 + g;
-      // Keys (low, high] of this tile are seen by row h.
+      // Keys (low, high] of this tile are seen by row h, and of its sinks all up to high.
       int low[2], high[2];
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
@@ -168,7 +198,7 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
           float s = score[m][n][e] * scale;
           if (masked) {
             const int key = n * 8 + c * 2 + e % 2;
-            if (key > high[e / 2] || key <= low[e / 2]) s = masked_score;
+            if (key > high[e / 2] || (key <= low[e / 2] && key >= sinks)) s = masked_score;
           }
           score[m][n][e] = s;
           new_best[e / 2] = fmaxf(new_best[e / 2], s);
@@ -234,12 +264,14 @@ __global__ void __launch_bounds__(warps * 32) tiled_kernel(AttentionArgs a) {
     }
 }
 
-template <int kHeadDim, int kValueDim, int kTiles>
+template <int kHeadDim, int kValueDim, int kTiles, int tile_keys = 64, bool kSharedQueries = false>
 void launch_dims(const AttentionArgs& a, const Queue& queue) {
   constexpr int tile_queries = warps * kTiles * 16;
   constexpr size_t shared_bytes =
-      sizeof(bf16) * 2 * tile_keys * (padded<kHeadDim> + padded<kValueDim>);
-  const auto kernel = tiled_kernel<kHeadDim, kValueDim, kTiles>;
+      sizeof(bf16) * (2 * tile_keys *
+                      (padded<kHeadDim> +
+                       padded<kValueDim>)+(kSharedQueries ? tile_queries * padded<kHeadDim> : 0));
+  const auto kernel = tiled_kernel<kHeadDim, kValueDim, kTiles, tile_keys, kSharedQueries>;
   static const cudaError_t allowed = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
   check(allowed, "attention: shared memory");
@@ -251,7 +283,8 @@ void launch_dims(const AttentionArgs& a, const Queue& queue) {
 
 bool attention_tiled_supports(const AttentionArgs& a) {
   const bool dims =
-      (a.head_dim == a.value_dim && (a.head_dim == 64 || a.head_dim == 96 || a.head_dim == 128)) ||
+      (a.head_dim == a.value_dim && (a.head_dim == 64 || a.head_dim == 96 || a.head_dim == 128 ||
+                                     a.head_dim == 160 || a.head_dim == 256)) ||
       (a.head_dim == 64 && a.value_dim == 128);
   return a.dtype == DType::bf16 && dims && attention_rows_aligned(a);
 }
@@ -260,7 +293,9 @@ void launch_attention_tiled(const AttentionArgs& a, const Queue& queue) {
   if (a.head_dim == 64 && a.value_dim == 128) return launch_dims<64, 128, 1>(a, queue);
   if (a.head_dim == 64) return launch_dims<64, 64, 2>(a, queue);
   if (a.head_dim == 96) return launch_dims<96, 96, 1>(a, queue);
-  launch_dims<128, 128, 1>(a, queue);
+  if (a.head_dim == 128) return launch_dims<128, 128, 1>(a, queue);
+  if (a.head_dim == 160) return launch_dims<160, 160, 1>(a, queue);
+  launch_dims<256, 256, 1, 32, true>(a, queue);
 }
 
 }  // namespace tidemark::cuda

@@ -22,7 +22,8 @@ struct CudaContext {
   GemmLibrary gemms;
   CudnnAttention cudnn;
 
-  // Of the attached plan. Before attach() arenas are null: pointers then tell alignments alone.
+  // Of the attached plan. Before attach() there are no arenas: pointers then tell alignments, and
+  // which operands there are, alone.
   const Plan* plan = nullptr;
   std::vector<int64_t> offset_bytes;  // by TensorId
   std::array<std::byte*, tag_count> arenas{};
@@ -49,7 +50,9 @@ struct CudaContext {
     const int64_t offset = offset_bytes.empty() ? 0 : offset_bytes[index];
     int64_t& mark = high_water[t.tag];
     mark = std::max(mark, offset + size_bytes(t));
-    return arenas[static_cast<size_t>(t.tag)] + offset + o.offset * size_bytes(t.dtype);
+    std::byte* arena = arenas[static_cast<size_t>(t.tag)];
+    if (!arena) arena = reinterpret_cast<std::byte*>(uintptr_t{4096});
+    return arena + offset + o.offset * size_bytes(t.dtype);
   }
   template <class T>
   T* at(const Operand& o) {
@@ -62,8 +65,10 @@ struct CudaContext {
   }
 };
 
-// One overload of each per operator (launch.cpp). workspace_bytes: the scratch a launch will use.
+// One overload of each per operator (launch.cpp). choose_form: sets the form that the kernel will
+// compute, where the operator has a choice. workspace_bytes: the scratch a launch will use.
 // prepare: what is chosen by trying, before the first launch. implementation: the kernel's name.
+void choose_form(Op&, CudaContext&);
 void launch(const Op&, CudaContext&);
 int64_t workspace_bytes(const Op&, CudaContext&);
 void prepare(const Op&, CudaContext&);

@@ -104,6 +104,13 @@ bool CudaBackend::supports(DType dtype) const {
   return dtype == DType::f32 || dtype == DType::bf16;
 }
 
+void CudaBackend::choose_forms(Plan& plan) const {
+  const Plan* attached = std::exchange(context_.plan, &plan);
+  for (Step& step : plan.steps)
+    for (Node& node : step.nodes) cuda::choose_form(node.op, context_);
+  context_.plan = attached;
+}
+
 int64_t CudaBackend::workspace_bytes(const Node& node, const Plan& plan) const {
   const Plan* attached = std::exchange(context_.plan, &plan);
   const int64_t bytes = cuda::workspace_bytes(node.op, context_);
@@ -142,6 +149,7 @@ void CudaBackend::attach(const Plan& plan, const MemoryLayout& layout) {
     check(cudaMemsetAsync(arena, 0xff, static_cast<size_t>(bytes), context_.queue.stream), "arena");
   }
   plan_ = plan;
+  taken_along_ = {};
   context_.plan = &plan_;
   context_.offset_bytes = layout.offset_bytes;
   for (const Step& step : plan_.steps) {
@@ -197,7 +205,10 @@ void CudaBackend::download(TensorId id, std::span<std::byte> to, int64_t offset_
 }
 
 MemoryByTag CudaBackend::high_water() const {
-  return context_.high_water;
+  MemoryByTag marks = context_.high_water;  // in whole units of a tensor's alignment, as planned
+  constexpr int64_t whole = tensor_alignment_bytes;
+  for (const Tag tag : all_tags) marks[tag] = (marks[tag] + whole - 1) / whole * whole;
+  return marks;
 }
 
 void CudaBackend::set_position(const Step& step, int64_t past) {
@@ -211,7 +222,7 @@ void CudaBackend::set_position(const Step& step, int64_t past) {
 void CudaBackend::launch_nodes(const Step& step) {
   for (size_t i = 0; i < step.nodes.size(); ++i) {
     if (launch_with_next(step, i, context_))
-      ++i;
+      taken_along_[static_cast<size_t>(step.kind)].insert(++i);
     else
       launch(step.nodes[i].op, context_);
   }
@@ -311,8 +322,10 @@ void CudaBackend::synchronize() {
   check(cudaStreamSynchronize(context_.queue.stream), "step");
 }
 
-std::string CudaBackend::implementation(const Node& node) const {
-  return cuda::implementation(node.op, context_);
+std::string CudaBackend::implementation(StepKind kind, size_t node) const {
+  const std::string name = cuda::implementation(plan_.step(kind).nodes[node].op, context_);
+  const bool is_fused = taken_along_[static_cast<size_t>(kind)].contains(node);
+  return is_fused ? name + "; unobserved: part of the launch before" : name;
 }
 
 }  // namespace tidemark::cuda

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ class CudaBackend : public Backend {
   ~CudaBackend() override;
   BackendInfo info() const override;
   bool supports(DType) const override;
+  void choose_forms(Plan&) const override;
   int64_t workspace_bytes(const Node&, const Plan&) const override;
   void attach(const Plan&, const MemoryLayout&) override;
   void detach() override;
@@ -29,7 +31,7 @@ class CudaBackend : public Backend {
   MemoryByTag high_water() const override;
   void run_step(StepKind, int64_t past, NodeObserver* observer) override;
   void synchronize() override;
-  std::string implementation(const Node&) const override;
+  std::string implementation(StepKind, size_t node) const override;
 
   size_t node_count(StepKind kind) const { return plan_.step(kind).nodes.size(); }
   // Nodes one after the other on the stream, with no graph, no fusion, no overlap and no waiting:
@@ -44,6 +46,7 @@ class CudaBackend : public Backend {
   };
   void capture(StepKind);
   void set_position(const Step&, int64_t past);
+  // Several as one launch where there is such a kernel, and remembers which nodes had none.
   void launch_nodes(const Step&);
   // The position that a step's one graph may be made for, -1 for all.
   int64_t graph_position(StepKind) const;
@@ -55,7 +58,8 @@ class CudaBackend : public Backend {
   mutable CudaContext context_;
   Plan plan_;
   std::array<CapturedStep, 3> captured_;
-  std::array<bool, 3> gains_by_position_{};  // by StepKind
+  std::array<bool, 3> gains_by_position_{};      // by StepKind
+  std::array<std::set<size_t>, 3> taken_along_;  // nodes without a launch of their own
 };
 
 }  // namespace tidemark::cuda

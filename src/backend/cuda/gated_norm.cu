@@ -15,8 +15,8 @@ __global__ void gated_norm_kernel(GatedNormArgs a) {
 #pragma unroll
   for (int i = 0; i < norm_loads; ++i)
     if (place.at(i) < a.width)
-      weight[i] =
-          load_vector<T, kVector>(static_cast<const T*>(a.weight) + place.column + place.at(i));
+      weight[i] = load_vector<T, kVector>(static_cast<const T*>(a.weight) +
+                                          (a.shared_weight ? 0 : place.column) + place.at(i));
   let_next_start();
   wait_for_previous();
 

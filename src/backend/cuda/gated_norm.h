@@ -12,13 +12,13 @@ namespace tidemark::cuda {
 struct GatedNormArgs {
   const void* x = nullptr;       // [rows, groups * width]
   const void* z = nullptr;       // [rows, groups * width]
-  const void* weight = nullptr;  // [groups * width]
+  const void* weight = nullptr;  // [groups * width], or [width] with shared_weight
   void* out = nullptr;           // [rows, groups * width]; may be x or z
   int64_t x_stride = 0, z_stride = 0, out_stride = 0;
   int64_t rows = 0;
   int32_t groups = 1, width = 0;
   float eps = 0;
-  bool norm_before_gate = false;
+  bool norm_before_gate = false, shared_weight = false;
   DType dtype = DType::f32;
 };
 

@@ -1,6 +1,6 @@
-// Copies this step's keys and values to their slots of the cache (position % capacity: with a
-// window the cache is a ring). One block per token; of a step longer than the ring only its end is
-// kept.
+// Copies this step's keys and values to their slots of the cache: with a window a ring, behind the
+// sinks. One block per token; of a step longer than the ring only its end is kept.
+#include "backend/cuda/cache_ring.cuh"
 #include "backend/cuda/device.cuh"
 #include "backend/cuda/positions.h"
 
@@ -12,8 +12,10 @@ __global__ void kv_append_kernel(KvAppendArgs a) {
   let_next_start();
   wait_for_previous();
   const int row = blockIdx.x, b = row / a.length, t = row % a.length;
-  if (t < a.length - a.capacity) return;
-  const int64_t cache_row = int64_t{b} * a.kv_heads * a.capacity + (*a.past + t) % a.capacity;
+  const int64_t position = *a.past + t;
+  if (position >= a.sinks && t < a.length - (a.capacity - a.sinks)) return;
+  const int64_t cache_row =
+      int64_t{b} * a.kv_heads * a.capacity + ring_slot(position, a.capacity, a.sinks);
   const auto copy = [&](const void* from, int64_t stride, void* to, int dim) {
     const T* source = static_cast<const T*>(from) + row * stride;
     for (int i = threadIdx.x; i < a.kv_heads * dim; i += blockDim.x)

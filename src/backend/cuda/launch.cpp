@@ -5,13 +5,19 @@
 
 #include "backend/cuda/attention.h"
 #include "backend/cuda/attention_cudnn.h"
+#include "backend/cuda/block_gemm.h"
 #include "backend/cuda/context.h"
 #include "backend/cuda/conv1d.h"
+#include "backend/cuda/elementwise.h"
+#include "backend/cuda/expert_gemm.h"
+#include "backend/cuda/gated_delta.h"
 #include "backend/cuda/gated_norm.h"
 #include "backend/cuda/gemm_plain.h"
 #include "backend/cuda/gemv.h"
 #include "backend/cuda/glu.h"
 #include "backend/cuda/norm.h"
+#include "backend/cuda/rg_lru.h"
+#include "backend/cuda/route.h"
 #include "backend/cuda/selective_scan.h"
 #include "backend/cuda/ssd.h"
 #include "base/error.h"
@@ -46,14 +52,20 @@ GemvArgs gemv_args(const GemmArgs& g) {
   return a;
 }
 
-int64_t workspace_of(const Gemm& op, CudaContext&) {
-  return op.m <= gemv_max_rows ? 0 : gemm_workspace_bytes(op.m, op.n);
+// Whether cuBLASLt runs it.
+bool is_library_gemm(const Gemm& op, const GemmArgs& a, CudaContext& c) {
+  return op.m > gemv_max_rows && c.gemms.supports(a, gemm_workspace_bytes(op.m, op.n));
+}
+
+int64_t workspace_of(const Gemm& op, CudaContext& c) {
+  return is_library_gemm(op, gemm_args(op, c), c) ? gemm_workspace_bytes(op.m, op.n) : 0;
 }
 
 void prepare_op(const Gemm& op, CudaContext& c) {
-  if (op.m <= gemv_max_rows) return;
+  const GemmArgs a = gemm_args(op, c);
+  if (!is_library_gemm(op, a, c)) return;
   const int64_t bytes = workspace_of(op, c);
-  c.gemms.prepare(gemm_args(op, c), c.workspace(bytes), bytes, c.queue);
+  c.gemms.prepare(a, c.workspace(bytes), bytes, c.queue);
 }
 
 std::string name_of(const Gemm& op, CudaContext& c) {
@@ -62,7 +74,7 @@ std::string name_of(const Gemm& op, CudaContext& c) {
     const GemvArgs v = gemv_args(a);
     return name(v, choose_gemv(v, c.sm_count));
   }
-  return c.gemms.supports(a, workspace_of(op, c)) ? c.gemms.describe(a) : "gemm plain";
+  return is_library_gemm(op, a, c) ? c.gemms.describe(a) : "gemm plain";
 }
 
 void launch_op(const Gemm& op, CudaContext& c) {
@@ -71,9 +83,9 @@ void launch_op(const Gemm& op, CudaContext& c) {
     const GemvArgs v = gemv_args(a);
     return launch_gemv(v, choose_gemv(v, c.sm_count), c.queue);
   }
+  if (!is_library_gemm(op, a, c)) return launch_gemm_plain(a, c.queue);
   const int64_t bytes = workspace_of(op, c);
-  if (c.gemms.supports(a, bytes)) return c.gemms.run(a, c.workspace(bytes), bytes, c.queue);
-  launch_gemm_plain(a, c.queue);
+  c.gemms.run(a, c.workspace(bytes), bytes, c.queue);
 }
 
 // ---- what a projection of one row takes along ----
@@ -106,7 +118,7 @@ AttentionArgs attention_args(const Attention& op, CudaContext& c) {
   a.q_stride = op.q.stride, a.k_stride = op.k.stride, a.v_stride = op.v.stride;
   a.out_stride = op.out.stride;
   a.past = c.past;
-  a.capacity = op.capacity, a.window = op.window;
+  a.capacity = op.capacity, a.window = op.window, a.sinks = op.sinks;
   a.batch = small(op.batch), a.length = small(op.length);
   a.heads = small(op.heads), a.kv_heads = small(op.kv_heads);
   a.head_dim = small(op.head_dim), a.value_dim = small(op.value_dim);
@@ -221,6 +233,7 @@ void launch_op(const KvAppend& op, CudaContext& c) {
                     .k_stride = op.k.stride,
                     .v_stride = op.v.stride,
                     .capacity = op.capacity,
+                    .sinks = op.sinks,
                     .batch = small(op.batch),
                     .length = small(op.length),
                     .kv_heads = small(op.kv_heads),
@@ -280,7 +293,8 @@ GatedNormArgs gated_norm_args(const GatedNorm& op, CudaContext& c) {
   a.x = c.at(op.x), a.z = c.at(op.z), a.weight = c.at(op.weight), a.out = c.at(op.out);
   a.x_stride = op.x.stride, a.z_stride = op.z.stride, a.out_stride = op.out.stride;
   a.rows = op.rows, a.groups = small(op.groups), a.width = small(op.width);
-  a.eps = op.eps, a.norm_before_gate = op.norm_before_gate, a.dtype = c.dtype(op.x);
+  a.eps = op.eps, a.norm_before_gate = op.norm_before_gate;
+  a.shared_weight = op.shared_weight, a.dtype = c.dtype(op.x);
   return a;
 }
 std::string name_of(const GatedNorm& op, CudaContext& c) {
@@ -377,6 +391,12 @@ SsdArgs ssd_args(const Ssd& op, CudaContext& c) {
 SsdChoice choose(const Ssd& op, const SsdArgs& a, CudaContext& c) {
   return choose_ssd(a, op.form == SsdForm::chunked, c.sm_count);
 }
+void choose_form_of(Ssd& op, CudaContext& c) {
+  if (choose(op, ssd_args(op, c), c).kernel == SsdKernel::blocks)
+    op.chunk = ssd_block_length;
+  else
+    op.form = SsdForm::recurrence;
+}
 int64_t workspace_of(const Ssd& op, CudaContext& c) {
   const SsdArgs a = ssd_args(op, c);
   return static_cast<int64_t>(ssd_workspace_bytes(a, choose(op, a, c)));
@@ -389,40 +409,65 @@ void launch_op(const Ssd& op, CudaContext& c) {
   launch_ssd(a, choose(op, a, c), c.workspace(workspace_of(op, c)), c.queue);
 }
 
-// ---- what has no kernel yet ----
-
-template <class Concrete>
-concept Missing = std::is_same_v<Concrete, Add> || std::is_same_v<Concrete, BlockGemm> ||
-    std::is_same_v<Concrete, RowGate> || std::is_same_v<Concrete, SoftCap> ||
-    std::is_same_v<Concrete, Route> || std::is_same_v<Concrete, ExpertGemm> ||
-    std::is_same_v<Concrete, Combine> || std::is_same_v<Concrete, GatedDelta> ||
-    std::is_same_v<Concrete, RgLru>;
-
-template <Missing Concrete>
-void launch_op(const Concrete& op, CudaContext&) {
-  fail("operator '{}': the cuda backend has no kernel for it yet", name(Op(op)));
+GatedDeltaArgs delta_args(const GatedDelta& op, CudaContext& c) {
+  GatedDeltaArgs a;
+  a.q = c.at(op.q), a.k = c.at(op.k), a.v = c.at(op.v), a.a = c.at(op.a), a.b = c.at(op.b);
+  a.a_log = c.at(op.a_log), a.dt_bias = c.at(op.dt_bias);
+  a.state = c.at<float>(op.state), a.out = c.at(op.out), a.past = c.past;
+  a.q_stride = op.q.stride, a.k_stride = op.k.stride, a.v_stride = op.v.stride;
+  a.a_stride = op.a.stride, a.b_stride = op.b.stride, a.out_stride = op.out.stride;
+  a.batch = op.batch, a.length = op.length;
+  a.key_heads = small(op.key_heads), a.value_heads = small(op.value_heads);
+  a.key_dim = small(op.key_dim), a.value_dim = small(op.value_dim);
+  a.eps = static_cast<float>(delta_norm_eps), a.dtype = c.dtype(op.q);
+  return a;
+}
+bool is_chunked(const GatedDelta& op, const GatedDeltaArgs& a) {
+  return op.form == SsdForm::chunked && op.length >= gated_delta_chunked_min_length &&
+         gated_delta_chunked_supports(a);
+}
+void choose_form_of(GatedDelta& op, CudaContext& c) {
+  if (is_chunked(op, delta_args(op, c)))
+    op.chunk = gated_delta_chunk;
+  else
+    op.form = SsdForm::recurrence;
+}
+int64_t workspace_of(const GatedDelta& op, CudaContext& c) {
+  const GatedDeltaArgs a = delta_args(op, c);
+  return is_chunked(op, a) ? gated_delta_chunked_workspace_bytes(a) : 0;
+}
+std::string name_of(const GatedDelta& op, CudaContext& c) {
+  return is_chunked(op, delta_args(op, c)) ? "gated delta, chunks of 64" : "gated delta recurrence";
+}
+void launch_op(const GatedDelta& op, CudaContext& c) {
+  const GatedDeltaArgs a = delta_args(op, c);
+  if (!is_chunked(op, a)) return launch_gated_delta(a, c.queue);
+  launch_gated_delta_chunked(a, c.workspace(workspace_of(op, c)), c.queue);
 }
 
-// What a kernel of an operator does not cover: empty, or the words for it.
-std::string_view uncovered(const Op& op) {
-  return std::visit(
-      [](const auto& o) -> std::string_view {
-        using Concrete = std::decay_t<decltype(o)>;
-        if constexpr (Missing<Concrete>) return "any shape";
-        if constexpr (requires { o.sinks; })
-          if (o.sinks > 0) return "sinks";
-        if constexpr (requires { o.positions; })
-          if (o.positions) return "learned positions";
-        if constexpr (requires { o.shared_weight; })
-          if (o.shared_weight) return "a shared weight";
-        if constexpr (std::is_same_v<Concrete, Norm>)
-          if (!o.weight) return "no weight";
-        if constexpr (std::is_same_v<Concrete, Attention>)
-          if (o.window > 0 && o.capacity > o.window) return "a window over a longer cache";
-        return {};
-      },
-      op);
+RgLruArgs rg_lru_args(const RgLru& op, CudaContext& c) {
+  RgLruArgs a;
+  a.x = c.at(op.x), a.input_gate = c.at(op.input_gate);
+  a.recurrent_gate = c.at(op.recurrent_gate), a.param = c.at(op.param);
+  a.state = c.at<float>(op.state), a.out = c.at(op.out), a.past = c.past;
+  a.x_stride = op.x.stride, a.input_stride = op.input_gate.stride;
+  a.recurrent_stride = op.recurrent_gate.stride, a.out_stride = op.out.stride;
+  a.batch = op.batch, a.length = op.length, a.width = small(op.width), a.dtype = c.dtype(op.x);
+  return a;
 }
+int64_t workspace_of(const RgLru& op, CudaContext& c) {
+  const RgLruArgs a = rg_lru_args(op, c);
+  return static_cast<int64_t>(rg_lru_workspace_bytes(a, choose_rg_lru(a, c.sm_count)));
+}
+std::string name_of(const RgLru& op, CudaContext& c) {
+  return name(choose_rg_lru(rg_lru_args(op, c), c.sm_count));
+}
+void launch_op(const RgLru& op, CudaContext& c) {
+  const RgLruArgs a = rg_lru_args(op, c);
+  launch_rg_lru(a, choose_rg_lru(a, c.sm_count), c.workspace(workspace_of(op, c)), c.queue);
+}
+
+// ---- elementwise ----
 
 void launch_op(const Add& op, CudaContext& c) {
   launch_add({.x = c.at(op.x),
@@ -437,30 +482,108 @@ void launch_op(const Add& op, CudaContext& c) {
              c.queue);
 }
 
-// ---- what is not there yet ----
-
-template <class Concrete>
-concept HasKernel = requires(const Concrete& op, CudaContext& c) {
-  launch_op(op, c);
-};
-
-// One line on what of an operator no kernel does, or empty.
-template <class Concrete>
-std::string gap_of(const Concrete& op) {
-  if constexpr (!HasKernel<Concrete>) return std::string(name(Op(op)));
-  if constexpr (requires { op.sinks; })
-    if (op.sinks != 0) return std::string(name(Op(op))) + " with sink positions";
-  return {};
+void launch_op(const RowGate& op, CudaContext& c) {
+  launch_row_gate({.act = op.act,
+                   .gate = c.at(op.gate),
+                   .x = c.at(op.x),
+                   .out = c.at(op.out),
+                   .gate_stride = op.gate.stride,
+                   .x_stride = op.x.stride,
+                   .out_stride = op.out.stride,
+                   .rows = op.rows,
+                   .width = small(op.width),
+                   .dtype = c.dtype(op.x)},
+                  c.queue);
 }
-std::string gap_of(const Norm& op) {
-  return op.weight ? "" : "norm without a weight";
+
+void launch_op(const SoftCap& op, CudaContext& c) {
+  const DType dtype = c.dtype(op.x);
+  launch_soft_cap({.x = c.at<std::byte>(op.x) + op.past * op.out_per_past * size_bytes(dtype),
+                   .x_stride = op.x.stride,
+                   .rows = op.rows,
+                   .width = small(op.width),
+                   .cap = op.cap,
+                   .dtype = dtype},
+                  c.queue);
 }
-std::string gap_of(const GatedNorm& op) {
-  return op.shared_weight ? "gated_norm with one weight for all groups" : "";
+
+// ---- experts and diagonal blocks ----
+
+int64_t workspace_of(const Route& op, CudaContext&) {
+  return route_workspace_bytes(op.rows, op.top_k);
+}
+void launch_op(const Route& op, CudaContext& c) {
+  RouteArgs a;
+  a.score = op.score;
+  a.logits = c.at<float>(op.logits), a.bias = c.at(op.bias), a.weights = c.at<float>(op.weights);
+  a.token = c.at<int32_t>(op.token), a.position = c.at<int32_t>(op.position);
+  a.first = c.at<int32_t>(op.first);
+  a.chosen = static_cast<int32_t*>(c.workspace(workspace_of(op, c)));
+  a.logits_stride = op.logits.stride, a.weights_stride = op.weights.stride;
+  a.token_stride = op.token.stride, a.position_stride = op.position.stride;
+  a.first_stride = op.first.stride;
+  a.rows = op.rows, a.experts = small(op.experts), a.top_k = small(op.top_k);
+  a.groups = small(op.groups), a.top_groups = small(op.top_groups);
+  a.normalize = op.normalize, a.scale = op.scale;
+  a.dtype = op.bias ? c.dtype(op.bias) : DType::f32;
+  launch_route(a, c.queue);
+}
+
+ExpertGemmArgs expert_gemm_args(const ExpertGemm& op, CudaContext& c) {
+  ExpertGemmArgs a;
+  a.x = c.at(op.x), a.weight = c.at(op.weight), a.out = c.at(op.out);
+  a.token = c.at<int32_t>(op.token), a.first = c.at<int32_t>(op.first);
+  a.x_stride = op.x.stride, a.weight_stride = op.weight.stride, a.out_stride = op.out.stride;
+  a.token_stride = op.token.stride, a.first_stride = op.first.stride;
+  a.slots = op.slots, a.experts = small(op.experts), a.n = small(op.n), a.k = small(op.k);
+  a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const ExpertGemm& op, CudaContext& c) {
+  return std::string(name(choose_expert_gemm(expert_gemm_args(op, c))));
+}
+void launch_op(const ExpertGemm& op, CudaContext& c) {
+  const ExpertGemmArgs a = expert_gemm_args(op, c);
+  launch_expert_gemm(a, choose_expert_gemm(a), c.queue);
+}
+
+void launch_op(const Combine& op, CudaContext& c) {
+  launch_combine({.x = c.at(op.x),
+                  .weights = c.at<float>(op.weights),
+                  .position = c.at<int32_t>(op.position),
+                  .out = c.at(op.out),
+                  .x_stride = op.x.stride,
+                  .weights_stride = op.weights.stride,
+                  .position_stride = op.position.stride,
+                  .out_stride = op.out.stride,
+                  .rows = op.rows,
+                  .top_k = small(op.top_k),
+                  .width = small(op.width),
+                  .accumulate = op.accumulate,
+                  .dtype = c.dtype(op.x)},
+                 c.queue);
+}
+
+BlockGemmArgs block_gemm_args(const BlockGemm& op, CudaContext& c) {
+  BlockGemmArgs a;
+  a.x = c.at(op.x), a.weight = c.at(op.weight), a.bias = c.at(op.bias), a.out = c.at(op.out);
+  a.x_stride = op.x.stride, a.weight_stride = op.weight.stride, a.out_stride = op.out.stride;
+  a.m = op.m, a.blocks = small(op.blocks), a.n = small(op.n), a.k = small(op.k);
+  a.dtype = c.dtype(op.x);
+  return a;
+}
+std::string name_of(const BlockGemm& op, CudaContext& c) {
+  return std::string(name(choose_block_gemm(block_gemm_args(op, c))));
+}
+void launch_op(const BlockGemm& op, CudaContext& c) {
+  const BlockGemmArgs a = block_gemm_args(op, c);
+  launch_block_gemm(a, choose_block_gemm(a), c.queue);
 }
 
 // ---- what most operators say ----
 
+template <class Concrete>
+void choose_form_of(Concrete&, CudaContext&) {}
 template <class Concrete>
 int64_t workspace_of(const Concrete&, CudaContext&) {
   return 0;
@@ -468,26 +591,21 @@ int64_t workspace_of(const Concrete&, CudaContext&) {
 template <class Concrete>
 void prepare_op(const Concrete&, CudaContext&) {}
 template <class Concrete>
-std::string name_of(const Concrete&, CudaContext&) {
-  return "cuda";
+std::string name_of(const Concrete& op, CudaContext&) {
+  return std::string(name(Op(op)));
 }
 }  // namespace
 
+void choose_form(Op& op, CudaContext& c) {
+  std::visit([&](auto& concrete) { choose_form_of(concrete, c); }, op);
+}
 void launch(const Op& op, CudaContext& c) {
-  std::visit(
-      [&](const auto& concrete) {
-        if constexpr (HasKernel<std::decay_t<decltype(concrete)>>) launch_op(concrete, c);
-      },
-      op);
+  std::visit([&](const auto& concrete) { launch_op(concrete, c); }, op);
 }
 int64_t workspace_bytes(const Op& op, CudaContext& c) {
-  if (const std::string_view words = uncovered(op); !words.empty())
-    fail("operator '{}' with {}: the cuda backend has no kernel for it yet", name(op), words);
   return std::visit([&](const auto& concrete) { return workspace_of(concrete, c); }, op);
 }
 void prepare(const Op& op, CudaContext& c) {
-  const std::string gap = std::visit([](const auto& concrete) { return gap_of(concrete); }, op);
-  if (!gap.empty()) fail("operator {}: no CUDA kernel yet", gap);
   std::visit([&](const auto& concrete) { prepare_op(concrete, c); }, op);
 }
 std::string implementation(const Op& op, CudaContext& c) {
@@ -511,6 +629,7 @@ bool gains_by_position(const Op& op, CudaContext& c) {
 
 bool is_position_free(const Op& op) {
   if (const auto* gemm = std::get_if<Gemm>(&op)) return gemm->out_per_past == 0;
+  if (const auto* cap = std::get_if<SoftCap>(&op)) return cap->out_per_past == 0;
   if (const auto* argmax = std::get_if<Argmax>(&op)) return argmax->rows_per_past == 0;
   return true;
 }

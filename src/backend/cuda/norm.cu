@@ -17,7 +17,7 @@ __global__ void norm_kernel(NormArgs a) {
   Vector<T, kVector> weight[norm_loads], x[norm_loads];
 #pragma unroll
   for (int i = 0; i < norm_loads; ++i)
-    if (place.at(i) < a.width)
+    if (a.weight != nullptr && place.at(i) < a.width)
       weight[i] = load_vector<T, kVector>(static_cast<const T*>(a.weight) + place.at(i));
   let_next_start();
   wait_for_previous();
@@ -59,7 +59,7 @@ __global__ void norm_kernel(NormArgs a) {
 #pragma unroll
     for (int j = 0; j < kVector; ++j)
       y[j] = (to_float(x[i].value[j]) - mean) * inverse *
-             (to_float(weight[i].value[j]) + a.weight_offset);
+             (a.weight != nullptr ? to_float(weight[i].value[j]) + a.weight_offset : 1.0F);
     if (kKind == NormKind::layer && a.bias != nullptr) {
       float bias[kVector];
       to_floats(load_vector<T, kVector>(static_cast<const T*>(a.bias) + place.at(i)), bias);

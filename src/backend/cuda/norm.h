@@ -9,12 +9,13 @@
 
 namespace tidemark::cuda {
 
-// rms: x / sqrt(mean(x^2) + eps) * (weight_offset + weight); layer: also minus the mean, plus bias.
+// rms: x / sqrt(mean(x^2) + eps) * (weight_offset + weight), the last factor only with a weight;
+// layer: also minus the mean, plus bias.
 // Pointers are to device memory; strides are of rows, in elements; all have `dtype`.
 struct NormArgs {
   NormKind kind = NormKind::rms;
   const void* x = nullptr;       // [rows, groups * width]
-  const void* weight = nullptr;  // [width]
+  const void* weight = nullptr;  // [width], or null
   const void* bias = nullptr;    // [width], or null
   void* out = nullptr;           // [rows, groups * width]; may be x
   int64_t x_stride = 0, out_stride = 0;

@@ -42,7 +42,7 @@ struct KvAppendArgs {
   const void *k = nullptr, *v = nullptr;
   void *k_cache = nullptr, *v_cache = nullptr;
   const int64_t* past = nullptr;
-  int64_t k_stride = 0, v_stride = 0, capacity = 0;
+  int64_t k_stride = 0, v_stride = 0, capacity = 0, sinks = 0;
   int32_t batch = 0, length = 0, kv_heads = 0, head_dim = 0, value_dim = 0;
   DType dtype = DType::f32;
 };
@@ -56,17 +56,6 @@ struct SelectLastArgs {
   DType dtype = DType::f32;
 };
 void launch_select_last(const SelectLastArgs&, const Queue&);
-
-// out = x + y, or x where y is null.
-struct AddArgs {
-  const void *x = nullptr, *y = nullptr;
-  void* out = nullptr;
-  int64_t x_stride = 0, y_stride = 0, out_stride = 0;
-  int64_t rows = 0;
-  int32_t width = 0;
-  DType dtype = DType::f32;
-};
-void launch_add(const AddArgs&, const Queue&);
 
 // One per sequence; zero before the first launch, left zero by every launch.
 struct ArgmaxSlot {

@@ -17,6 +17,7 @@
 // `recurrence`: a warp owns 4 rows of a head's state in registers, lanes along N, token after
 // token. Decode moves the state at memory speed; fp32 prefill takes it too, being exact.
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "backend/cuda/ssd.h"
@@ -307,8 +308,7 @@ __global__ void __launch_bounds__(128 * kHeads, resident_blocks(kState, kHeads, 
         for (int i = 0; i < 2; ++i) {
           const uint32_t weight = now.to_end[8 * k + 4 * i + pair];
 #pragma unroll
-          for (int j = 0; j < 2; ++j)
-            asm("mul.rn.bf16x2 %0, %0, %1;" : "+r"(xt[k][2 * i + j]) : "r"(weight));
+          for (int j = 0; j < 2; ++j) xt[k][2 * i + j] = multiply_bf16(xt[k][2 * i + j], weight);
         }
       }
       begin_products();
@@ -604,7 +604,8 @@ SsdChoice choose_ssd(const SsdArgs& a, bool chunked, int sm_count) {
       if (us < best_us) best_us = us, best.heads_per_block = heads, best.segments = segments;
     }
   }
-  return best;
+  // State 256 takes more shared memory than some GPUs give a block.
+  return std::isinf(best_us) ? SsdChoice{} : best;
 }
 
 std::string name(const SsdChoice& c) {

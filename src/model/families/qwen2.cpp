@@ -24,6 +24,8 @@ ModelSpec make_qwen2(const Json& config) {
   const std::vector<int64_t> windows = read_qwen_windows(config, layers);
 
   builder.spec.family = "qwen2";
+  if (config.has("sliding_window"))
+    builder.spec.declared_window = dimension(config, "sliding_window", 4096);
   builder.vocabulary({"model.embed_tokens.weight"}, dimension(config, "vocab_size", 151936), hidden,
                      flag(config, "tie_word_embeddings", false));
   for (int64_t i = 0; i < layers; ++i) {

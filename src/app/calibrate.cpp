@@ -1,0 +1,234 @@
+#include "app/calibrate.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "app/measure_model.h"
+#include "app/session.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "cost/predict.h"
+#include "model/families/families.h"
+
+namespace tidemark {
+namespace {
+
+// Attention of 64-wide heads over GEMMs of many widths, and both kinds of scan. `deep` models have
+// so many layers that no weight is in a cache when it is read again: their decode steps are what
+// products of few rows are fitted to, and the shallow ones' is everything else.
+struct GridModel {
+  std::string name, config;
+  bool deep = false;
+};
+
+std::string llama(int64_t hidden, int64_t layers, int64_t kv_share, int64_t width, int64_t vocab) {
+  return fmt::format(
+      R"({{"model_type": "llama", "hidden_size": {}, "num_hidden_layers": {}, )"
+      R"("num_attention_heads": {}, "num_key_value_heads": {}, "intermediate_size": {}, )"
+      R"("vocab_size": {}, "tie_word_embeddings": true, "rms_norm_eps": 1e-5}})",
+      hidden, layers, hidden / 64, hidden / 64 / kv_share, width, vocab);
+}
+
+std::string mamba(int64_t hidden, int64_t layers) {
+  return fmt::format(R"({{"d_model": {}, "n_layer": {}, "vocab_size": 16384, "ssm_cfg": {{}}}})",
+                     hidden, layers);
+}
+
+std::string mamba2(int64_t hidden, int64_t layers, int64_t chunk) {
+  return fmt::format(R"({{"d_model": {}, "n_layer": {}, "vocab_size": 16384, )"
+                     R"("ssm_cfg": {{"layer": "Mamba2", "chunk_size": {}}}}})",
+                     hidden, layers, chunk);
+}
+
+const std::vector<GridModel>& grid_models() {
+  static const std::vector<GridModel> models = {
+      {"attention-512", llama(512, 3, 4, 2048, 16384)},
+      {"attention-768", llama(768, 3, 6, 4096, 32768)},
+      {"attention-1280", llama(1280, 2, 5, 5120, 49152)},
+      {"attention-2048", llama(2048, 2, 4, 8192, 65536)},
+      {"mamba-768", mamba(768, 3)},
+      {"mamba-1280", mamba(1280, 2)},
+      {"mamba-2048", mamba(2048, 2)},
+      {"mamba2-768", mamba2(768, 3, 256)},
+      {"mamba2-1024", mamba2(1024, 2, 128)},
+      {"mamba2-1280", mamba2(1280, 2, 256)},
+      {"attention-1024-deep", llama(1024, 16, 8, 4096, 65536), true},
+      {"attention-2048-deep", llama(2048, 8, 4, 8192, 131072), true},
+      {"mamba-1024-deep", mamba(1024, 40), true},
+      {"mamba2-1024-deep", mamba2(1024, 40, 256), true}};
+  return models;
+}
+
+const GridModel& grid_model(const std::string& name) {
+  for (const GridModel& model : grid_models())
+    if (model.name == name) return model;
+  fail("calibration: no model '{}' in the grid", printable(name));
+}
+
+ModelSpec spec_of(const GridModel& grid) {
+  ModelSpec spec = make_spec(Json::parse(grid.config, grid.name));
+  spec.name = grid.name;
+  return spec;
+}
+
+struct GridPoint {
+  int64_t context, chunk;
+  DType dtype = DType::bf16;
+};
+
+std::vector<GridPoint> grid_points(const GridModel& model, bool cpu) {
+  if (model.deep) return {{64, 64}};
+  if (cpu)
+    return {{64, 64}, {128, 128}, {256, 256}, {512, 512}, {2048, 512}, {256, 256, DType::f32}};
+  return {{128, 128},  {512, 512},   {2048, 512},  {2048, 2048},
+          {8192, 512}, {8192, 8192}, {32768, 512}, {2048, 512, DType::f32}};
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+// With a clock around every operator each looks longer than in a pass without, by about the same:
+// that much is taken off, so that the operators add up to the pass.
+std::vector<double> operator_times(const OperatorProfile& profile, double pass_s) {
+  std::vector<double> times;
+  double sum = 0, calls = 0;
+  for (const OperatorRow& row : profile.rows) {
+    times.push_back(row.time_s);
+    sum += row.time_s;
+    calls += static_cast<double>(row.calls);
+  }
+  // What would become less than a tenth stays a tenth, and the others give up a little more.
+  for (int round = 0; round < 20 && sum > 1.001 * pass_s; ++round) {
+    const double excess_s = (sum - pass_s) / calls;
+    sum = 0;
+    for (size_t i = 0; i < times.size(); ++i) {
+      const auto n = static_cast<double>(profile.rows[i].calls);
+      times[i] = std::max(times[i] - n * excess_s, profile.rows[i].time_s / 10);
+      sum += times[i];
+    }
+  }
+  return times;
+}
+
+// One sample per distinct kernel of a phase: the mean work of its calls and the median of their
+// mean times over the layers, which do the same. Left out of a fit, it leaves no twin behind.
+std::vector<KernelSample> samples_of(const Plan& plan, const OperatorProfile& profile, Phase phase,
+                                     double pass_s) {
+  std::vector<Work> sums(profile.rows.size());
+  const auto add_step = [&](Step step, int64_t past) {
+    set_past(step, past);
+    for (size_t i = 0; i < step.nodes.size(); ++i) sums[i] += work(step.nodes[i].op, plan);
+  };
+  if (phase == Phase::prefill) {
+    for (int64_t i = 0; i < plan.body_count; ++i)
+      add_step(plan.step(StepKind::body), i * plan.workload.chunk);
+    add_step(plan.step(StepKind::tail), plan.body_count * plan.workload.chunk);
+  } else {
+    add_step(plan.step(StepKind::decode), plan.prompt());
+  }
+  const std::vector<double> row_times = operator_times(profile, pass_s);
+  std::map<std::tuple<std::string, double, double>, std::pair<Work, std::vector<double>>> distinct;
+  for (size_t i = 0; i < profile.rows.size(); ++i) {
+    const OperatorRow& row = profile.rows[i];
+    if (!(row.time_s > 0)) continue;
+    const auto calls = static_cast<double>(row.calls);
+    auto& [work, times] = distinct[{row.op, sums[i].ops(), sums[i].bytes()}];
+    work = sums[i] * (1 / calls);
+    times.push_back(row_times[i] / calls);
+  }
+  std::vector<KernelSample> samples;
+  for (const auto& [key, kernel] : distinct)
+    samples.push_back({kernel.first, median(kernel.second)});
+  return samples;
+}
+
+// Which samples of a cell the fit takes.
+bool wanted(const KernelSample& s, const GridModel& model, const Cell& cell, Phase phase) {
+  if (model.deep) return phase == Phase::decode;
+  const bool matrix = s.work.kind == KernelClass::gemm_f32;
+  return cell.dtype == DType::f32 ? matrix : s.work.kind != KernelClass::gemv;
+}
+
+Plan plan_of(const Record& r) {
+  return build_plan(spec_of(grid_model(r.cell.model)), {.batch = r.cell.batch,
+                                                        .context = r.cell.context,
+                                                        .new_tokens = r.cell.new_tokens,
+                                                        .chunk = r.cell.chunk,
+                                                        .dtype = r.cell.dtype,
+                                                        .logits = r.cell.logits});
+}
+
+DeviceProfile profile_of(const Provenance& device, bool cpu) {
+  DeviceProfile profile = typical_profile(cpu ? DeviceKind::cpu : DeviceKind::gpu);
+  profile.name = device.device_name;
+  profile.title = fmt::format("{}, {}", device.device_name, device.isa);
+  if (cpu)
+    profile.title += fmt::format(", {} thread{}", device.threads, device.threads == 1 ? "" : "s");
+  profile.origin = Origin::calibrated;
+  profile.shared_memory = cpu;
+  profile.cache_bandwidth_bytes_per_s.reset();  // the curves hold what the cache gives
+  return profile;
+}
+
+}  // namespace
+
+std::vector<Record> measure_grid(const CalibrationOptions& options) {
+  std::vector<Record> records;
+  for (const GridModel& grid : grid_models()) {
+    const ModelSpec spec = spec_of(grid);
+    const Model model{spec, synthetic_weights(spec, 0)};
+    for (const GridPoint& point : grid_points(grid, options.device == "cpu")) {
+      if (options.progress)
+        options.progress(fmt::format("{}, {} tokens in chunks of {}, {}", grid.name, point.context,
+                                     point.chunk, name(point.dtype)));
+      MeasureRequest request;
+      request.cell = {.model = grid.name,
+                      .device = options.device,
+                      .dtype = point.dtype,
+                      .context = point.context,
+                      .new_tokens = 9,
+                      .chunk = point.chunk,
+                      .threads = options.threads};
+      request.options.stopping.time_budget_s = options.budget_s;
+      request.options.profile_budget_s = options.budget_s / 2;
+      records.push_back(measure_model(model, request));
+    }
+  }
+  return records;
+}
+
+Calibration fit_records(const std::vector<Record>& records) {
+  std::vector<KernelSample> samples;
+  std::vector<const Record*> cells;
+  for (const Record& r : records) {
+    if (r.outcome != Outcome::ok || !r.prefill || !r.decode) continue;  // it did not fit
+    cells.push_back(&r);
+    const GridModel& model = grid_model(r.cell.model);
+    const Plan plan = plan_of(r);
+    const auto add = [&](const OperatorProfile& profile, Phase phase, double pass_s) {
+      for (const KernelSample& s : samples_of(plan, profile, phase, pass_s))
+        if (wanted(s, model, r.cell, phase)) samples.push_back(s);
+    };
+    add(*r.prefill, Phase::prefill, r.metrics.ttft_s->median);
+    add(*r.decode, Phase::decode, r.metrics.tpot_s->median);
+  }
+  if (cells.empty()) fail("calibration: expected at least one cell that was measured");
+  const Record& first = *cells.front();
+  Calibration result{.profile = profile_of(first.provenance, first.cell.device == "cpu"),
+                     .prefill_ratios = {},
+                     .decode_ratios = {},
+                     .samples = samples.size()};
+  result.profile.memory_bytes = {static_cast<double>(first.provenance.memory_bytes), "the system"};
+  fit_profile(result.profile, samples);
+  for (const Record* r : cells) {
+    const Record p = predict(plan_of(*r), result.profile, {});
+    result.prefill_ratios.push_back(p.metrics.ttft_s->median / r->metrics.ttft_s->median);
+    result.decode_ratios.push_back(p.metrics.tpot_s->median / r->metrics.tpot_s->median);
+  }
+  return result;
+}
+
+}  // namespace tidemark

@@ -1,0 +1,68 @@
+#include "app/commands.h"
+#include "app/options.h"
+#include "app/prediction_error.h"
+#include "base/error.h"
+#include "store/store.h"
+
+namespace tidemark {
+namespace {
+
+struct Options {
+  std::vector<std::string> published;
+  std::string store, on, output = "-";
+};
+
+constexpr const char* preamble =
+    R"(# How wrong predictions are
+
+Made by `tidemark prediction-error`; docs/prediction.md says how predictions are made and what their
+intervals mean. The error is predicted over measured, less one. Medians and worst are of its
+magnitude. An order of two models counts where they differ by more than 2 %.
+)";
+
+void append(ErrorTable& into, ErrorTable from) {
+  into.rows.insert(into.rows.end(), from.rows.begin(), from.rows.end());
+  into.skipped.insert(into.skipped.end(), from.skipped.begin(), from.skipped.end());
+}
+
+int run(const Options& options) {
+  if (options.published.empty() && options.store.empty())
+    fail("expected --published, --store or both");
+  if (!options.store.empty() && options.on.empty())
+    fail("--on: expected the profile of the device that --store was measured on");
+  std::string text = preamble;
+  ErrorTable published;
+  for (const std::string& file : options.published) append(published, against_published(file));
+  if (!options.published.empty())
+    text +=
+        "\n# Against published measurements\n\nOf a framework (arXiv 2507.12442, artifact), "
+        "with datasheet profiles and `--engine-model eager-full`.\n" +
+        error_markdown(published);
+  if (!options.store.empty()) {
+    std::vector<Record> records;
+    for (const StoredRecord& row : read_records(Store(options.store), {.source = Source::measured}))
+      records.push_back(row.record);
+    const DeviceProfile profile = load_profile(options.on);
+    text += fmt::format("\n# Against our own measurements: {}\n\nWith the {} profile of {}.\n",
+                        profile.name, name(profile.origin), profile.title) +
+            error_markdown(against_records(records, profile));
+  }
+  write_output(options.output, text);
+  return exit_ok;
+}
+
+}  // namespace
+
+void add_prediction_error_command(CLI::App& app, int& exit_code) {
+  auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand(
+      "prediction-error", "Compare predictions with measurements, cell by cell, as Markdown");
+  command->add_option("--published", options->published,
+                      "CSV files of published measurements (tests/data/published)");
+  command->add_option("--store", options->store, "Store of measurements of one device");
+  command->add_option("--on", options->on, "Profile of the device that the store is of");
+  command->add_option("-o,--output", options->output, "File to write, or -")->capture_default_str();
+  command->callback([options, &exit_code] { exit_code = run(*options); });
+}
+
+}  // namespace tidemark

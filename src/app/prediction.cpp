@@ -1,0 +1,61 @@
+#include "app/prediction.h"
+
+#include "app/session.h"
+#include "base/error.h"
+#include "measure/provenance.h"
+#include "plan/live_memory.h"
+#include "plan/memory.h"
+
+namespace tidemark {
+namespace {
+
+int64_t no_workspace(const Node&) {
+  return 0;
+}
+
+// While the mask is made no layer has run: weights, states and caches, and the embedded prompt.
+MemoryByTag mask_memory(const ModelSpec& spec, const Plan& plan) {
+  MemoryByTag memory = live_memory(plan, StepKind::tail, no_workspace).front();  // of the embedding
+  memory[Tag::workspace] =
+      plan.workload.batch * eager_mask_bytes(eager_options(spec), plan.prompt());
+  return memory;
+}
+
+}  // namespace
+
+EngineModel engine_option(const std::string& text) {
+  if (text == "own") return EngineModel::own;
+  if (text == "eager-full") return EngineModel::eager_full;
+  fail("--engine-model: expected own or eager-full, found '{}'", text);
+}
+
+MemoryByTag planned_memory(const ModelSpec& spec, const Plan& plan, EngineModel engine) {
+  if (engine == EngineModel::own) {
+    static const std::unique_ptr<Backend> backend = open_backend("cpu", 0, 0);
+    return layout_memory(plan, [&](const Node& n) { return backend->workspace_bytes(n, plan); })
+        .size_bytes;
+  }
+  const MemoryByTag layers = peak_live_memory(plan, no_workspace);
+  const MemoryByTag mask = mask_memory(spec, plan);
+  return mask.total() > layers.total() ? mask : layers;
+}
+
+Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workload workload,
+                      const Prediction& prediction) {
+  const bool eager = prediction.engine == EngineModel::eager_full;
+  if (eager) workload = eager_workload(workload);
+  const Plan plan = build_plan(spec, workload);
+  PredictOptions options{.scales = prediction.scales};
+  if (eager) options.launches = eager_launches(profile, eager_options(spec));
+  Record record = predict(plan, profile, planned_memory(spec, plan, prediction.engine), options);
+  record.cell.family = spec.family;
+  if (eager) record.flags.push_back("engine model eager-full");
+  const Provenance own = machine_provenance();
+  record.provenance.version = own.version;
+  record.provenance.commit = own.commit;
+  record.provenance.dirty = own.dirty;
+  record.provenance.date = own.date;
+  return record;
+}
+
+}  // namespace tidemark

@@ -1,0 +1,33 @@
+// What predict, limit, crossover and whatif share: a record predicted from names and options.
+#pragma once
+
+#include <string>
+
+#include "cost/eager.h"
+#include "cost/predict.h"
+#include "device/profile.h"
+#include "model/spec.h"
+#include "plan/plan.h"
+#include "record/record.h"
+
+namespace tidemark {
+
+// own: this program, chunk by chunk. eager_full: a framework, cost/eager.h.
+enum class EngineModel { own, eager_full };
+// "own" or "eager-full"; names the option in its error.
+EngineModel engine_option(const std::string& text);
+
+// What the plan takes: of this program its arenas, with the scratch of the CPU backend; of a
+// framework what is alive at the worst moment, the mask included.
+MemoryByTag planned_memory(const ModelSpec&, const Plan&, EngineModel);
+
+struct Prediction {
+  EngineModel engine = EngineModel::own;
+  Scales scales{};
+};
+// With the provenance of this program and the device's name. `workload` as asked; eager-full makes
+// its own of it.
+Record predict_record(const ModelSpec&, const DeviceProfile&, Workload workload,
+                      const Prediction& = {});
+
+}  // namespace tidemark

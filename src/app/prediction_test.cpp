@@ -1,0 +1,119 @@
+#include "app/prediction.h"
+
+#include <gtest/gtest.h>
+
+#include "app/session.h"
+#include "app/whatif.h"
+#include "base/error.h"
+#include "model/load.h"
+#include "plan/memory.h"
+
+namespace tidemark {
+namespace {
+
+TEST(Prediction, MemoryIsThePlansToTheByte) {
+  const auto backend = open_backend("cpu", 0, 0);
+  for (const std::string model : {"qwen2.5-0.5b", "mamba2-130m", "falcon-h1-0.5b"}) {
+    const ModelSpec spec = load_spec(model);
+    const Workload workload{.context = 3000, .new_tokens = 20, .dtype = DType::bf16};
+    const Plan plan = build_plan(spec, workload);
+    const Record r = predict_record(spec, load_profile("rtx4090"), workload);
+    EXPECT_EQ(r.memory.predicted, layout_memory(plan, [&](const Node& n) {
+                                    return backend->workspace_bytes(n, plan);
+                                  }).size_bytes);
+    EXPECT_EQ(r.source, Source::predicted);
+    EXPECT_EQ(r.cell.device, "rtx4090");
+    EXPECT_EQ(r.cell.family, spec.family);
+  }
+}
+
+TEST(Prediction, AFrameworkMasksFromTheDeclaredWindowOn) {
+  const ModelSpec spec = load_spec("qwen2.5-0.5b");  // sliding_window 32768, switched off
+  EXPECT_EQ(spec.declared_window, 32768);
+  const EagerOptions options = eager_options(spec);
+  EXPECT_FALSE(options.fused_norms);
+  EXPECT_EQ(eager_mask_bytes(options, 32767), 0);
+  EXPECT_EQ(eager_mask_bytes(options, 32768), 6LL * 32768 * 32768);
+  const auto ttft = [&](int64_t context) {
+    return predict_record(spec, load_profile("rtx4090"), {.context = context, .dtype = DType::bf16},
+                          {.engine = EngineModel::eager_full})
+        .metrics.ttft_s->median;
+  };
+  EXPECT_GT(ttft(32768), 2 * ttft(32767));
+  EXPECT_TRUE(eager_options(load_spec("mamba2-780m")).fused_norms);
+  EXPECT_FALSE(eager_options(load_spec("falcon-h1-0.5b")).fused_norms);
+}
+
+TEST(Prediction, AFrameworkIsAsFastAsItsHostOnShortPrompts) {
+  const ModelSpec spec = load_spec("qwen2.5-0.5b");
+  DeviceProfile profile = load_profile("rtx4090");
+  const auto ttft = [&] {
+    return predict_record(spec, profile, {.context = 64, .dtype = DType::bf16},
+                          {.engine = EngineModel::eager_full})
+        .metrics.ttft_s->median;
+  };
+  const double before = ttft();
+  profile.host_launch_s.value *= 2;
+  EXPECT_NEAR(ttft(), 2 * before, 0.05 * before);  // but for the last kernel, on the device
+}
+
+TEST(WhatIf, OnceAsFastChangesNothing) {
+  const WhatIf w =
+      what_if(load_spec("falcon-h1-0.5b"), load_profile("rtx4090"),
+              {.context = 4096, .new_tokens = 8, .dtype = DType::bf16}, EngineModel::own,
+              parse_scales("compute=1,bandwidth=1x,launch=1,memory=1,ssm_scan=1x"));
+  ASSERT_EQ(w.gains.size(), 6U);
+  for (const Gain& gain : w.gains) {
+    EXPECT_DOUBLE_EQ(*gain.ttft, 1) << gain.what;
+    EXPECT_DOUBLE_EQ(*gain.tpot, 1) << gain.what;
+  }
+}
+
+TEST(WhatIf, IsAmdahlsLaw) {
+  const ModelSpec spec = load_spec("mamba2-130m");
+  DeviceProfile profile = load_profile("rtx4090");
+  profile.launch_s.value = 1e-15;
+  const Workload workload{.context = 2048, .dtype = DType::bf16};
+  const Record r = predict_record(spec, profile, workload);
+  double scan_s = 0;
+  for (const OperatorRow& row : r.prefill->rows)
+    if (row.role == Role::ssm_scan) scan_s += row.time_s;
+  const double share = scan_s / r.prefill->wall_s;
+  ASSERT_GT(share, 0.05);
+  const WhatIf w = what_if(spec, profile, workload, EngineModel::own, parse_scales("ssm_scan=4x"));
+  EXPECT_NEAR(*w.gains.front().ttft, 1 / (1 - share + share / 4), 1e-6);
+}
+
+TEST(WhatIf, SaysWhichResourceComesFirst) {
+  const DeviceProfile profile = load_profile("rtx4090");
+  const ModelSpec spec = load_spec("qwen2.5-1.5b");
+  EXPECT_EQ(
+      best_purchase(spec, profile, {.context = 65536, .dtype = DType::bf16}, EngineModel::own).what,
+      "compute");
+  EXPECT_EQ(best_purchase(spec, profile, {.context = 64, .new_tokens = 512, .dtype = DType::bf16},
+                          EngineModel::own)
+                .what,
+            "bandwidth");
+  EXPECT_EQ(
+      best_purchase(spec, profile, {.context = 1 << 21, .dtype = DType::bf16}, EngineModel::own)
+          .what,
+      "memory");
+}
+
+TEST(WhatIf, WrongScalesAreToldTheKnownNames) {
+  const auto error_of = [](const std::string& text) -> std::string {
+    try {
+      parse_scales(text);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_NE(error_of("bandwith=2x").find("bandwidth"), std::string::npos);
+  EXPECT_NE(error_of("bandwidth=-2").find("bandwidth: expected a factor"), std::string::npos);
+  EXPECT_NE(error_of("bandwidth").find("bandwidth: expected a factor"), std::string::npos);
+  EXPECT_NE(error_of("").find("expected NAME=FACTOR"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tidemark

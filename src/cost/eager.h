@@ -1,0 +1,32 @@
+// How a framework runs the same plan: one whole-sequence pass with the logits of all positions,
+// elementwise operators as separate kernels, every kernel launched by the host on its own.
+#pragma once
+
+#include "cost/launches.h"
+#include "model/spec.h"
+
+namespace tidemark {
+
+struct EagerOptions {
+  // From this many positions on the framework holds the causal mask in memory, and attention visits
+  // all pairs; 0: never. PyTorch's fused causal attention takes no window, so Hugging Face
+  // transformers (4.40 to 4.50, AttentionMaskConverter) makes a mask once the keys reach the
+  // config's sliding_window, even where use_sliding_window is false.
+  int64_t masked_from = 0;
+  // A model without attention runs in the state-space library (mamba_ssm): norm and residual are
+  // one kernel compiled at run time. Any other is transformers, whose norms are eight.
+  bool fused_norms = false;
+};
+EagerOptions eager_options(const ModelSpec&);
+
+// eager-full, on a device whose host takes host_launch_s per library kernel and host_jit_launch_s
+// per kernel compiled at run time. docs/prediction.md has the table of kernels.
+Launches eager_launches(const DeviceProfile&, const EagerOptions&);
+
+// What the mask takes at its peak, while it is made: two of 16 bits and two of 8 bits per pair.
+int64_t eager_mask_bytes(const EagerOptions&, int64_t positions);
+
+// The workload of such a pass: whole sequence, all logits, 16 bits.
+Workload eager_workload(Workload);
+
+}  // namespace tidemark

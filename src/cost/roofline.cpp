@@ -1,0 +1,45 @@
+#include "cost/roofline.h"
+
+#include <algorithm>
+
+namespace tidemark {
+
+double moving_time(const Work& w, const DeviceProfile& profile) {
+  const double bandwidth = profile.bandwidth_bytes_per_s.value;
+  if (!profile.cache_bytes || !profile.cache_bandwidth_bytes_per_s) return w.bytes() / bandwidth;
+  const double cached = std::min(w.warm_bytes, profile.cache_bytes->value / 2);
+  return (w.bytes() - cached) / bandwidth + cached / profile.cache_bandwidth_bytes_per_s->value;
+}
+
+double peak_time(const Work& w, const DeviceProfile& profile) {
+  return w.matrix_ops / profile.matrix_peak(w.dtype) +
+         w.special_ops / profile.special_ops_per_s.value +
+         w.vector_ops / profile.vector_ops_per_s.value;
+}
+
+Bound Timing::bound() const {
+  if (launch_s >= std::max(compute_s, bandwidth_s)) return Bound::launch;
+  return compute_s >= bandwidth_s ? Bound::compute : Bound::bandwidth;
+}
+
+Timing time_of(const Work& w, const DeviceProfile& profile, const Scales& scales) {
+  const Efficiency& e = profile.of(w.kind);
+  const double kernel = scales.kernels[static_cast<size_t>(w.kind)];
+  const double peak_s = peak_time(w, profile);
+  const double moved_s = moving_time(w, profile);
+  return {.compute_s = peak_s / e.compute.at(peak_s) / kernel / scales.compute,
+          .bandwidth_s = moved_s / e.bandwidth.at(moved_s) / kernel / scales.bandwidth,
+          .launch_s = profile.launch_s.value / scales.launch,
+          .error = e.error};
+}
+
+double power_w(Bound bound, const DeviceProfile& profile) {
+  if (!profile.board_w) return 0;
+  const double idle = profile.idle_w ? profile.idle_w->value : 0;
+  const double share = bound == Bound::compute     ? profile.compute_power
+                       : bound == Bound::bandwidth ? profile.bandwidth_power
+                                                   : profile.launch_power;
+  return idle + share * (profile.board_w->value - idle);
+}
+
+}  // namespace tidemark

@@ -1,0 +1,159 @@
+// Against numbers worked out by hand on a device of round numbers.
+#include "cost/roofline.h"
+
+#include <gtest/gtest.h>
+
+#include "cost/predict.h"
+#include "model/load.h"
+
+namespace tidemark {
+namespace {
+
+// 1 TFLOP/s matrix, 100 GFLOP/s vector, 10 GB/s, 1 us a launch, every efficiency 1/2.
+DeviceProfile round_device() {
+  DeviceProfile p;
+  p.name = "round";
+  p.matrix_ops_per_s[DType::f32] = {1e11, ""};
+  p.matrix_ops_per_s[DType::bf16] = {1e12, ""};
+  p.vector_ops_per_s = {1e11, ""};
+  p.special_ops_per_s = {1e10, ""};
+  p.memory_bytes = {1e12, ""};
+  p.bandwidth_bytes_per_s = {1e10, ""};
+  p.launch_s = {1e-6, ""};
+  p.board_w = {300, ""};
+  p.idle_w = {100, ""};
+  p.bandwidth_power = 0.5;
+  p.launch_power = 0;
+  for (Efficiency& e : p.efficiency)
+    e = {.compute = constant_curve(0.5), .bandwidth = constant_curve(0.5), .error = 0.25};
+  return p;
+}
+
+TEST(Roofline, TakesTheSlowerOfComputeAndBandwidth) {
+  const DeviceProfile p = round_device();
+  // 1e9 matrix operations at 0.5e12/s: 2 ms; 5e6 bytes at 5e9/s: 1 ms.
+  const Timing compute = time_of({KernelClass::gemm, DType::bf16, 1e9, 0, 0, 5e6, 0}, p);
+  EXPECT_DOUBLE_EQ(compute.compute_s, 2e-3);
+  EXPECT_DOUBLE_EQ(compute.bandwidth_s, 1e-3);
+  EXPECT_DOUBLE_EQ(compute.time_s(), 2e-3 + 1e-6);
+  EXPECT_EQ(compute.bound(), Bound::compute);
+  EXPECT_DOUBLE_EQ(compute.low_s(), (2e-3 + 1e-6) / 1.25);
+  EXPECT_DOUBLE_EQ(compute.high_s(), (2e-3 + 1e-6) * 1.25);
+  // 1e8 vector operations at 0.5e11/s: 2 ms; 1e8 bytes: 20 ms.
+  const Timing bandwidth = time_of({KernelClass::stream, DType::f32, 0, 0, 1e8, 0, 1e8}, p);
+  EXPECT_DOUBLE_EQ(bandwidth.compute_s, 2e-3);
+  EXPECT_DOUBLE_EQ(bandwidth.bandwidth_s, 20e-3);
+  EXPECT_EQ(bandwidth.bound(), Bound::bandwidth);
+  // 1e7 exponentials at 0.5e10/s: 2 ms
+  EXPECT_DOUBLE_EQ(time_of({KernelClass::selective_scan, DType::f32, 0, 1e7, 0, 0, 0}, p).compute_s,
+                   2e-3);
+  EXPECT_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 1, 0, 8}, p).bound(), Bound::launch);
+}
+
+TEST(Roofline, AHalfOfTheCacheHoldsActivationsAndNoWeights) {
+  DeviceProfile p = round_device();
+  p.cache_bytes = {2e6, ""};
+  p.cache_bandwidth_bytes_per_s = {1e11, ""};
+  // 1e6 of 3e6 warm bytes at 1e11/s, 2e6 at 1e10/s, both halved: 2 (1e-5 + 2e-4)
+  EXPECT_DOUBLE_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 0, 0, 3e6}, p).bandwidth_s,
+                   2 * (1e-5 + 2e-4));
+  EXPECT_DOUBLE_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 0, 3e6, 0}, p).bandwidth_s,
+                   2 * 3e-4);
+}
+
+TEST(Roofline, ScalesDivideWhatTheyName) {
+  const DeviceProfile p = round_device();
+  const Work w{KernelClass::ssd, DType::bf16, 1e9, 0, 0, 5e6, 0};
+  Scales scales;
+  scales.bandwidth = 4;
+  EXPECT_DOUBLE_EQ(time_of(w, p, scales).bandwidth_s, 0.25e-3);
+  EXPECT_DOUBLE_EQ(time_of(w, p, scales).compute_s, 2e-3);
+  scales.kernels[static_cast<size_t>(KernelClass::ssd)] = 2;
+  EXPECT_DOUBLE_EQ(time_of(w, p, scales).compute_s, 1e-3);
+  EXPECT_DOUBLE_EQ(time_of(w, p, scales).bandwidth_s, 0.125e-3);
+}
+
+TEST(Roofline, PowerLiesBetweenIdleAndBoard) {
+  const DeviceProfile p = round_device();
+  EXPECT_DOUBLE_EQ(power_w(Bound::compute, p), 300);
+  EXPECT_DOUBLE_EQ(power_w(Bound::bandwidth, p), 200);
+  EXPECT_DOUBLE_EQ(power_w(Bound::launch, p), 100);
+}
+
+TEST(Work, SplitsWhatCostCounts) {
+  for (const Preset& preset : presets()) {
+    const ModelSpec spec = load_spec(std::string(preset.name));
+    const Plan plan = build_plan(spec, {.context = 96, .new_tokens = 2, .chunk = 40});
+    for (const Step& step : plan.steps)
+      for (const Node& node : step.nodes) {
+        const Cost c = cost(node.op, plan);
+        const Work w = work(node.op, plan);
+        const std::string what = fmt::format("{} {}", preset.name, name(node.op));
+        EXPECT_NEAR(w.ops(), static_cast<double>(c.ops), 1e-9 * w.ops()) << what;
+        EXPECT_NEAR(w.bytes(), static_cast<double>(c.bytes()), 1e-9 * w.bytes()) << what;
+        EXPECT_GE(w.matrix_ops, 0) << what;
+        EXPECT_GE(w.vector_ops, -1e-6 * w.ops()) << what;
+        EXPECT_GE(w.special_ops, 0) << what;
+        EXPECT_GE(w.cold_bytes, 0) << what;
+        EXPECT_GE(w.warm_bytes, -1e-6 * w.bytes()) << what;
+      }
+  }
+}
+
+// Of every row what walking each chunk gives, where prediction samples.
+void expect_walked(const std::string& model, int64_t context, int64_t chunk) {
+  const Plan plan = build_plan(load_spec(model), {.context = context, .chunk = chunk});
+  const PassPrediction pass = predict_prefill(plan, round_device());
+  const std::vector<PassRow> walked = prefill_rows(plan);
+  ASSERT_EQ(pass.rows.size(), walked.size());
+  double wall = 0;
+  Step body = plan.step(StepKind::body);
+  for (int64_t i = 0; i < plan.body_count; ++i) {
+    set_past(body, i * chunk);
+    for (const Node& node : body.nodes)
+      wall += time_of(work(node.op, plan), round_device()).time_s();
+  }
+  for (const Node& node : plan.step(StepKind::tail).nodes)
+    wall += time_of(work(node.op, plan), round_device()).time_s();
+  for (size_t i = 0; i < walked.size(); ++i) {
+    EXPECT_EQ(pass.rows[i].cost, walked[i].cost) << model << " " << i;
+    EXPECT_EQ(pass.rows[i].calls, walked[i].calls);
+  }
+  EXPECT_NEAR(pass.wall_s, wall, 2e-3 * wall) << model;
+}
+
+TEST(Predict, SumsManyChunksAsWalkingThemDoes) {
+  expect_walked("qwen2.5-0.5b", 9999, 16);
+  expect_walked("phi-3-mini-4k", 4000, 7);  // a window of 2047
+  expect_walked("hymba-1.5b", 5000, 16);    // meta tokens, windows with sinks
+  expect_walked("mamba2-130m", 3001, 16);
+  expect_walked("qwen2.5-0.5b", 40, 16);
+}
+
+TEST(Predict, DecodeIsTheMeanOverThePositions) {
+  const Plan plan = build_plan(load_spec("qwen2.5-0.5b"), {.context = 100, .new_tokens = 300});
+  const Record r = predict(plan, round_device(), {});
+  double sum = 0;
+  Step decode = plan.step(StepKind::decode);
+  for (int64_t t = 0; t < 299; ++t) {
+    set_past(decode, 100 + t);
+    for (const Node& node : decode.nodes)
+      sum += time_of(work(node.op, plan), round_device()).time_s();
+  }
+  EXPECT_NEAR(r.metrics.tpot_s->median, sum / 299, 1e-3 * sum / 299);
+  EXPECT_EQ(r.source, Source::predicted);
+  EXPECT_NEAR(r.metrics.tpot_s->ci_low, r.metrics.tpot_s->median / 1.25, 1e-9);
+}
+
+TEST(Predict, APlanThatDoesNotFitIsOutOfMemory) {
+  const Plan plan = build_plan(load_spec("mamba2-130m"), {.context = 64});
+  MemoryByTag memory;
+  memory[Tag::weights] = int64_t{2} << 40;
+  const Record r = predict(plan, round_device(), memory);
+  EXPECT_EQ(r.outcome, Outcome::out_of_memory);
+  EXPECT_FALSE(r.metrics.ttft_s);
+  EXPECT_EQ(r.memory.predicted, memory);
+}
+
+}  // namespace
+}  // namespace tidemark

@@ -1,0 +1,148 @@
+#include "cost/work.h"
+
+#include <algorithm>
+
+namespace tidemark {
+namespace {
+
+struct Context {
+  const Plan& plan;
+  Cost cost;
+
+  DType dtype(const Operand& o) const { return plan.tensors[static_cast<size_t>(o.tensor)].dtype; }
+  double size(const Operand& o) const { return o ? static_cast<double>(size_bytes(dtype(o))) : 0; }
+  // Of the whole, `matrix_ops` on matrix units and `cold_bytes` from memory.
+  Work split(KernelClass kind, DType dtype, double matrix_ops, double cold_bytes) const {
+    const auto ops = static_cast<double>(cost.ops), bytes = static_cast<double>(cost.bytes());
+    return {kind, dtype, matrix_ops, 0, ops - matrix_ops, cold_bytes, bytes - cold_bytes};
+  }
+};
+
+double product(std::initializer_list<int64_t> factors) {
+  double p = 1;
+  for (const int64_t f : factors) p *= static_cast<double>(f);
+  return p;
+}
+
+Work with_exponentials(Work w, double n) {
+  w.special_ops = n;
+  w.vector_ops -= n;
+  return w;
+}
+
+KernelClass by_rows(int64_t rows, DType dtype) {
+  if (rows <= gemv_rows) return KernelClass::gemv;
+  return dtype == DType::f32 ? KernelClass::gemm_f32 : KernelClass::gemm;
+}
+
+// Operators that only pass over activations.
+template <class T>
+Work work_of(const T&, const Context& c) {
+  return c.split(KernelClass::stream, DType::f32, 0, 0);
+}
+
+Work work_of(const Gemm& o, const Context& c) {
+  return c.split(by_rows(o.m, c.dtype(o.weight)), c.dtype(o.weight), 2 * product({o.m, o.n, o.k}),
+                 product({o.n, o.k}) * c.size(o.weight) + product({o.n}) * c.size(o.bias));
+}
+
+Work work_of(const BlockGemm& o, const Context& c) {
+  return c.split(
+      by_rows(o.m, c.dtype(o.weight)), c.dtype(o.weight), 2 * product({o.m, o.blocks, o.n, o.k}),
+      product({o.blocks, o.n, o.k}) * c.size(o.weight) + product({o.blocks, o.n}) * c.size(o.bias));
+}
+
+Work work_of(const ExpertGemm& o, const Context& c) {
+  const int64_t reached = std::min(o.experts, o.slots);
+  return c.split(by_rows(o.slots / reached, c.dtype(o.weight)), c.dtype(o.weight),
+                 2 * product({o.slots, o.n, o.k}), product({reached, o.n, o.k}) * c.size(o.weight));
+}
+
+Work work_of(const Attention& o, const Context& c) {
+  // cost() counts 2P + 2Pv + 5 per pair, and one division per output.
+  const double rows = product({o.batch, o.length, o.heads});
+  const auto per_pair = static_cast<double>(2 * o.head_dim + 2 * o.value_dim);
+  const double pairs =
+      (static_cast<double>(c.cost.ops) - rows * static_cast<double>(o.value_dim)) / (per_pair + 5);
+  const double queries = rows * static_cast<double>(o.head_dim) * c.size(o.q);
+  return with_exponentials(
+      c.split(o.length == 1 ? KernelClass::attention_step : KernelClass::attention, c.dtype(o.q),
+              pairs * per_pair, static_cast<double>(c.cost.bytes_read) - queries),
+      pairs);
+}
+
+Work work_of(const Conv1d& o, const Context& c) {
+  return c.split(KernelClass::conv, DType::f32, 0,
+                 product({o.channels, o.width}) * c.size(o.weight));
+}
+
+Work work_of(const SelectiveScan& o, const Context& c) {
+  const bool step = o.length == 1;
+  const double state = product({o.batch, o.channels, o.state_size}) * c.size(o.state);
+  return with_exponentials(c.split(step ? KernelClass::state_step : KernelClass::selective_scan,
+                                   DType::f32, 0, state * (o.past > 0 ? 2 : 1)),
+                           product({o.batch, o.length, o.channels, o.state_size}));
+}
+
+Work work_of(const RgLru& o, const Context& c) {
+  const double state = product({o.batch, o.width}) * c.size(o.state);
+  return c.split(o.length == 1 ? KernelClass::state_step : KernelClass::selective_scan, DType::f32,
+                 0, state * (o.past > 0 ? 2 : 1));
+}
+
+Work chunked(SsdForm form, DType dtype, double state, int64_t past, const Context& c) {
+  const double cold = state * (past > 0 ? 2 : 1);
+  if (form == SsdForm::recurrence) return c.split(KernelClass::state_step, dtype, 0, cold);
+  return c.split(KernelClass::ssd, dtype, static_cast<double>(c.cost.ops), cold);
+}
+
+Work work_of(const Ssd& o, const Context& c) {
+  return chunked(o.form, c.dtype(o.x),
+                 product({o.batch, o.heads, o.head_dim, o.state_size}) * c.size(o.state), o.past,
+                 c);
+}
+
+Work work_of(const GatedDelta& o, const Context& c) {
+  return chunked(o.form, c.dtype(o.q),
+                 product({o.batch, o.value_heads, o.key_dim, o.value_dim}) * c.size(o.state),
+                 o.past, c);
+}
+
+Work work_of(const KvAppend&, const Context& c) {
+  return c.split(KernelClass::stream, DType::f32, 0, static_cast<double>(c.cost.bytes_written));
+}
+
+Work work_of(const Embedding& o, const Context& c) {
+  return c.split(KernelClass::stream, DType::f32, 0,
+                 product({o.batch, o.length, o.width}) * c.size(o.table));
+}
+
+}  // namespace
+
+Work operator*(const Work& w, double share) {
+  return {w.kind,
+          w.dtype,
+          w.matrix_ops * share,
+          w.special_ops * share,
+          w.vector_ops * share,
+          w.cold_bytes * share,
+          w.warm_bytes * share};
+}
+
+Work& operator+=(Work& sum, const Work& w) {
+  sum = {w.kind,
+         w.dtype,
+         sum.matrix_ops + w.matrix_ops,
+         sum.special_ops + w.special_ops,
+         sum.vector_ops + w.vector_ops,
+         sum.cold_bytes + w.cold_bytes,
+         sum.warm_bytes + w.warm_bytes};
+  return sum;
+}
+
+Work work(const Op& op, const Plan& plan) {
+  const Context context{plan, cost(op, plan)};
+  return std::visit([&](const auto& o) { return work_of(o, context); }, op);
+}
+
+}  // namespace tidemark
