@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -20,12 +21,17 @@ std::string slurp(const std::filesystem::path& file) {
 
 Ran tidemark(const std::string& arguments, const std::string& environment) {
   const auto dir = std::filesystem::path(testing::TempDir());
-  const auto name = std::string(testing::UnitTest::GetInstance()->current_test_info()->name());
+  // With the process in the name: another checkout's tests may be running beside these.
+  const auto name = std::string(testing::UnitTest::GetInstance()->current_test_info()->name()) +
+                    "." + std::to_string(getpid());
   const auto err = dir / (name + ".err"), out = dir / (name + ".out");
   const std::string command = environment + " " + TIDEMARK_PROGRAM + " " + arguments + " >" +
                               out.string() + " 2>" + err.string() + " </dev/null";
   const int status = std::system(command.c_str());
-  return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(out), slurp(err)};
+  Ran ran{WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(out), slurp(err)};
+  std::filesystem::remove(out);
+  std::filesystem::remove(err);
+  return ran;
 }
 
 void expect_error(const std::string& arguments, const std::vector<std::string>& words) {

@@ -219,14 +219,16 @@ int run(const Options& options) {
                                    {"dtype", name(asked.workload.dtype)},
                                    {"batch", asked.workload.batch},
                                    {"new_tokens", asked.workload.new_tokens},
-                                   {"budget_bytes", bytes_option("--memory", options.memory)}};
+                                   {"budget_bytes", budget_bytes(options)}};
     if (overhead_bytes > 0) json["driver_bytes"] = overhead_bytes;
     for (const Policy& row : rows) json["limits"].push_back(to_json(row));
     fmt::print("{}\n", json.dump(2));
   } else {
     fmt::print("{} in {}, {}, batch {}, with the scratch memory of the {} backend\n\n", spec.name,
-               options.memory, name(asked.workload.dtype), asked.workload.batch,
-               options.device.device);
+               options.on.empty()
+                   ? options.memory
+                   : fmt::format("the {} of {}", format_bytes(budget_bytes(options)), options.on),
+               name(asked.workload.dtype), asked.workload.batch, options.device.device);
     if (overhead_bytes > 0)
       fmt::print("Driver and libraries take {} of it\n\n", format_bytes(overhead_bytes));
     print_table(rows);

@@ -21,6 +21,26 @@ MemoryByTag mask_memory(const ModelSpec& spec, const Plan& plan) {
   return memory;
 }
 
+// On a GPU this program computes chunked forms in blocks of 64, whatever the model's own chunk, and
+// in fp32 by the recurrence (docs/cuda.md, "What it computes").
+void take_gpu_forms(Plan& plan) {
+  constexpr int64_t block = 64;
+  const bool chunked = plan.workload.dtype == DType::bf16;
+  for (Step& step : plan.steps)
+    for (Node& node : step.nodes)
+      std::visit(
+          [&](auto& op) {
+            if constexpr (requires { op.form = SsdForm::recurrence; }) {
+              if (op.form != SsdForm::chunked) return;
+              if (chunked)
+                op.chunk = block;
+              else
+                op.form = SsdForm::recurrence;
+            }
+          },
+          node.op);
+}
+
 }  // namespace
 
 EngineModel engine_option(const std::string& text) {
@@ -44,10 +64,12 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
                       const Prediction& prediction) {
   const bool eager = prediction.engine == EngineModel::eager_full;
   if (eager) workload = eager_workload(workload);
-  const Plan plan = build_plan(spec, workload);
+  Plan plan = build_plan(spec, workload);
   PredictOptions options{.scales = prediction.scales};
   if (eager) options.launches = eager_launches(profile, eager_options(spec));
-  Record record = predict(plan, profile, planned_memory(spec, plan, prediction.engine), options);
+  const MemoryByTag memory = planned_memory(spec, plan, prediction.engine);
+  if (!eager && profile.kind == DeviceKind::gpu) take_gpu_forms(plan);
+  Record record = predict(plan, profile, memory, options);
   record.cell.family = spec.family;
   if (eager) record.flags.push_back("engine model eager-full");
   const Provenance own = machine_provenance();

@@ -44,6 +44,23 @@ TEST(Prediction, AFrameworkMasksFromTheDeclaredWindowOn) {
   EXPECT_FALSE(eager_options(load_spec("falcon-h1-0.5b")).fused_norms);
 }
 
+// Blocks of 64 do fewer operations inside a block than the model's 256; a framework keeps to the
+// model's.
+TEST(Prediction, OfThisProgramOnAGpuCountsItsOwnBlocks) {
+  const ModelSpec spec = load_spec("mamba2-130m");
+  const Workload workload{.context = 4096, .new_tokens = 1, .chunk = 4096, .dtype = DType::bf16};
+  const auto ssd_ops = [&](const char* device, EngineModel engine) {
+    const Record r = predict_record(spec, load_profile(device), workload, {.engine = engine});
+    int64_t ops = 0;
+    for (const OperatorRow& row : r.prefill->rows)
+      if (row.op == "ssd") ops += row.ops;
+    return ops;
+  };
+  const int64_t cpu = ssd_ops("epyc-9654", EngineModel::own);
+  EXPECT_LT(ssd_ops("h200", EngineModel::own), cpu);
+  EXPECT_EQ(ssd_ops("h200", EngineModel::eager_full), cpu);
+}
+
 TEST(Prediction, AFrameworkIsAsFastAsItsHostOnShortPrompts) {
   const ModelSpec spec = load_spec("qwen2.5-0.5b");
   DeviceProfile profile = load_profile("rtx4090");
