@@ -115,6 +115,14 @@ nlohmann::ordered_json to_json(const Policy& row) {
   return json;
 }
 
+// --memory, or what the device of --on has.
+int64_t budget_bytes(const Options& options) {
+  if (options.memory.empty() == options.on.empty())
+    fail("limit: expected either --memory or --on, found {}", options.on.empty() ? "none" : "both");
+  if (options.on.empty()) return bytes_option("--memory", options.memory);
+  return static_cast<int64_t>(load_profile(options.on).memory_bytes.value);
+}
+
 // Runs children under the budget, which their arenas enforce.
 class Prober {
  public:
@@ -134,7 +142,7 @@ class Prober {
                    .chunk = request_.whole_chunk ? context : w.chunk,
                    .logits = w.logits,
                    .threads = options_.device.threads,
-                   .memory_limit_bytes = bytes_option("--memory", options_.memory)}};
+                   .memory_limit_bytes = budget_bytes(options_)}};
     MeasureSettings settings;
     settings.budget_s = 1e-3;  // one warm-up and one run
     settings.operators = settings.energy = false;
@@ -179,14 +187,6 @@ bool confirm(const Options& options, const LimitRequest& request, const Limit& l
   }
   fmt::print("NOT confirmed: what really runs is {} tokens\n", low);
   return false;
-}
-
-// --memory, or what the device of --on has.
-int64_t budget_bytes(const Options& options) {
-  if (options.memory.empty() == options.on.empty())
-    fail("limit: expected either --memory or --on, found {}", options.on.empty() ? "none" : "both");
-  if (options.on.empty()) return bytes_option("--memory", options.memory);
-  return static_cast<int64_t>(load_profile(options.on).memory_bytes.value);
 }
 
 int run(const Options& options) {

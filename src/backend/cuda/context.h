@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <set>
 
 #include "backend/cuda/attention_cudnn.h"
 #include "backend/cuda/gemm.h"
@@ -74,8 +75,9 @@ int64_t workspace_bytes(const Op&, CudaContext&);
 void prepare(const Op&, CudaContext&);
 std::string implementation(const Op&, CudaContext&);
 // Launches node `index` of the step and those after it that go with it into fewer kernels. How many
-// nodes that were; 0: none, and nothing was launched.
-size_t launch_fused(const Step&, size_t index, CudaContext&);
+// nodes that were; 0: none, and nothing was launched. Those without a launch of their own are added
+// to `taken_along`.
+size_t launch_fused(const Step&, size_t index, CudaContext&, std::set<size_t>& taken_along);
 // Whether a launch for one position alone is faster than one for all.
 bool gains_by_position(const Op&, CudaContext&);
 // Whether a launch of it at one position serves every other.

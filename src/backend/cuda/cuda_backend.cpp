@@ -245,10 +245,10 @@ void CudaBackend::set_position(const Step& step, int64_t past) {
 }
 
 void CudaBackend::launch_nodes(const Step& step) {
+  std::set<size_t>& taken_along = taken_along_[static_cast<size_t>(step.kind)];
   for (size_t i = 0; i < step.nodes.size();) {
-    const size_t fused = launch_fused(step, i, context_);
+    const size_t fused = launch_fused(step, i, context_, taken_along);
     if (fused == 0) launch(step.nodes[i].op, context_);
-    for (size_t k = 1; k < fused; ++k) taken_along_[static_cast<size_t>(step.kind)].insert(i + k);
     i += std::max<size_t>(fused, 1);
   }
 }

@@ -733,8 +733,11 @@ size_t launch_gated_ssd(const Step& step, size_t index, CudaContext& c) {
 
 }  // namespace
 
-size_t launch_fused(const Step& step, size_t index, CudaContext& c) {
-  if (const size_t nodes = launch_gated_ssd(step, index, c)) return nodes;
+size_t launch_fused(const Step& step, size_t index, CudaContext& c, std::set<size_t>& taken_along) {
+  if (const size_t nodes = launch_gated_ssd(step, index, c)) {
+    taken_along.insert(index + 1);  // a product after a gated norm is a launch of its own
+    return nodes;
+  }
   GemvArgs args;
   size_t at = index;
   if (take_norm(step, index, args, c)) {
@@ -758,6 +761,7 @@ size_t launch_fused(const Step& step, size_t index, CudaContext& c) {
       args = alone;
   }
   launch_gemv(args, choose_gemv(args, c.sm_count), c.queue, conv, rope);
+  for (size_t i = index + 1; i <= at; ++i) taken_along.insert(i);
   return at + 1 - index;
 }
 
