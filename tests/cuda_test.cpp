@@ -2,9 +2,13 @@
 // GPU.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstdio>
 #include <filesystem>
+#include <set>
 
 #include "app/verify.h"
+#include "backend/arena.h"
 #include "backend/cuda_devices.h"
 #include "backend/executor.h"
 #include "base/error.h"
@@ -93,6 +97,91 @@ TEST(CudaForms, ArePartOfThePlan) {
       }
     EXPECT_EQ(found, 24);
   }
+}
+
+class NothingToSee : public NodeObserver {
+ public:
+  void before(const Node&, size_t) override {}
+  void after(const Node&, size_t) override {}
+};
+
+// A step of one token runs as few kernels, each of several operators; under an observer every
+// operator runs on its own. Two tokens of either must leave the same states, caches and logits.
+TEST(CudaFusion, StepsAgreeWithTheirOperatorsOneByOne) {
+  if (list_cuda_devices().empty()) GTEST_SKIP() << cuda_absence();
+  const auto backend = make_cuda_backend(0, 0);
+  for (const char* preset : {"mamba2-130m", "mamba-130m", "qwen2.5-0.5b", "falcon-h1-0.5b"}) {
+    SCOPED_TRACE(preset);
+    const ModelSpec spec = load_spec(preset);
+    const auto weights = synthetic_weights(spec, 1);
+    Executor executor(
+        build_plan(spec, {.context = 50, .new_tokens = 3, .chunk = 50, .dtype = DType::bf16}),
+        *backend);
+    executor.fill_weights([&](const Tensor& tensor, std::span<std::byte> out) {
+      weights->fill(tensor.weight, 0, tensor.rows, tensor.dtype, out);
+    });
+    std::vector<int32_t> prompt(50);
+    for (size_t i = 0; i < prompt.size(); ++i) prompt[i] = static_cast<int32_t>(37 * i % 1000);
+    const Plan& plan = executor.plan();
+    const Step& decode = plan.step(StepKind::decode);
+    const auto tokens_under = [&](NodeObserver* observer) {
+      executor.set_prompt(prompt);
+      executor.prefill();
+      for (const int64_t past : {50, 51}) {
+        executor.set_id(0, past, 11);  // whatever the argmax was
+        executor.decode(past, observer);
+      }
+      std::vector<std::vector<float>> found;
+      for (size_t i = 0; i < plan.tensors.size(); ++i) {
+        const Tag tag = plan.tensors[i].tag;
+        const auto id = static_cast<TensorId>(i);
+        if (id == decode.logits || id == decode.final_hidden || tag == Tag::ssm_state ||
+            tag == Tag::conv_state || tag == Tag::kv_cache)
+          found.push_back(executor.read(id));
+        else
+          found.emplace_back();
+      }
+      return found;
+    };
+    NothingToSee observer;
+    const auto fused = tokens_under(nullptr), alone = tokens_under(&observer);
+    double worst = 0;
+    std::set<Tag> seen;  // the first of a tag lies in the first layer, where few roundings differ
+    for (size_t i = 0; i < fused.size(); ++i) {
+      double difference = 0, size = 0;
+      for (size_t j = 0; j < fused[i].size(); ++j) {
+        if (std::isnan(fused[i][j]) && std::isnan(alone[i][j])) continue;  // not written yet
+        difference += (fused[i][j] - alone[i][j]) * (fused[i][j] - alone[i][j]);
+        size += alone[i][j] * alone[i][j];
+      }
+      if (fused[i].empty()) continue;
+      const double error = std::sqrt(difference / size);
+      worst = std::max(worst, error);
+      const Tag tag = plan.tensors[i].tag;
+      const bool first = tag != Tag::logits && tag != Tag::activation && seen.insert(tag).second;
+      EXPECT_LE(error, first ? 5e-3 : 6e-2) << plan.tensors[i].name << " (" << i << ")";
+    }
+    std::printf("%s: worst relative difference %.1e\n", preset, worst);
+  }
+}
+
+// A limit leaves the arenas what driver and libraries do not take.
+TEST(CudaMemory, LimitCountsDriverAndLibraries) {
+  if (list_cuda_devices().empty()) GTEST_SKIP() << cuda_absence();
+  const ModelSpec spec = load_spec("mamba2-130m");
+  const Plan plan = build_plan(spec, {.context = 64, .chunk = 64, .dtype = DType::bf16});
+  int64_t arenas = 0;
+  const auto bytes_under = [&](int64_t limit_bytes) {
+    const auto backend = make_cuda_backend(0, limit_bytes);
+    Executor executor(plan, *backend);
+    arenas = executor.layout().size_bytes.total();
+    return backend->overhead_bytes() + arenas;
+  };
+  const int64_t taken = bytes_under(0);  // with all that this process has loaded by now
+  EXPECT_GT(taken, arenas + (int64_t{64} << 20)) << "a context takes that much";
+  EXPECT_LE(bytes_under(taken + (int64_t{64} << 20)), taken + (int64_t{64} << 20));
+  EXPECT_THROW(bytes_under(taken - (int64_t{64} << 20)), OutOfMemory);
+  EXPECT_THROW(bytes_under(arenas + 1), OutOfMemory) << "the arenas alone would fit";
 }
 
 INSTANTIATE_TEST_SUITE_P(DTypes, Cuda, testing::Values(DType::f32, DType::bf16),

@@ -388,7 +388,7 @@ void bench_chain(Bench& b) {
             a.out_stride = n;
             a.m = 1, a.n = n, a.k = k, a.accumulate = accumulate, a.dtype = DType::bf16,
             a.out_dtype = out;
-            a.glu = glu;
+            a.tail = glu ? GemvTail::glu : GemvTail::none;
             launch_gemv(a, choose_gemv(a, b.sm_count), queue);
             at += int64_t{n} * k * 2;
           };

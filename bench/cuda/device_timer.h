@@ -63,8 +63,10 @@ class DeviceBuffer {
   int64_t bytes_ = 0;
 };
 
-// Median milliseconds of one `work`, of `runs` replays of its captured graph.
-inline double median_ms(const Queue& queue, const std::function<void()>& work, int runs = 10) {
+// Milliseconds of one `work`, of each of `runs` replays of its captured graph, after `warm_ms` of
+// them and two more: after a pause of the host a card runs slow for some milliseconds.
+inline std::vector<double> sample_ms(const Queue& queue, const std::function<void()>& work,
+                                     int runs, double warm_ms = 0) {
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t executable = nullptr;
   work();
@@ -77,21 +79,28 @@ inline double median_ms(const Queue& queue, const std::function<void()>& work, i
   check(cudaEventCreate(&start), "event");
   check(cudaEventCreate(&stop), "event");
   std::vector<double> samples;
-  for (int i = 0; i < runs + 2; ++i) {
+  for (int discard = 2; static_cast<int>(samples.size()) < runs;) {
     check(cudaEventRecord(start, queue.stream), "event");
     check(cudaGraphLaunch(executable, queue.stream), "graph");
     check(cudaEventRecord(stop, queue.stream), "event");
     check(cudaEventSynchronize(stop), "timed work");
     float ms = 0;
     check(cudaEventElapsedTime(&ms, start, stop), "event");
-    if (i >= 2) samples.push_back(ms);
+    if ((warm_ms -= ms) > 0 || discard-- > 0) continue;
+    samples.push_back(ms);
   }
-  std::nth_element(samples.begin(), samples.begin() + static_cast<int64_t>(samples.size() / 2),
-                   samples.end());
   check(cudaEventDestroy(start), "event");
   check(cudaEventDestroy(stop), "event");
   check(cudaGraphExecDestroy(executable), "graph");
   check(cudaGraphDestroy(graph), "graph");
+  return samples;
+}
+
+// Their median.
+inline double median_ms(const Queue& queue, const std::function<void()>& work, int runs = 10) {
+  std::vector<double> samples = sample_ms(queue, work, runs);
+  std::nth_element(samples.begin(), samples.begin() + static_cast<int64_t>(samples.size() / 2),
+                   samples.end());
   return samples[samples.size() / 2];
 }
 

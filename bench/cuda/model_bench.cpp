@@ -109,10 +109,12 @@ void bench(const std::string& model, int64_t context, int64_t chunk, int64_t new
       print_profile(name(kind).data(), profiler.profile(kind, past), executor.plan().step(kind));
     }
     std::map<std::string, int> kernels;
-    for (StepKind kind : {StepKind::tail, StepKind::decode})
-      for (const Node& node : executor.plan().step(kind).nodes)
-        ++kernels[fmt::format("{} {}: {}", name(kind), name(node.role),
-                              backend->implementation(node))];
+    for (StepKind kind : {StepKind::tail, StepKind::decode}) {
+      const std::vector<Node>& all = executor.plan().step(kind).nodes;
+      for (size_t i = 0; i < all.size(); ++i)
+        ++kernels[fmt::format("{} {}: {}", name(kind), name(all[i].role),
+                              backend->implementation(kind, i))];
+    }
     for (const auto& [kernel, count] : kernels) fmt::print("    {} x{}\n", kernel, count);
   }
 }

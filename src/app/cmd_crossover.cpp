@@ -1,3 +1,4 @@
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -27,9 +28,10 @@ std::string lower(std::string text) {
 }
 
 bool wanted(const Options& o, const Cell& c) {
-  const bool chunk_fits = o.chunk == "whole"
-                              ? c.chunk == c.context
-                              : c.chunk == std::min(c.context, tokens_option("--chunk", o.chunk));
+  // A context within one chunk is a whole pass, whose chunk counts the model's meta tokens too.
+  const bool whole = c.chunk >= c.context;
+  const int64_t chunk = o.chunk == "whole" ? 0 : tokens_option("--chunk", o.chunk);
+  const bool chunk_fits = whole ? chunk == 0 || c.context <= chunk : c.chunk == chunk;
   return chunk_fits && (o.dtype.empty() || name(c.dtype) == o.dtype) &&
          (o.logits.empty() || name(c.logits) == o.logits) &&
          (o.device.empty() || c.device == o.device) && (o.batch == 0 || c.batch == o.batch) &&
@@ -109,7 +111,8 @@ Answer from_predictions(const Options& o) {
   const auto points = [&](const std::string& model) {
     const ModelSpec spec = load_spec(model);
     std::vector<MetricPoint> found;
-    const auto most = static_cast<double>(tokens_option("--max-context", o.max_context));
+    const auto most = static_cast<double>(std::min(tokens_option("--max-context", o.max_context),
+                                                   max_context(spec, workload.new_tokens)));
     for (double context = from; context <= most; context *= step) {
       Workload w = workload;
       w.context = std::llround(context);
@@ -170,6 +173,7 @@ std::string tokens_text(double context) {
 
 std::string interval_text(const Crossing& c, const Options& o) {
   if (o.metric == "memory") return "exactly there";
+  if (c.from && c.to && *c.from == *c.to) return "no interval: single runs";
   if (o.metric == "energy" && o.on.empty()) return "no interval: one reading per context";
   return fmt::format("the intervals overlap from {} to {} tokens",
                      c.from ? tokens_text(*c.from) : "the first context",

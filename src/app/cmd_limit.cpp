@@ -134,7 +134,7 @@ class Prober {
                    .chunk = request_.whole_chunk ? context : w.chunk,
                    .logits = w.logits,
                    .threads = options_.device.threads,
-                   .memory_limit_bytes = request_.budget_bytes}};
+                   .memory_limit_bytes = bytes_option("--memory", options_.memory)}};
     MeasureSettings settings;
     settings.budget_s = 1e-3;  // one warm-up and one run
     settings.operators = settings.energy = false;
@@ -197,6 +197,9 @@ int run(const Options& options) {
   asked.whole_chunk = options.workload.chunk == "whole";
 
   const auto backend = open_backend(options.device.device, options.device.threads, 0);
+  // What the arenas get of it.
+  const int64_t overhead_bytes = backend->overhead_bytes();
+  asked.budget_bytes -= overhead_bytes;
   const auto planned = [&](const Plan& plan) {
     return layout_memory(plan, [&](const Node& n) { return backend->workspace_bytes(n, plan); })
         .size_bytes;
@@ -216,18 +219,21 @@ int run(const Options& options) {
                                    {"dtype", name(asked.workload.dtype)},
                                    {"batch", asked.workload.batch},
                                    {"new_tokens", asked.workload.new_tokens},
-                                   {"budget_bytes", asked.budget_bytes}};
+                                   {"budget_bytes", bytes_option("--memory", options.memory)}};
+    if (overhead_bytes > 0) json["driver_bytes"] = overhead_bytes;
     for (const Policy& row : rows) json["limits"].push_back(to_json(row));
     fmt::print("{}\n", json.dump(2));
   } else {
     fmt::print("{} in {}, {}, batch {}, with the scratch memory of the {} backend\n\n", spec.name,
-               format_bytes(asked.budget_bytes), name(asked.workload.dtype), asked.workload.batch,
+               options.memory, name(asked.workload.dtype), asked.workload.batch,
                options.device.device);
+    if (overhead_bytes > 0)
+      fmt::print("Driver and libraries take {} of it\n\n", format_bytes(overhead_bytes));
     print_table(rows);
     fmt::print("\n");
   }
   if (options.measure) {
-    if (limit.fits.total() > available_host_bytes())
+    if (options.device.device == "cpu" && limit.fits.total() > available_host_bytes())
       fail("--measure: {} are wanted, this machine has {} to give",
            format_bytes(limit.fits.total()), format_bytes(available_host_bytes()));
     if (!confirm(options, asked, limit)) return exit_negative;

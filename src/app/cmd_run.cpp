@@ -15,7 +15,7 @@ struct Options {
   DeviceOptions device;
   WeightOptions weights;
   double budget_s = 30, threshold = 0.02;
-  bool operators = false, no_profile = false;
+  bool operators = false, no_profile = false, no_energy = false;
 };
 
 MeasureRequest request_of(const Options& options, const std::string& model, int64_t context) {
@@ -34,6 +34,7 @@ MeasureRequest request_of(const Options& options, const std::string& model, int6
     request.cell.memory_limit_bytes = bytes_option("--memory-limit", options.memory_limit);
   request.seed = options.weights.seed;
   request.tokens_file = options.tokens;
+  request.energy = !options.no_energy;
   request.options.stopping.time_budget_s = options.budget_s;
   request.options.stopping.threshold = options.threshold;
   if (options.no_profile)
@@ -101,6 +102,8 @@ void add_run_command(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_flag("--ops", options->operators, "Every operator, not only categories");
   command->add_flag("--no-profile", options->no_profile, "Skip the operator-level runs");
+  command->add_flag("--no-energy", options->no_energy,
+                    "Skip the energy of a prefill and a token, which takes some six seconds");
   command->add_option("--json", options->json, "Write records with every sample to a file, or -");
   // The last value wins, so that a script's defaults can be overridden behind them.
   for (CLI::Option* option : command->get_options())

@@ -5,23 +5,47 @@
 #include <new>
 
 #include "backend/arena.h"
+#include "base/units.h"
 #include "measure/clocks.h"
 #include "measure/energy.h"
+#include "measure/gpu.h"
 
 namespace tidemark {
 namespace {
 
 constexpr const char* sysfs = "/sys";
 
-// The processor's own sensors say nothing about another device.
-std::unique_ptr<PowerSensor> sensor_for(const std::string& device) {
-  return device == "cpu" ? find_power_sensor(sysfs, steady_now_s).sensor : nullptr;
-}
+// What marks a result and what counts its energy: of a GPU its own sensors, else the processor's.
+class Sensors {
+ public:
+  explicit Sensors(const BackendInfo& info) {
+    if (!info.bus_id.empty()) gpu_ = std::make_shared<GpuSensors>(info.bus_id);
+  }
+  std::unique_ptr<PowerSensor> power() const {
+    return gpu_ ? gpu_power_sensor([gpu = gpu_] { return gpu->read(); }, steady_now_s)
+                : find_power_sensor(sysfs, steady_now_s).sensor;
+  }
+  void before() {
+    clocks_ = read_clocks(sysfs);
+    if (gpu_) state_ = gpu_->read();
+  }
+  std::vector<std::string> flags_after() const {
+    if (!gpu_) return clock_flags(clocks_, read_clocks(sysfs));
+    const auto state = gpu_->read();
+    return state && state_ ? gpu_flags(*state_, *state) : std::vector<std::string>{};
+  }
+
+ private:
+  std::shared_ptr<GpuSensors> gpu_;
+  ClockReading clocks_;
+  std::optional<GpuState> state_;
+};
 
 void measure_into(const Model& model, const Plan& plan, Backend& backend,
                   const MeasureRequest& request, Record& record) {
   const Cell& cell = request.cell;
-  const auto sensor = request.energy ? sensor_for(cell.device) : nullptr;
+  Sensors sensors(backend.info());
+  const auto sensor = request.energy ? sensors.power() : nullptr;
   const EnergyOptions energy;
   const auto idle_w = sensor ? idle_power_w(*sensor, energy.idle_window_s) : std::nullopt;
   Executor executor(plan, backend);  // fails with what does not fit, before anything is drawn
@@ -31,10 +55,14 @@ void measure_into(const Model& model, const Plan& plan, Backend& backend,
           : read_prompt(request.tokens_file, cell.batch, cell.context, model.spec.vocab);
   fill_weights(executor, *model.weights);
   executor.set_prompt(prompt);
-  const ClockReading before = read_clocks(sysfs);
+  sensors.before();
   measure(executor, request.options, record);
-  for (std::string& flag : clock_flags(before, read_clocks(sysfs)))
-    record.flags.push_back(std::move(flag));
+  const std::vector<std::string> flags = sensors.flags_after();
+  const int64_t taken = record.memory.predicted.total() + record.memory.driver_bytes.value_or(0);
+  if (cell.memory_limit_bytes > 0 && record.memory.driver_bytes && taken > cell.memory_limit_bytes)
+    record.flags.push_back(fmt::format("driver and libraries grew {} over the memory limit",
+                                       format_bytes(taken - cell.memory_limit_bytes)));
+  record.flags.insert(record.flags.end(), flags.begin(), flags.end());
   if (sensor) measure_energy(executor, *sensor, idle_w, energy, request.options.now_s, record);
 }
 

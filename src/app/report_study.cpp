@@ -140,14 +140,18 @@ ModelCrossover told(ModelCrossover found, const std::vector<Crossing>& crossings
 }
 
 // `names` has the two models, the metric and the configuration.
-std::optional<ModelCrossover> measured_crossover(const ModelCrossover& names,
+std::optional<ModelCrossover> measured_crossover(ModelCrossover names,
                                                  const std::vector<MetricPoint>& a,
                                                  const std::vector<MetricPoint>& b) {
   const std::vector<int64_t> common = common_contexts(a, b);
   if (common.size() < 2) return std::nullopt;
   const double first_a = std::ranges::find(a, common[0], &MetricPoint::context)->value;
   const double first_b = std::ranges::find(b, common[0], &MetricPoint::context)->value;
-  return told(names, find_crossings(a, b), first_b < first_a, common.front(), common.back());
+  const std::vector<Crossing> crossings = find_crossings(a, b);
+  for (const Crossing& c : crossings)
+    if (c.from && c.to && *c.from == *c.to && names.note.empty())
+      names.note = "no interval: single runs";
+  return told(names, crossings, first_b < first_a, common.front(), common.back());
 }
 
 // From the plans where both models and the device are at hand: exact. Else between the high-water
@@ -192,14 +196,7 @@ std::vector<Record> read_study_records(const std::filesystem::path& file,
     for (StoredRecord& stored : read_records(Store(file), filter))
       records.push_back(std::move(stored.record));
   } else {
-    with_context(file.string(), [&] {
-      const ordered_json json = parse_json_file(file);
-      if (json.is_array()) {
-        for (const ordered_json& record : json) records.push_back(record_from_json(record));
-      } else {
-        records = records_from_json(json);
-      }
-    });
+    with_context(file.string(), [&] { records = records_from_json(parse_json_file(file)); });
     std::erase_if(
         records, [&](const Record& r) { return commit_label(r.provenance).rfind(commit, 0) != 0; });
   }

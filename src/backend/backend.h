@@ -20,6 +20,7 @@ struct BackendInfo {
   int threads = 1;
   std::vector<std::string> libraries;  // "oneDNN 2.6.3", "Highway 1.0.3"
   int64_t memory_bytes = 0;            // of the device
+  std::string bus_id{};                // of a GPU on PCI, "0000:81:00.0": what its sensors go by
 };
 
 // Called around every node of a step; used to time operators and to look at tensors between them.
@@ -47,11 +48,22 @@ class Backend {
   // Copies between host and a tensor.
   virtual void upload(TensorId, std::span<const std::byte>, int64_t offset_bytes) = 0;
   virtual void download(TensorId, std::span<std::byte>, int64_t offset_bytes) const = 0;
+  // What the device holds beside the arenas: context, kernels and libraries, and whatever other
+  // programs took of a device that is not this one's alone. 0: the memory limit does not count it.
+  virtual int64_t overhead_bytes() const { return 0; }
   // Measured high-water mark of every arena, by tag.
   virtual MemoryByTag high_water() const = 0;
   // Runs one step at `past`. Returns when the work is queued; synchronize() waits for it.
   virtual void run_step(StepKind, int64_t past, NodeObserver* observer) = 0;
   virtual void synchronize() = 0;
+  // How many steps beyond the one that is waited for may be queued, so that the device need not
+  // stand still while the host learns of its end; 0 where run_step() does the work itself.
+  virtual int steps_ahead() const { return 0; }
+  // Waits until no more than the last `running` queued steps, at most steps_ahead(), are
+  // unfinished.
+  virtual void wait_for_steps(int running) {
+    if (running == 0) synchronize();
+  }
   // Which kernel variant or library runs a node of the attached plan under an observer, for the
   // records; and whether steps without one have it done by the launch of a node before.
   virtual std::string implementation(StepKind, size_t node) const = 0;

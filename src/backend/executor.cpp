@@ -92,8 +92,12 @@ void Executor::prefill(NodeObserver* observer) {
   backend_.synchronize();
 }
 
-void Executor::decode(int64_t past, NodeObserver* observer) {
+void Executor::queue_decode(int64_t past, NodeObserver* observer) {
   backend_.run_step(StepKind::decode, plan_.meta_tokens + past, observer);
+}
+
+void Executor::decode(int64_t past, NodeObserver* observer) {
+  queue_decode(past, observer);
   backend_.synchronize();
 }
 

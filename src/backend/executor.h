@@ -38,6 +38,8 @@ class Executor {
   void prefill(NodeObserver* observer = nullptr);
   // One token per sequence at position `past` (context, context + 1, ...); waits for it.
   void decode(int64_t past, NodeObserver* observer = nullptr);
+  // The same without waiting.
+  void queue_decode(int64_t past, NodeObserver* observer = nullptr);
   // One step of the prefill; step i of body_count + 1.
   void prefill_step(int64_t i, NodeObserver* observer = nullptr);
 

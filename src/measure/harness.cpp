@@ -19,37 +19,41 @@ struct Generation {
   double decode_s() const { return std::accumulate(step_s.begin(), step_s.end(), 0.0); }
 };
 
-// One stamp ends a part and starts the next, so that the parts add up to the whole.
-void generate(Executor& executor, const std::function<double()>& now_s, Generation& out,
-              NodeObserver* observer = nullptr) {
+// One stamp ends a part and starts the next, so that the parts add up to the whole. On a device
+// that takes steps ahead the next one is queued before the end of the one before is waited for.
+void generate(Executor& executor, const std::function<double()>& now_s, Generation& out) {
   const int64_t context = executor.plan().workload.context;
+  const auto steps = static_cast<int64_t>(out.step_s.size());
+  const int64_t ahead = std::min<int64_t>(executor.backend().steps_ahead(), steps);
   double last_s = now_s();
   const auto lap = [&] {
     const double now = now_s();
     return now - std::exchange(last_s, now);
   };
-  executor.prefill(observer);
+  executor.prefill();
   out.ttft_s = lap();
-  for (size_t i = 0; i < out.step_s.size(); ++i) {
-    executor.decode(context + static_cast<int64_t>(i), observer);
-    out.step_s[i] = lap();
+  for (int64_t i = 0; i < steps + ahead; ++i) {
+    if (i < steps) executor.queue_decode(context + i);
+    if (i < ahead) continue;
+    executor.backend().wait_for_steps(static_cast<int>(std::min(ahead, steps + ahead - 1 - i)));
+    out.step_s[static_cast<size_t>(i - ahead)] = lap();
   }
 }
 
-// Tells how far the warm-up is, step by step. Only the warm-up has an observer.
-class StepCounter : public NodeObserver {
- public:
-  StepCounter(int64_t steps, std::function<void(double)> tell)
-      : steps_(steps), tell_(std::move(tell)) {}
-  void before(const Node&, size_t index) override {
-    if (index == 0) tell_(static_cast<double>(done_++) / static_cast<double>(steps_));
+// One generation that nobody times, step by step, told of after each.
+void warm_up(Executor& executor, const std::function<void(double)>& tell) {
+  const Plan& plan = executor.plan();
+  const int64_t prefill = plan.body_count + 1, steps = prefill + plan.workload.new_tokens - 1;
+  for (int64_t i = 0; i < steps; ++i) {
+    tell(static_cast<double>(i) / static_cast<double>(steps));
+    if (i < prefill) {
+      executor.prefill_step(i);
+      executor.backend().synchronize();
+    } else {
+      executor.decode(plan.workload.context + i - prefill);
+    }
   }
-  void after(const Node&, size_t) override {}
-
- private:
-  int64_t steps_, done_ = 0;
-  std::function<void(double)> tell_;
-};
+}
 
 // Adds up the time of every row over one pass.
 class RowTimer : public NodeObserver {
@@ -205,12 +209,10 @@ void measure(Executor& executor, const MeasureOptions& options, Record& record) 
                             static_cast<double>(rule.warmup_runs + rule.min_runs + 1);
   const double warmup_start_s = options.now_s();
   for (int64_t i = 0; i < rule.warmup_runs; ++i) {
-    StepCounter counter(executor.plan().body_count + 1 + steps, [&](double fraction) {
+    warm_up(executor, [&](double fraction) {
       tell("warm-up", first_part * (static_cast<double>(i) + fraction) /
                           static_cast<double>(rule.warmup_runs));
     });
-    Generation warmup(steps);
-    generate(executor, options.now_s, warmup, &counter);
   }
   const double warmup_s = options.now_s() - warmup_start_s;
 
@@ -271,6 +273,8 @@ void measure(Executor& executor, const MeasureOptions& options, Record& record) 
 
   record.memory.predicted = executor.layout().size_bytes;
   record.memory.high_water = executor.backend().high_water();
+  if (const int64_t bytes = executor.backend().overhead_bytes(); bytes > 0)
+    record.memory.driver_bytes = bytes;
   record.memory.peak_rss_bytes = peak_rss_bytes();
 }
 

@@ -73,9 +73,9 @@ void launch(const Op&, CudaContext&);
 int64_t workspace_bytes(const Op&, CudaContext&);
 void prepare(const Op&, CudaContext&);
 std::string implementation(const Op&, CudaContext&);
-// Launches node `index` of the step and the one after it as one kernel, where there is one for the
-// pair; else does nothing and returns false.
-bool launch_with_next(const Step&, size_t index, CudaContext&);
+// Launches node `index` of the step and those after it that go with it into fewer kernels. How many
+// nodes that were; 0: none, and nothing was launched.
+size_t launch_fused(const Step&, size_t index, CudaContext&);
 // Whether a launch for one position alone is faster than one for all.
 bool gains_by_position(const Op&, CudaContext&);
 // Whether a launch of it at one position serves every other.

@@ -39,6 +39,15 @@ std::string driver_problem() {
   return {};
 }
 
+struct DeviceMemory {
+  int64_t free_bytes, total_bytes;
+};
+DeviceMemory memory_info() {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "free memory");
+  return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+}
+
 BackendInfo describe(int index) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, index), "device properties");
@@ -48,6 +57,9 @@ BackendInfo describe(int index) {
   info.isa = fmt::format("sm_{}{}", properties.major, properties.minor);
   info.threads = properties.multiProcessorCount;
   info.memory_bytes = static_cast<int64_t>(properties.totalGlobalMem);
+  std::array<char, 32> bus_id{};
+  check(cudaDeviceGetPCIBusId(bus_id.data(), static_cast<int>(bus_id.size()), index), "bus id");
+  info.bus_id = bus_id.data();
   int driver = 0, runtime = 0;
   check(cudaDriverGetVersion(&driver), "driver version");
   check(cudaRuntimeGetVersion(&runtime), "runtime version");
@@ -79,6 +91,8 @@ CudaBackend::CudaBackend(int index, int64_t memory_limit_bytes)
     return cudaStreamSynchronize(c.queue.stream);
   }();
   check(status, "first launch");
+  for (cudaEvent_t& end : step_end_)
+    check(cudaEventCreateWithFlags(&end, cudaEventDisableTiming), "event");
 }
 
 CudaBackend::~CudaBackend() {
@@ -87,6 +101,7 @@ CudaBackend::~CudaBackend() {
     detach();
   } catch (const Error&) {
   }
+  for (cudaEvent_t end : step_end_) cudaEventDestroy(end);
   cudaFree(context_.argmax_slots);
   cudaFree(context_.lengths);
   cudaFree(context_.past);
@@ -122,15 +137,13 @@ void CudaBackend::attach(const Plan& plan, const MemoryLayout& layout) {
   detach();
   if (plan.workload.batch > max_batch)
     fail("batch: expected at most {} on CUDA, found {}", max_batch, plan.workload.batch);
-  size_t free_bytes = 0, total_bytes = 0;
-  check(cudaMemGetInfo(&free_bytes, &total_bytes), "free memory");
   // Under a limit this stands for a device of that size, of which driver and libraries take their
   // part.
-  const auto free = static_cast<int64_t>(free_bytes),
-             taken = static_cast<int64_t>(total_bytes) - free;
-  const int64_t available =
-      memory_limit_bytes_ > 0 ? std::min(free, memory_limit_bytes_ - taken) : free;
-  check_fits(layout.size_bytes, available);
+  const int64_t free = memory_info().free_bytes;
+  const auto available = [&] {
+    return memory_limit_bytes_ > 0 ? std::min(free, memory_limit_bytes_ - overhead_bytes()) : free;
+  };
+  check_fits(layout.size_bytes, available());
   int64_t wanted = 0;
   for (const Tag tag : all_tags) {
     const int64_t bytes = layout.size_bytes[tag];
@@ -142,9 +155,10 @@ void CudaBackend::attach(const Plan& plan, const MemoryLayout& layout) {
     if (status == cudaErrorMemoryAllocation) {
       cudaGetLastError();  // it is dealt with here
       detach();
-      throw OutOfMemory(tag, wanted, available);
+      throw OutOfMemory(tag, wanted, available());
     }
     check(status, "arena");
+    arena_bytes_ += bytes;
     // All ones are NaNs: a kernel that reads what nobody wrote shows.
     check(cudaMemsetAsync(arena, 0xff, static_cast<size_t>(bytes), context_.queue.stream), "arena");
   }
@@ -163,11 +177,16 @@ void CudaBackend::attach(const Plan& plan, const MemoryLayout& layout) {
     }
   }
   synchronize();
+  try {
+    check_fits(layout.size_bytes, available());  // libraries have loaded their kernels since
+  } catch (const OutOfMemory&) {
+    detach();
+    throw;
+  }
   context_.high_water = {};
 }
 
 void CudaBackend::detach() {
-  if (!context_.plan) return;
   cudaStreamSynchronize(context_.queue.stream);
   for (CapturedStep& step : captured_) {
     if (step.executable) cudaGraphExecDestroy(step.executable);
@@ -178,6 +197,7 @@ void CudaBackend::detach() {
     if (arena) cudaFree(arena);
     arena = nullptr;
   }
+  arena_bytes_ = 0;
   context_.plan = nullptr;
   context_.offset_bytes.clear();
 }
@@ -204,6 +224,11 @@ void CudaBackend::download(TensorId id, std::span<std::byte> to, int64_t offset_
   check(cudaStreamSynchronize(context_.queue.stream), "download");
 }
 
+int64_t CudaBackend::overhead_bytes() const {
+  const DeviceMemory memory = memory_info();
+  return memory.total_bytes - memory.free_bytes - arena_bytes_;
+}
+
 MemoryByTag CudaBackend::high_water() const {
   MemoryByTag marks = context_.high_water;  // in whole units of a tensor's alignment, as planned
   constexpr int64_t whole = tensor_alignment_bytes;
@@ -220,11 +245,11 @@ void CudaBackend::set_position(const Step& step, int64_t past) {
 }
 
 void CudaBackend::launch_nodes(const Step& step) {
-  for (size_t i = 0; i < step.nodes.size(); ++i) {
-    if (launch_with_next(step, i, context_))
-      taken_along_[static_cast<size_t>(step.kind)].insert(++i);
-    else
-      launch(step.nodes[i].op, context_);
+  for (size_t i = 0; i < step.nodes.size();) {
+    const size_t fused = launch_fused(step, i, context_);
+    if (fused == 0) launch(step.nodes[i].op, context_);
+    for (size_t k = 1; k < fused; ++k) taken_along_[static_cast<size_t>(step.kind)].insert(i + k);
+    i += std::max<size_t>(fused, 1);
   }
 }
 
@@ -290,6 +315,13 @@ void CudaBackend::run_step(StepKind kind, int64_t past, NodeObserver* observer) 
     }
     return;
   }
+  queue_step(kind, past);
+  std::swap(step_end_[0], step_end_[1]);
+  check(cudaEventRecord(step_end_[0], context_.queue.stream), "step");
+}
+
+void CudaBackend::queue_step(StepKind kind, int64_t past) {
+  Step& step = plan_.step(kind);
   // One graph for all positions, unless launches depend on the position, or gain by being made for
   // it and the few positions of the prefill are no burden.
   const bool bound = std::any_of(step.nodes.begin(), step.nodes.end(),
@@ -320,6 +352,11 @@ void CudaBackend::run_step(StepKind kind, int64_t past, NodeObserver* observer) 
 
 void CudaBackend::synchronize() {
   check(cudaStreamSynchronize(context_.queue.stream), "step");
+}
+
+void CudaBackend::wait_for_steps(int running) {
+  if (running == 0) return synchronize();
+  check(cudaEventSynchronize(step_end_[1]), "step");
 }
 
 std::string CudaBackend::implementation(StepKind kind, size_t node) const {

@@ -28,9 +28,12 @@ class CudaBackend : public Backend {
   void detach() override;
   void upload(TensorId, std::span<const std::byte>, int64_t offset_bytes) override;
   void download(TensorId, std::span<std::byte>, int64_t offset_bytes) const override;
+  int64_t overhead_bytes() const override;
   MemoryByTag high_water() const override;
   void run_step(StepKind, int64_t past, NodeObserver* observer) override;
   void synchronize() override;
+  int steps_ahead() const override { return 1; }
+  void wait_for_steps(int running) override;
   std::string implementation(StepKind, size_t node) const override;
 
   size_t node_count(StepKind kind) const { return plan_.step(kind).nodes.size(); }
@@ -39,6 +42,7 @@ class CudaBackend : public Backend {
   void run_step_plain(StepKind, int64_t past, NodeObserver& between);
 
  private:
+  void queue_step(StepKind, int64_t past);
   struct CapturedStep {
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t executable = nullptr;
@@ -57,8 +61,10 @@ class CudaBackend : public Backend {
   int64_t memory_limit_bytes_;
   mutable CudaContext context_;
   Plan plan_;
+  int64_t arena_bytes_ = 0;  // taken
   std::array<CapturedStep, 3> captured_;
   std::array<bool, 3> gains_by_position_{};      // by StepKind
+  std::array<cudaEvent_t, 2> step_end_{};        // of the last step queued, and of the one before
   std::array<std::set<size_t>, 3> taken_along_;  // nodes without a launch of their own
 };
 

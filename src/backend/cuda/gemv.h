@@ -1,14 +1,28 @@
 // out[m, n] (+)= scale * (sum_k x[m, k] * weight[n, k] + bias[n]) for a few rows m, at memory
-// speed.
+// speed; and what a product of one row takes along of the operators before and after it.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
+#include "backend/cuda/conv1d.h"
+#include "backend/cuda/positions.h"
 #include "backend/cuda/queue.h"
 #include "base/vocab.h"
 
 namespace tidemark::cuda {
+
+// RMS norm of x before the product: x / sqrt(mean(x^2) + eps) * (offset + weight).
+struct GemvNorm {
+  const void* weight = nullptr;  // [k] dtype
+  void* out = nullptr;           // [k] dtype: the normed x, where others read it too; else null
+  float eps = 0, offset = 0;
+};
+
+// What follows the product: nothing; the gated unit out[r] = act(y[r]) * y[n / 2 + r], r < n / 2; a
+// causal convolution over columns [conv_begin, + conv.channels), whose `out` is conv.out; the
+// rotation of q and k, all of whose heads are rotated whole, with the cache append.
+enum class GemvTail { none, glu, conv, rope };
 
 struct GemvArgs {
   const void* x = nullptr;       // [m, k] dtype
@@ -21,10 +35,11 @@ struct GemvArgs {
   bool accumulate = false;
   DType dtype = DType::f32, out_dtype = DType::f32;
 
-  // One row of x alone (m 1) may take along the gated unit after it:
-  // out[r] = act(y[r]) * y[n / 2 + r] for r < n / 2.
-  bool glu = false;
+  // Of one row (m 1), neither with accumulate nor out_dtype other than dtype where there is a tail.
+  GemvNorm norm{};
+  GemvTail tail = GemvTail::none;
   Act act = Act::silu;
+  int32_t conv_begin = 0;
 };
 
 inline constexpr int32_t gemv_max_rows = 8;
@@ -40,6 +55,8 @@ GemvChoice choose_gemv(const GemvArgs&, int sm_count);
 // Whether the kernel can take along what `a` says.
 bool gemv_takes_along(const GemvArgs& a);
 std::string name(const GemvArgs&, const GemvChoice&);
-void launch_gemv(const GemvArgs&, const GemvChoice&, const Queue&);
+// `conv` and `rope`: of the tail of that name; their x, or q, k and v, are the product's out.
+void launch_gemv(const GemvArgs&, const GemvChoice&, const Queue&, const Conv1dArgs& conv = {},
+                 const RopeArgs& rope = {});
 
 }  // namespace tidemark::cuda

@@ -88,25 +88,6 @@ void launch_op(const Gemm& op, CudaContext& c) {
   c.gemms.run(a, c.workspace(bytes), bytes, c.queue);
 }
 
-// ---- what a projection of one row takes along ----
-
-bool same_view(const Operand& a, const Operand& b) {
-  return a.tensor == b.tensor && a.offset == b.offset && a.stride == b.stride;
-}
-
-// Adds the gated unit after to `args`; false where it cannot be taken along.
-bool take_glu(const Op& last, const Gemm& gemm, GemvArgs& args, CudaContext& c) {
-  const auto* glu = std::get_if<Glu>(&last);
-  Operand up = gemm.out;
-  up.offset += gemm.n / 2;
-  if (!glu || 2 * glu->width != gemm.n || !same_view(glu->gate, gemm.out) ||
-      !same_view(glu->up, up) || c.dtype(glu->out) != c.dtype(gemm.out))
-    return false;
-  args.glu = true, args.act = glu->act;
-  args.out = c.at(glu->out), args.out_stride = glu->out.stride;
-  return true;
-}
-
 // ---- attention ----
 
 enum class AttentionKernel { cudnn, tiled, split, plain };
@@ -206,7 +187,7 @@ void launch_op(const Embedding& op, CudaContext& c) {
                    c.queue);
 }
 
-void launch_op(const Rope& op, CudaContext& c) {
+RopeArgs rope_args(const Rope& op, CudaContext& c) {
   const int64_t pairs = op.rotary_dim / 2;
   if (pairs > max_rotary_pairs)
     fail("rope: rotary_dim {}: CUDA takes at most {}", op.rotary_dim, 2 * max_rotary_pairs);
@@ -221,7 +202,10 @@ void launch_op(const Rope& op, CudaContext& c) {
   a.head_dim = small(op.head_dim), a.value_dim = small(op.value_dim), a.pairs = small(pairs);
   a.amplitude = op.amplitude, a.dtype = c.dtype(op.q);
   std::copy(op.inv_freq.begin(), op.inv_freq.end(), a.inv_freq);
-  launch_rope(a, c.queue);
+  return a;
+}
+void launch_op(const Rope& op, CudaContext& c) {
+  launch_rope(rope_args(op, c), c.queue);
 }
 
 void launch_op(const KvAppend& op, CudaContext& c) {
@@ -612,14 +596,169 @@ std::string implementation(const Op& op, CudaContext& c) {
   return std::visit([&](const auto& concrete) { return name_of(concrete, c); }, op);
 }
 
-bool launch_with_next(const Step& step, size_t index, CudaContext& c) {
-  const auto* gemm = std::get_if<Gemm>(&step.nodes[index].op);
-  if (!gemm || gemm->m != 1 || index + 1 >= step.nodes.size()) return false;
-  GemvArgs args = gemv_args(gemm_args(*gemm, c));
-  // What then remains in the tensor of gate and up is the result alone: plans read no more of it.
-  if (!take_glu(step.nodes[index + 1].op, *gemm, args, c) || !gemv_takes_along(args)) return false;
-  launch_gemv(args, choose_gemv(args, c.sm_count), c.queue);
-  return true;
+// ---- what a step of one token takes along ----
+// A launch less each: docs/kernels-cuda-attn.md. Only in a step's graph: profiles and observers see
+// every operator on its own.
+namespace {
+
+bool same_view(const Operand& a, const Operand& b) {
+  return a.tensor == b.tensor && a.offset == b.offset && a.stride == b.stride;
+}
+
+// Whether two tensors lie in the same bytes of an arena: then one may be written only after the
+// last reader of the other, which a kernel of both operators cannot promise.
+bool share_memory(const Operand& a, const Operand& b, CudaContext& c) {
+  const Tensor &x = c.tensor(a), &y = c.tensor(b);
+  if (x.tag != y.tag) return false;
+  const int64_t x0 = c.offset_bytes[static_cast<size_t>(a.tensor)],
+                y0 = c.offset_bytes[static_cast<size_t>(b.tensor)];
+  return x0 < y0 + size_bytes(y) && y0 < x0 + size_bytes(x);
+}
+
+template <class Wanted>
+const Wanted* node_as(const Step& step, size_t index) {
+  return index < step.nodes.size() ? std::get_if<Wanted>(&step.nodes[index].op) : nullptr;
+}
+
+const Gemm* product_of_one_row(const Step& step, size_t index) {
+  const auto* gemm = node_as<Gemm>(step, index);
+  return gemm && gemm->m == 1 ? gemm : nullptr;
+}
+
+// Whether what is in `tensor` after node `index` is read: by a node before the next that only
+// writes it, or by who looks at the step's result.
+bool is_read_after(const Step& step, size_t index, TensorId tensor) {
+  if (tensor == step.final_hidden) return true;
+  const auto holds = [&](const std::vector<TensorId>& ids) {
+    return std::find(ids.begin(), ids.end(), tensor) != ids.end();
+  };
+  for (size_t i = index + 1; i < step.nodes.size(); ++i) {
+    const Touched t = touched(step.nodes[i].op);
+    if (holds(t.reads)) return true;
+    if (holds(t.writes)) return false;
+  }
+  return false;
+}
+
+// The norm before a product: a factor per k of x and one of the sum.
+bool take_norm(const Step& step, size_t index, GemvArgs& args, CudaContext& c) {
+  const auto* norm = node_as<Norm>(step, index);
+  const Gemm* gemm = product_of_one_row(step, index + 1);
+  if (!norm || !gemm || norm->kind != NormKind::rms || norm->groups != 1 || norm->rows != 1 ||
+      !norm->weight || norm->bias || !same_view(norm->out, gemm->x) || norm->width != gemm->k ||
+      norm->x.tensor == norm->out.tensor || gemm->out.tensor == norm->x.tensor ||
+      gemm->out.tensor == norm->out.tensor || share_memory(gemm->out, norm->x, c))
+    return false;
+  args = gemv_args(gemm_args(*gemm, c));
+  args.x = c.at(norm->x), args.x_stride = norm->x.stride;
+  args.norm = {.weight = c.at(norm->weight), .eps = norm->eps, .offset = norm->weight_offset};
+  if (is_read_after(step, index + 1, norm->out.tensor)) args.norm.out = c.at(norm->out);
+  return gemv_takes_along(args);
+}
+
+// In these `x` is what the product reads.
+bool take_glu(const Op& op, const Gemm& gemm, const Operand& x, GemvArgs& args, CudaContext& c) {
+  const auto* glu = std::get_if<Glu>(&op);
+  Operand up = gemm.out;
+  up.offset += gemm.n / 2;
+  if (!glu || 2 * glu->width != gemm.n || !same_view(glu->gate, gemm.out) ||
+      !same_view(glu->up, up) || c.dtype(glu->out) != c.dtype(gemm.out) ||
+      share_memory(glu->out, x, c))
+    return false;
+  args.tail = GemvTail::glu, args.act = glu->act;
+  args.out = c.at(glu->out), args.out_stride = glu->out.stride;
+  return gemv_takes_along(args);
+}
+
+// What then remains in the product's tensor of the columns convolved is nothing: plans read no more
+// of it.
+bool take_conv(const Op& op, const Gemm& gemm, const Operand& x, GemvArgs& args, Conv1dArgs& conv,
+               CudaContext& c) {
+  const auto* o = std::get_if<Conv1d>(&op);
+  if (!o || o->length != 1 || o->x.tensor != gemm.out.tensor || o->x.stride != gemm.out.stride)
+    return false;
+  const int64_t begin = o->x.offset - gemm.out.offset;
+  if (begin < 0 || begin + o->channels > gemm.n || o->width > 4 || share_memory(o->out, x, c))
+    return false;
+  args.tail = GemvTail::conv, args.conv_begin = small(begin);
+  conv = conv1d_args(*o, c);
+  return gemv_takes_along(args);
+}
+
+bool take_rope(const Op& op, const Gemm& gemm, GemvArgs& args, RopeArgs& rope, CudaContext& c) {
+  const auto* o = std::get_if<Rope>(&op);
+  if (!o || o->length != 1 || o->batch != 1 || !o->k || o->rotary_dim != o->head_dim ||
+      o->rotary_dim / 2 > max_rotary_pairs || o->value_dim % 2 != 0)
+    return false;
+  const int64_t q_rows = o->heads * o->head_dim, k_rows = o->kv_heads * o->head_dim;
+  Operand k = gemm.out, v = gemm.out;
+  k.offset += q_rows, v.offset += q_rows + k_rows;
+  if (!same_view(o->q, gemm.out) || !same_view(o->k, k) || (o->v && !same_view(o->v, v)) ||
+      gemm.n != q_rows + k_rows + o->kv_heads * o->value_dim)
+    return false;
+  args.tail = GemvTail::rope;
+  rope = rope_args(*o, c);
+  return gemv_takes_along(args);
+}
+
+// The state update takes the gate after it along; a norm with the gate goes into the product.
+size_t launch_gated_ssd(const Step& step, size_t index, CudaContext& c) {
+  const auto* ssd = node_as<Ssd>(step, index);
+  if (!ssd || ssd->length != 1) return 0;
+  SsdArgs a = ssd_args(*ssd, c);
+  const SsdChoice chosen = choose(*ssd, a, c);
+  if (chosen.kernel != SsdKernel::recurrence) return 0;
+  if (const auto* glu = node_as<Glu>(step, index + 1)) {
+    if (glu->act != Act::silu || !same_view(glu->up, ssd->out)) return 0;
+    a.z = c.at(glu->gate), a.z_stride = glu->gate.stride;
+    a.out = c.at(glu->out), a.out_stride = glu->out.stride;
+    launch_ssd(a, chosen, nullptr, c.queue);
+    return 2;
+  }
+  const auto* norm = node_as<GatedNorm>(step, index + 1);
+  const Gemm* gemm = product_of_one_row(step, index + 2);
+  if (!norm || !gemm || norm->groups != 1 || norm->norm_before_gate || norm->rows != 1 ||
+      !same_view(norm->x, ssd->out) || !same_view(norm->out, gemm->x) || norm->width != gemm->k ||
+      gemm->out.tensor == norm->out.tensor || is_read_after(step, index + 2, norm->out.tensor))
+    return 0;
+  GemvArgs product = gemv_args(gemm_args(*gemm, c));
+  product.norm = {.weight = c.at(norm->weight), .eps = norm->eps};
+  if (!gemv_takes_along(product)) return 0;
+  a.z = c.at(norm->z), a.z_stride = norm->z.stride;
+  a.out = c.at(norm->out), a.out_stride = norm->out.stride;
+  launch_ssd(a, chosen, nullptr, c.queue);
+  launch_gemv(product, choose_gemv(product, c.sm_count), c.queue);
+  return 3;
+}
+
+}  // namespace
+
+size_t launch_fused(const Step& step, size_t index, CudaContext& c) {
+  if (const size_t nodes = launch_gated_ssd(step, index, c)) return nodes;
+  GemvArgs args;
+  size_t at = index;
+  if (take_norm(step, index, args, c)) {
+    ++at;
+  } else if (const Gemm* gemm = product_of_one_row(step, index)) {
+    args = gemv_args(gemm_args(*gemm, c));
+  } else {
+    return 0;
+  }
+  const Gemm& gemm = *product_of_one_row(step, at);
+  const Operand& x = at > index ? std::get<Norm>(step.nodes[index].op).x : gemm.x;
+  Conv1dArgs conv;
+  RopeArgs rope;
+  if (at + 1 < step.nodes.size()) {
+    const Op& next = step.nodes[at + 1].op;
+    const GemvArgs alone = args;
+    if ((take_glu(next, gemm, x, args, c)) || (take_conv(next, gemm, x, args, conv, c)) ||
+        (take_rope(next, gemm, args, rope, c)))
+      ++at;
+    else
+      args = alone;
+  }
+  launch_gemv(args, choose_gemv(args, c.sm_count), c.queue, conv, rope);
+  return at + 1 - index;
 }
 
 bool gains_by_position(const Op& op, CudaContext& c) {

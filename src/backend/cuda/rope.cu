@@ -3,6 +3,7 @@
 // their phase, before the wait for the predecessor, and serve every head. Bytes alone otherwise: 16
 // of them a thread where rows and heads are aligned to that.
 #include "backend/cuda/positions.h"
+#include "backend/cuda/rotary.cuh"
 #include "backend/cuda/vector.cuh"
 
 namespace tidemark::cuda {
@@ -17,11 +18,8 @@ __global__ void __launch_bounds__(threads) rope_kernel(RopeArgs a) {
   // Set by the step's first kernel, which had ended before any other could start (select.cu).
   const int64_t position = *a.past + t;
   for (int j = threadIdx.x; j < a.pairs; j += threads) {
-    constexpr double two_pi = 6.283185307179586476925;
-    const double angle = static_cast<double>(position) * static_cast<double>(a.inv_freq[j]);
-    const float reduced = static_cast<float>(fma(-rint(angle * (1.0 / two_pi)), two_pi, angle));
     float s, c;
-    sincosf(reduced, &s, &c);
+    rotation(position, a.inv_freq[j], c, s);
     cosines[j] = c * a.amplitude;
     sines[j] = s * a.amplitude;
   }

@@ -178,8 +178,10 @@ __global__ void __launch_bounds__(kChannels* time_lanes, resident_blocks(kChanne
   float* const carried_h = rates + kChannels * n_padded;
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int time_lane = lane % time_lanes;
-  const int channel = 2 * warp + lane / time_lanes;  // of the block
+  // Neighbouring lanes are the two channels at the same tokens: where lanes l and l ^ 1 read the
+  // same 16 bytes, a warp takes two wavefronts of shared memory, else four.
+  const int time_lane = lane / 2;
+  const int channel = 2 * warp + lane % 2;  // of the block
   const int channel0 = blockIdx.x * kChannels;
   const int64_t batch = blockIdx.y;
   const int64_t row0 = batch * a.length;
@@ -281,15 +283,15 @@ __global__ void __launch_bounds__(kChannels* time_lanes, resident_blocks(kChanne
       float h = p.h, span = p.span;
 #pragma unroll
       for (int step = 1; step < time_lanes; step *= 2) {
-        const float h_before = __shfl_up_sync(all_lanes, h, step, time_lanes);
-        const float span_before = __shfl_up_sync(all_lanes, span, step, time_lanes);
+        const float h_before = __shfl_up_sync(all_lanes, h, 2 * step);
+        const float span_before = __shfl_up_sync(all_lanes, span, 2 * step);
         if (time_lane >= step) {
           h = fmaf(span, h_before, h);
           span *= span_before;
         }
       }
       if (time_lane == time_lanes - 1) carried_h[channel * n_padded + n] = h;
-      h = __shfl_up_sync(all_lanes, h, 1, time_lanes);
+      h = __shfl_up_sync(all_lanes, h, 2);
       if (time_lane == 0) h = p.h_start;
       const float4* const c_row =
           reinterpret_cast<const float4*>(c_table + n * tile_length) + time_lane;

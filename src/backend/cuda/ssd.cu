@@ -448,6 +448,9 @@ __global__ void __launch_bounds__(32 * recurrence_warps) ssd_recurrence(SsdArgs 
   const T* const dt = static_cast<const T*>(a.dt) + row0 * a.dt_stride + head;
   const T* const b = static_cast<const T*>(a.b) + row0 * a.b_stride + n_group;
   const T* const c = static_cast<const T*>(a.c) + row0 * a.c_stride + n_group;
+  const T* const z = a.z ? static_cast<const T*>(a.z) + row0 * a.z_stride +
+                               static_cast<int64_t>(head) * a.head_dim + p0
+                         : nullptr;
   T* const out =
       static_cast<T*>(a.out) + row0 * a.out_stride + static_cast<int64_t>(head) * a.head_dim + p0;
 
@@ -490,6 +493,8 @@ __global__ void __launch_bounds__(32 * recurrence_warps) ssd_recurrence(SsdArgs 
         c_now[i] = in ? to_float(c_raw[i]) : 0;
       }
       if (t0 + j + 1 < a.length) load_bc(t0 + j + 1);
+      // Lane 8 r stores row r.
+      const float gate = z ? to_float(z[(t0 + j) * a.z_stride + min(lane / 8, rows - 1)]) : 0;
       const float decay = __shfl_sync(all_lanes, decay_mine, j);
       const float dj = __shfl_sync(all_lanes, d, j);
       float sum[kRows], xj[kRows];
@@ -514,8 +519,10 @@ __global__ void __launch_bounds__(32 * recurrence_warps) ssd_recurrence(SsdArgs 
       float s = (odd ? s1 : s0) + __shfl_xor_sync(all_lanes, odd ? s0 : s1, 8);
       s = lane_sum<8>(s);
       const float x_of_row = upper ? (odd ? xj[3] : xj[2]) : (odd ? xj[1] : xj[0]);
+      float y = fmaf(skip, x_of_row, s);
+      if (z) y = to_float(from_float<T>(y)) * silu(gate);
       if (lane % 8 == 0 && lane / 8 < rows)
-        out[(t0 + j) * a.out_stride + lane / 8] = from_float<T>(fmaf(skip, x_of_row, s));
+        out[(t0 + j) * a.out_stride + lane / 8] = from_float<T>(y);
     }
   }
 #pragma unroll

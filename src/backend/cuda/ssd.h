@@ -19,11 +19,14 @@ struct SsdArgs {
   const void* c = nullptr;   // [rows, groups * state_size]
   const void* a_log = nullptr;
   const void* d_skip = nullptr;
-  const void* dt_bias = nullptr;      // each [heads]
-  float* state = nullptr;             // [batch, heads, head_dim, state_size]
-  void* out = nullptr;                // [rows, heads * head_dim]; not x
+  const void* dt_bias = nullptr;  // each [heads]
+  float* state = nullptr;         // [batch, heads, head_dim, state_size]
+  void* out = nullptr;            // [rows, heads * head_dim]; not x
+  // [rows, heads * head_dim], or null: out = y * silu(z), y rounded as it would have been stored.
+  // The recurrence alone.
+  const void* z = nullptr;
   const int64_t* past_ptr = nullptr;  // one number; null or 0: the state counts as zero, unread
-  int64_t x_stride = 0, dt_stride = 0, b_stride = 0, c_stride = 0, out_stride = 0;
+  int64_t x_stride = 0, dt_stride = 0, b_stride = 0, c_stride = 0, out_stride = 0, z_stride = 0;
   int64_t batch = 0, length = 0;
   int32_t heads = 0, head_dim = 0, groups = 1, state_size = 0;
   float dt_min = 0, dt_max = 0;  // dt_max 0: unbounded

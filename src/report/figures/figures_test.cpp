@@ -92,6 +92,13 @@ TEST(Configurations, TakeAContextWithinOneChunkForWholeOnlyBesideLongerWholeOnes
   EXPECT_EQ(Configurations(study).of(study.records[2].cell), "whole, all logits");
 }
 
+TEST(Configurations, DoNotTakeMetaTokensInTheChunkForALongerContext) {
+  Study study{.records = {record("m", 2048), record("with meta tokens", 512)}};
+  study.records[1].cell.chunk = 512 + 128;  // the whole prefill
+  EXPECT_EQ(Configurations(study).of(study.records[0].cell), "");
+  EXPECT_EQ(Configurations(study).of(study.records[1].cell), "");
+}
+
 TEST(Configurations, TakeAContextWithinSeveralChunksForTheNarrowest) {
   Study study{
       .records = {record("m", 128), record("m", 300), record("m", 2048), record("m", 2048)}};

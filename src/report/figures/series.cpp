@@ -53,7 +53,7 @@ Configurations::Configurations(const Study& study)
   for (const Record& r : study.records) {
     Chunks& chunks = chunks_[chunk_peers(r.cell)];
     if (!chunks.stepped.empty() && r.cell.chunk >= r.cell.context &&
-        r.cell.chunk > *chunks.stepped.rbegin())
+        r.cell.context > *chunks.stepped.rbegin())
       chunks.whole_apart = true;
   }
   std::set<std::string> texts;

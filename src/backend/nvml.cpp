@@ -1,4 +1,4 @@
-#include "backend/cuda/nvml.h"
+#include "backend/nvml.h"
 
 #include <dlfcn.h>
 
@@ -11,6 +11,10 @@ namespace {
 using Device = void*;
 constexpr int success = 0;
 enum ClockType : int { sm_clock = 1, memory_clock = 2 };
+enum Policy : int { by_power = 0, by_temperature = 1 };
+struct ViolationTime {
+  unsigned long long reference_us = 0, violation_ns = 0;
+};
 
 template <class Function>
 void resolve(void* library, const char* name, Function& function) {
@@ -25,6 +29,7 @@ struct GpuSensors::Library {
   Device device = nullptr;
   int (*init)() = nullptr;
   int (*shutdown)() = nullptr;
+  int (*driver_version)(char*, unsigned int) = nullptr;
   int (*by_bus_id)(const char*, Device*) = nullptr;
   int (*energy_mj)(Device, unsigned long long*) = nullptr;
   int (*power_mw)(Device, unsigned int*) = nullptr;
@@ -33,6 +38,7 @@ struct GpuSensors::Library {
   int (*max_clock_mhz)(Device, int, unsigned int*) = nullptr;
   int (*temperature_c)(Device, int, unsigned int*) = nullptr;
   int (*throttle)(Device, unsigned long long*) = nullptr;
+  int (*violations)(Device, int, ViolationTime*) = nullptr;
 
   ~Library() {
     if (device && shutdown) shutdown();
@@ -63,6 +69,7 @@ GpuSensors::GpuSensors(const std::string& pci_bus_id) {
   }
   resolve(l.file, "nvmlInit_v2", l.init);
   resolve(l.file, "nvmlShutdown", l.shutdown);
+  resolve(l.file, "nvmlSystemGetDriverVersion", l.driver_version);
   resolve(l.file, "nvmlDeviceGetHandleByPciBusId_v2", l.by_bus_id);
   resolve(l.file, "nvmlDeviceGetTotalEnergyConsumption", l.energy_mj);
   resolve(l.file, "nvmlDeviceGetPowerUsage", l.power_mw);
@@ -70,6 +77,7 @@ GpuSensors::GpuSensors(const std::string& pci_bus_id) {
   resolve(l.file, "nvmlDeviceGetClockInfo", l.clock_mhz);
   resolve(l.file, "nvmlDeviceGetMaxClockInfo", l.max_clock_mhz);
   resolve(l.file, "nvmlDeviceGetTemperature", l.temperature_c);
+  resolve(l.file, "nvmlDeviceGetViolationStatus", l.violations);
   resolve(l.file, "nvmlDeviceGetCurrentClocksEventReasons", l.throttle);
   if (!l.throttle) resolve(l.file, "nvmlDeviceGetCurrentClocksThrottleReasons", l.throttle);
   if (!l.init || !l.by_bus_id || l.init() != success) {
@@ -104,9 +112,25 @@ std::optional<GpuState> GpuSensors::read() const {
   state.sm_clock_mhz = clock(l.clock_mhz, sm_clock);
   state.memory_clock_mhz = clock(l.clock_mhz, memory_clock);
   state.max_sm_clock_mhz = clock(l.max_clock_mhz, sm_clock);
+  const auto held_s = [&](Policy policy) {
+    ViolationTime time;
+    return l.violations && l.violations(l.device, policy, &time) == success
+               ? static_cast<double>(time.violation_ns) * 1e-9
+               : 0;
+  };
+  state.held_by_power_s = held_s(by_power);
+  state.held_by_temperature_s = held_s(by_temperature);
   if (l.temperature_c && l.temperature_c(l.device, 0, &number) == success)
     state.temperature_c = static_cast<int>(number);
   return state;
+}
+
+std::string GpuSensors::driver_version() const {
+  std::array<char, 80> text{};
+  if (!library_ || !library_->driver_version ||
+      library_->driver_version(text.data(), static_cast<unsigned int>(text.size())) != success)
+    return "unknown";
+  return text.data();
 }
 
 }  // namespace tidemark

@@ -14,6 +14,7 @@ namespace tidemark {
 struct GpuState {
   double energy_j = 0;  // since the driver was loaded, by the card's own counter
   double power_w = 0, power_cap_w = 0;
+  double held_by_power_s = 0, held_by_temperature_s = 0;  // below its clocks, since the same
   int sm_clock_mhz = 0, memory_clock_mhz = 0, max_sm_clock_mhz = 0;
   int temperature_c = 0;
   uint64_t throttle_bits = 0;
@@ -32,6 +33,7 @@ class GpuSensors {
 
   // Fields that the card does not report stay 0. nullopt: no NVML, or it does not know the device.
   std::optional<GpuState> read() const;
+  std::string driver_version() const;  // "580.159.04", or "unknown"
   const std::string& why_not() const { return why_not_; }
 
  private:
