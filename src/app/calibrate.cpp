@@ -1,6 +1,7 @@
 #include "app/calibrate.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <tuple>
 
@@ -41,29 +42,27 @@ std::string mamba2(int64_t hidden, int64_t layers, int64_t chunk) {
                      hidden, layers, chunk);
 }
 
-const std::vector<GridModel>& grid_models() {
-  static const std::vector<GridModel> models = {
-      {"attention-512", llama(512, 3, 4, 2048, 16384)},
-      {"attention-768", llama(768, 3, 6, 4096, 32768)},
-      {"attention-1280", llama(1280, 2, 5, 5120, 49152)},
-      {"attention-2048", llama(2048, 2, 4, 8192, 65536)},
-      {"mamba-768", mamba(768, 3)},
-      {"mamba-1280", mamba(1280, 2)},
-      {"mamba-2048", mamba(2048, 2)},
-      {"mamba2-768", mamba2(768, 3, 256)},
-      {"mamba2-1024", mamba2(1024, 2, 128)},
-      {"mamba2-1280", mamba2(1280, 2, 256)},
-      {"attention-1024-deep", llama(1024, 16, 8, 4096, 65536), true},
-      {"attention-2048-deep", llama(2048, 8, 4, 8192, 131072), true},
-      {"mamba-1024-deep", mamba(1024, 40), true},
-      {"mamba2-1024-deep", mamba2(1024, 40, 256), true}};
-  return models;
+std::vector<GridModel> grid_models() {
+  return {{"attention-512", llama(512, 3, 4, 2048, 16384)},
+          {"attention-768", llama(768, 3, 6, 4096, 32768)},
+          {"attention-1280", llama(1280, 2, 5, 5120, 49152)},
+          {"attention-2048", llama(2048, 2, 4, 8192, 65536)},
+          {"mamba-768", mamba(768, 3)},
+          {"mamba-1280", mamba(1280, 2)},
+          {"mamba-2048", mamba(2048, 2)},
+          {"mamba2-768", mamba2(768, 3, 256)},
+          {"mamba2-1024", mamba2(1024, 2, 128)},
+          {"mamba2-1280", mamba2(1280, 2, 256)},
+          {"attention-1024-deep", llama(1024, 16, 8, 4096, 65536), true},
+          {"attention-2048-deep", llama(2048, 8, 4, 8192, 131072), true},
+          {"mamba-1024-deep", mamba(1024, 40), true},
+          {"mamba2-1024-deep", mamba2(1024, 40, 256), true}};
 }
 
-const GridModel& grid_model(const std::string& name) {
-  for (const GridModel& model : grid_models())
-    if (model.name == name) return model;
-  fail("calibration: no model '{}' in the grid", printable(name));
+GridModel grid_model(const Cell& cell) {
+  for (GridModel& model : grid_models())
+    if (model.name == cell.model) return std::move(model);
+  fail("calibration: no model '{}' in the grid", printable(cell.model));
 }
 
 ModelSpec spec_of(const GridModel& grid) {
@@ -153,12 +152,12 @@ bool wanted(const KernelSample& s, const GridModel& model, const Cell& cell, Pha
 }
 
 Plan plan_of(const Record& r) {
-  return build_plan(spec_of(grid_model(r.cell.model)), {.batch = r.cell.batch,
-                                                        .context = r.cell.context,
-                                                        .new_tokens = r.cell.new_tokens,
-                                                        .chunk = r.cell.chunk,
-                                                        .dtype = r.cell.dtype,
-                                                        .logits = r.cell.logits});
+  return build_plan(spec_of(grid_model(r.cell)), {.batch = r.cell.batch,
+                                                  .context = r.cell.context,
+                                                  .new_tokens = r.cell.new_tokens,
+                                                  .chunk = r.cell.chunk,
+                                                  .dtype = r.cell.dtype,
+                                                  .logits = r.cell.logits});
 }
 
 DeviceProfile profile_of(const Provenance& device, bool cpu) {
@@ -169,6 +168,7 @@ DeviceProfile profile_of(const Provenance& device, bool cpu) {
     profile.title += fmt::format(", {} thread{}", device.threads, device.threads == 1 ? "" : "s");
   profile.origin = Origin::calibrated;
   profile.shared_memory = cpu;
+  if (!cpu) profile.multiprocessors = Quantity{static_cast<double>(device.threads), "the driver"};
   profile.cache_bandwidth_bytes_per_s.reset();  // the curves hold what the cache gives
   return profile;
 }
@@ -200,35 +200,98 @@ std::vector<Record> measure_grid(const CalibrationOptions& options) {
   return records;
 }
 
-Calibration fit_records(const std::vector<Record>& records) {
+namespace {
+
+struct MeasuredCell {
+  Cell cell;
+  GridModel model;
+  Plan plan;
+  const Record* record;
+  // Steps of the prefill: what each takes beside its kernels is no kernel's.
+  double steps() const { return static_cast<double>(plan.body_count + 1); }
+};
+
+double prefill_operators(const MeasuredCell& c) {
+  double calls = 0;
+  for (const OperatorRow& row : c.record->prefill->rows) calls += static_cast<double>(row.calls);
+  return calls;
+}
+
+// The host cannot issue operators of a prefill faster than this.
+double dispatch_s(const std::vector<MeasuredCell>& cells) {
+  double least = 1;
+  for (const MeasuredCell& c : cells)
+    least = std::min(least, c.record->metrics.ttft_s->median / prefill_operators(c));
+  return least;
+}
+
+Calibration fit_cells(const std::vector<MeasuredCell>& cells, double step_s) {
+  const Record& first = *cells.front().record;
+  const bool cpu = first.cell.device == "cpu";
+  // On a processor operators are host and device in one.
+  const double issued_s = cpu ? 0 : dispatch_s(cells);
   std::vector<KernelSample> samples;
-  std::vector<const Record*> cells;
-  for (const Record& r : records) {
-    if (r.outcome != Outcome::ok || !r.prefill || !r.decode) continue;  // it did not fit
-    cells.push_back(&r);
-    const GridModel& model = grid_model(r.cell.model);
-    const Plan plan = plan_of(r);
+  for (const MeasuredCell& c : cells) {
     const auto add = [&](const OperatorProfile& profile, Phase phase, double pass_s) {
-      for (const KernelSample& s : samples_of(plan, profile, phase, pass_s))
-        if (wanted(s, model, r.cell, phase)) samples.push_back(s);
+      for (const KernelSample& s : samples_of(c.plan, profile, phase, pass_s))
+        if (wanted(s, c.model, c.cell, phase)) samples.push_back(s);
     };
-    add(*r.prefill, Phase::prefill, r.metrics.ttft_s->median);
-    add(*r.decode, Phase::decode, r.metrics.tpot_s->median);
+    const Metrics& m = c.record->metrics;
+    // A prefill that is as fast as the host issues it says nothing about kernels.
+    if (m.ttft_s->median > 1.5 * issued_s * prefill_operators(c))
+      add(*c.record->prefill, Phase::prefill, m.ttft_s->median - c.steps() * step_s);
+    add(*c.record->decode, Phase::decode, m.tpot_s->median - step_s);
   }
-  if (cells.empty()) fail("calibration: expected at least one cell that was measured");
-  const Record& first = *cells.front();
-  Calibration result{.profile = profile_of(first.provenance, first.cell.device == "cpu"),
+  Calibration result{.profile = profile_of(first.provenance, cpu),
                      .prefill_ratios = {},
                      .decode_ratios = {},
                      .samples = samples.size()};
-  result.profile.memory_bytes = {static_cast<double>(first.provenance.memory_bytes), "the system"};
-  fit_profile(result.profile, samples);
-  for (const Record* r : cells) {
-    const Record p = predict(plan_of(*r), result.profile, {});
-    result.prefill_ratios.push_back(p.metrics.ttft_s->median / r->metrics.ttft_s->median);
-    result.decode_ratios.push_back(p.metrics.tpot_s->median / r->metrics.tpot_s->median);
+  DeviceProfile& profile = result.profile;
+  profile.memory_bytes = {static_cast<double>(first.provenance.memory_bytes), "the system"};
+  fit_profile(profile, samples);
+  if (!cpu)
+    profile.dispatch_s = {issued_s, "tidemark calibrate: the shortest prefill, over its operators"};
+  profile.step_s = {step_s, "tidemark calibrate: what makes whole passes come out best"};
+  for (const MeasuredCell& c : cells) {
+    const Metrics& m = c.record->metrics;
+    const double prefill_s = predict_prefill(c.plan, profile).wall_s;
+    const double decode_s = predict_decode(c.plan, profile, 0, c.cell.new_tokens - 2).wall_s;
+    result.prefill_ratios.push_back(prefill_s / m.ttft_s->median);
+    result.decode_ratios.push_back(decode_s / static_cast<double>(c.cell.new_tokens - 1) /
+                                   m.tpot_s->median);
   }
   return result;
+}
+
+double mean_error(const Calibration& c) {
+  double sum = 0;
+  for (const std::vector<double>* ratios : {&c.prefill_ratios, &c.decode_ratios})
+    for (const double r : *ratios) sum += std::abs(std::log(r));
+  return sum;
+}
+
+}  // namespace
+
+Calibration fit_records(const std::vector<Record>& records) {
+  std::vector<MeasuredCell> cells;
+  double shortest_s = 1;
+  for (const Record& r : records) {
+    if (r.outcome != Outcome::ok || !r.prefill || !r.decode) continue;  // it did not fit
+    cells.push_back({r.cell, grid_model(r.cell), plan_of(r), &r});
+    const size_t rows = cells.back().plan.step(StepKind::tail).nodes.size();
+    if (r.prefill->rows.size() != rows)
+      fail("calibration: {}: expected {} operators, found {}: measured by another version",
+           r.cell.model, rows, r.prefill->rows.size());
+    shortest_s = std::min(shortest_s, r.metrics.tpot_s->median);
+  }
+  if (cells.empty()) fail("calibration: expected at least one cell that was measured");
+  // In eighths of the shortest step.
+  Calibration best = fit_cells(cells, 0);
+  for (int eighths = 1; eighths < 8; ++eighths) {
+    Calibration other = fit_cells(cells, shortest_s * eighths / 8);
+    if (mean_error(other) < mean_error(best)) best = std::move(other);
+  }
+  return best;
 }
 
 }  // namespace tidemark

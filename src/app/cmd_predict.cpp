@@ -1,5 +1,6 @@
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "app/commands.h"
 #include "app/options.h"
@@ -75,11 +76,14 @@ Table headlines(const std::vector<Record>& records) {
   return table;
 }
 
+// A plan takes as much on every device: each model and context once.
 Table memory_table(const std::vector<Record>& records) {
   Table table{.columns = {{"context", Align::right, 9}}, .rows = {}};
   for (const Tag tag : all_tags) table.columns.push_back({std::string(name(tag))});
   std::string last;
+  std::set<std::pair<std::string, int64_t>> seen;
   for (const Record& r : records) {
+    if (!seen.insert({r.cell.model, r.cell.context}).second) continue;
     if (r.cell.model != last) table.rows.push_back({r.cell.model});
     last = r.cell.model;
     std::vector<std::string> row = {std::to_string(r.cell.context)};

@@ -8,8 +8,8 @@ namespace tidemark {
 namespace {
 
 struct Options {
-  std::vector<std::string> published;
-  std::string store, on, output = "-";
+  std::vector<std::string> published, stores, on;
+  std::string output = "-";
 };
 
 constexpr const char* preamble =
@@ -26,10 +26,11 @@ void append(ErrorTable& into, ErrorTable from) {
 }
 
 int run(const Options& options) {
-  if (options.published.empty() && options.store.empty())
+  if (options.published.empty() && options.stores.empty())
     fail("expected --published, --store or both");
-  if (!options.store.empty() && options.on.empty())
-    fail("--on: expected the profile of the device that --store was measured on");
+  if (options.stores.size() != options.on.size())
+    fail("--on: expected a profile for each of {} stores, found {}", options.stores.size(),
+         options.on.size());
   std::string text = preamble;
   ErrorTable published;
   for (const std::string& file : options.published) append(published, against_published(file));
@@ -38,13 +39,15 @@ int run(const Options& options) {
         "\n# Against published measurements\n\nOf a framework (arXiv 2507.12442, artifact), "
         "with datasheet profiles and `--engine-model eager-full`.\n" +
         error_markdown(published);
-  if (!options.store.empty()) {
+  for (size_t i = 0; i < options.stores.size(); ++i) {
     std::vector<Record> records;
-    for (const StoredRecord& row : read_records(Store(options.store), {.source = Source::measured}))
-      records.push_back(row.record);
-    const DeviceProfile profile = load_profile(options.on);
-    text += fmt::format("\n# Against our own measurements: {}\n\nWith the {} profile of {}.\n",
-                        profile.name, name(profile.origin), profile.title) +
+    for (StoredRecord& row : read_records(Store(options.stores[i]), {.source = Source::measured}))
+      records.push_back(std::move(row.record));
+    const DeviceProfile profile = load_profile(options.on[i]);
+    text += fmt::format(
+                "\n# Against our own measurements: {}\n\nWith the {} profile of {}. Memory is "
+                "without scratch.\n",
+                profile.name, name(profile.origin), profile.title) +
             error_markdown(against_records(records, profile));
   }
   write_output(options.output, text);
@@ -59,8 +62,8 @@ void add_prediction_error_command(CLI::App& app, int& exit_code) {
       "prediction-error", "Compare predictions with measurements, cell by cell, as Markdown");
   command->add_option("--published", options->published,
                       "CSV files of published measurements (tests/data/published)");
-  command->add_option("--store", options->store, "Store of measurements of one device");
-  command->add_option("--on", options->on, "Profile of the device that the store is of");
+  command->add_option("--store", options->stores, "Stores of measurements, each of one device");
+  command->add_option("--on", options->on, "Profiles of the devices of the stores, in their order");
   command->add_option("-o,--output", options->output, "File to write, or -")->capture_default_str();
   command->callback([options, &exit_code] { exit_code = run(*options); });
 }

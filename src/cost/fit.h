@@ -29,8 +29,8 @@ struct FitError {
 FitError leave_one_out(std::span<const double> x, std::span<const double> share);
 
 // Fills peaks, bandwidth, launch cost and the efficiency of every class that has samples; what has
-// none stays as it is. Peaks are the best that was reached. Needs GEMMs of f32 and of many and few
-// rows.
+// none stays as it is. Peaks are the best that was reached, but for outliers. Needs GEMMs of f32
+// and of many and few rows.
 void fit_profile(DeviceProfile&, std::span<const KernelSample>);
 
 }  // namespace tidemark

@@ -43,12 +43,13 @@ TEST(Fit, FindsTheDeviceThatMadeTheSamples) {
   DeviceProfile profile = load_profile("epyc-9654");
   profile.cache_bytes.reset();
   fit_profile(profile, samples);
-  EXPECT_DOUBLE_EQ(profile.matrix_peak(DType::bf16), 2e12);
+  EXPECT_NEAR(profile.matrix_peak(DType::bf16), 2e12, 0.02 * 1e12);
   EXPECT_DOUBLE_EQ(profile.matrix_peak(DType::f32), 1e12);
   EXPECT_DOUBLE_EQ(profile.bandwidth_bytes_per_s.value, 1e10);
   EXPECT_DOUBLE_EQ(profile.launch_s.value, 1e-6);
-  EXPECT_NEAR(profile.of(KernelClass::gemm).compute.at(5e-3), 1, 1e-3);
-  EXPECT_NEAR(profile.of(KernelClass::gemm).compute.at(5e-6), 0.5, 0.06);
+  EXPECT_NEAR(profile.of(KernelClass::gemm).compute.at(5e-3), 1, 0.02);
+  // 5 us at the peak in the 9 that are left without the launch
+  EXPECT_NEAR(profile.of(KernelClass::gemm).compute.at(5e-6), 5.0 / 9, 0.01);
   EXPECT_EQ(profile.of(KernelClass::ssd).source,
             load_profile("epyc-9654").of(KernelClass::ssd).source);
 }

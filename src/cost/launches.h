@@ -16,7 +16,4 @@ struct Launch {
 // The kernels of one operator of a step, in order.
 using Launches = std::function<std::vector<Launch>(const Node&, const Plan&)>;
 
-// One kernel per operator, whose launch the device's launch_s covers: this program.
-Launches own_launches();
-
 }  // namespace tidemark

@@ -21,18 +21,25 @@ struct Queue {
 // How much the host's dispatch may differ; unlike kernels it is not measured by class.
 constexpr double host_error = 0.3;
 
+std::vector<Launch> launches_of(const Node& node, StepKind kind, const Plan& plan,
+                                const DeviceProfile& profile, const PredictOptions& options) {
+  if (options.launches) return options.launches(node, plan);
+  return {{work(node.op, plan), kind == StepKind::decode ? 0 : profile.dispatch_s.value}};
+}
+
 // One step at the position it is at.
 PassPrediction predict_step(const Step& step, const Plan& plan, const DeviceProfile& profile,
                             const PredictOptions& options) {
   PassPrediction pass;
   pass.rows.resize(step.nodes.size());
   Queue wall, low, high;
+  for (Queue* queue : {&wall, &low, &high}) queue->run(0, profile.step_s.value);
   for (size_t i = 0; i < step.nodes.size(); ++i) {
     const Node& node = step.nodes[i];
     NodePrediction& row = pass.rows[i];
     row.cost = cost(node.op, plan);
     row.calls = 1;
-    for (const Launch& launch : options.launches(node, plan)) {
+    for (const Launch& launch : launches_of(node, step.kind, plan, profile, options)) {
       const Timing t = time_of(launch.work, profile, options.scales);
       const double host_s = launch.host_s / options.scales.launch;
       wall.run(host_s, t.time_s());
@@ -223,11 +230,6 @@ std::optional<Energy> energy(const PassPrediction& pass, const DeviceProfile& pr
 }
 
 }  // namespace
-
-Launches own_launches() {
-  return
-      [](const Node& node, const Plan& plan) { return std::vector<Launch>{{work(node.op, plan)}}; };
-}
 
 Bound NodePrediction::bound() const {
   return Timing{compute_s, bandwidth_s, launch_s}.bound();

@@ -11,7 +11,7 @@
 namespace tidemark {
 
 struct PredictOptions {
-  Launches launches = own_launches();
+  Launches launches{};  // empty: this program, one kernel per operator
   Scales scales{};
 };
 

@@ -1,6 +1,7 @@
 #include "cost/roofline.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace tidemark {
 
@@ -11,10 +12,26 @@ double moving_time(const Work& w, const DeviceProfile& profile) {
   return (w.bytes() - cached) / bandwidth + cached / profile.cache_bandwidth_bytes_per_s->value;
 }
 
+namespace {
+
+// How much longer it takes because the last wave of blocks does not fill the device. Libraries
+// halve or quarter the blocks of a matrix product when that helps; smaller ones read their operands
+// more often.
+double unfilled(const Work& w, const DeviceProfile& profile) {
+  if (w.tiles <= 0 || !profile.multiprocessors) return 1;
+  const double at_once = profile.multiprocessors->value;
+  const auto waves = [&](double blocks) { return std::ceil(blocks / at_once) * at_once / blocks; };
+  if (w.kind == KernelClass::attention) return waves(w.tiles);
+  return std::min({waves(w.tiles), 1.15 * waves(2 * w.tiles), 1.35 * waves(4 * w.tiles)});
+}
+
+}  // namespace
+
 double peak_time(const Work& w, const DeviceProfile& profile) {
-  return w.matrix_ops / profile.matrix_peak(w.dtype) +
-         w.special_ops / profile.special_ops_per_s.value +
-         w.vector_ops / profile.vector_ops_per_s.value;
+  const double filled_s = w.matrix_ops / profile.matrix_peak(w.dtype) +
+                          w.special_ops / profile.special_ops_per_s.value +
+                          w.vector_ops / profile.vector_ops_per_s.value;
+  return filled_s * unfilled(w, profile);
 }
 
 Bound Timing::bound() const {

@@ -28,7 +28,8 @@ struct Timing {
   Bound bound() const;  // what takes longest
 };
 
-// Seconds at the peaks of the units it needs, one after the other.
+// Seconds at the peaks of the units it needs, one after the other, on as many multiprocessors as it
+// has blocks for.
 double peak_time(const Work&, const DeviceProfile&);
 // Seconds at the peak bandwidths. Warm bytes come from the cache as far as half of it holds them.
 double moving_time(const Work&, const DeviceProfile&);

@@ -32,7 +32,7 @@ DeviceProfile round_device() {
 TEST(Roofline, TakesTheSlowerOfComputeAndBandwidth) {
   const DeviceProfile p = round_device();
   // 1e9 matrix operations at 0.5e12/s: 2 ms; 5e6 bytes at 5e9/s: 1 ms.
-  const Timing compute = time_of({KernelClass::gemm, DType::bf16, 1e9, 0, 0, 5e6, 0}, p);
+  const Timing compute = time_of({KernelClass::gemm, DType::bf16, 1e9, 0, 0, 5e6, 0, 0}, p);
   EXPECT_DOUBLE_EQ(compute.compute_s, 2e-3);
   EXPECT_DOUBLE_EQ(compute.bandwidth_s, 1e-3);
   EXPECT_DOUBLE_EQ(compute.time_s(), 2e-3 + 1e-6);
@@ -40,14 +40,14 @@ TEST(Roofline, TakesTheSlowerOfComputeAndBandwidth) {
   EXPECT_DOUBLE_EQ(compute.low_s(), (2e-3 + 1e-6) / 1.25);
   EXPECT_DOUBLE_EQ(compute.high_s(), (2e-3 + 1e-6) * 1.25);
   // 1e8 vector operations at 0.5e11/s: 2 ms; 1e8 bytes: 20 ms.
-  const Timing bandwidth = time_of({KernelClass::stream, DType::f32, 0, 0, 1e8, 0, 1e8}, p);
+  const Timing bandwidth = time_of({KernelClass::stream, DType::f32, 0, 0, 1e8, 0, 1e8, 0}, p);
   EXPECT_DOUBLE_EQ(bandwidth.compute_s, 2e-3);
   EXPECT_DOUBLE_EQ(bandwidth.bandwidth_s, 20e-3);
   EXPECT_EQ(bandwidth.bound(), Bound::bandwidth);
   // 1e7 exponentials at 0.5e10/s: 2 ms
-  EXPECT_DOUBLE_EQ(time_of({KernelClass::selective_scan, DType::f32, 0, 1e7, 0, 0, 0}, p).compute_s,
-                   2e-3);
-  EXPECT_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 1, 0, 8}, p).bound(), Bound::launch);
+  EXPECT_DOUBLE_EQ(
+      time_of({KernelClass::selective_scan, DType::f32, 0, 1e7, 0, 0, 0, 0}, p).compute_s, 2e-3);
+  EXPECT_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 1, 0, 8, 0}, p).bound(), Bound::launch);
 }
 
 TEST(Roofline, AHalfOfTheCacheHoldsActivationsAndNoWeights) {
@@ -55,15 +55,31 @@ TEST(Roofline, AHalfOfTheCacheHoldsActivationsAndNoWeights) {
   p.cache_bytes = {2e6, ""};
   p.cache_bandwidth_bytes_per_s = {1e11, ""};
   // 1e6 of 3e6 warm bytes at 1e11/s, 2e6 at 1e10/s, both halved: 2 (1e-5 + 2e-4)
-  EXPECT_DOUBLE_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 0, 0, 3e6}, p).bandwidth_s,
+  EXPECT_DOUBLE_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 0, 0, 3e6, 0}, p).bandwidth_s,
                    2 * (1e-5 + 2e-4));
-  EXPECT_DOUBLE_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 0, 3e6, 0}, p).bandwidth_s,
+  EXPECT_DOUBLE_EQ(time_of({KernelClass::stream, DType::f32, 0, 0, 0, 3e6, 0, 0}, p).bandwidth_s,
                    2 * 3e-4);
+}
+
+TEST(Roofline, ALastWaveOfBlocksTakesAsLongAsAFullOne) {
+  DeviceProfile p = round_device();
+  p.multiprocessors = {100, ""};
+  const auto compute_s = [&](KernelClass kind, double tiles) {
+    return time_of({kind, DType::bf16, 1e9, 0, 0, 0, 0, tiles}, p).compute_s;
+  };
+  EXPECT_DOUBLE_EQ(compute_s(KernelClass::attention, 0), 2e-3);
+  EXPECT_DOUBLE_EQ(compute_s(KernelClass::attention, 200), 2e-3);
+  EXPECT_DOUBLE_EQ(compute_s(KernelClass::attention, 25), 2e-3 * 4);     // a quarter of the device
+  EXPECT_DOUBLE_EQ(compute_s(KernelClass::attention, 125), 2e-3 * 1.6);  // two waves for 1.25
+  // Blocks of a product in quarters fill the device, at 1.35 the time.
+  EXPECT_DOUBLE_EQ(compute_s(KernelClass::gemm, 25), 2e-3 * 1.35);
+  EXPECT_DOUBLE_EQ(compute_s(KernelClass::gemm, 10), 2e-3 * 1.35 * 2.5);  // forty of a hundred
+  EXPECT_DOUBLE_EQ(compute_s(KernelClass::gemm, 50), 2e-3 * 1.15);        // halves suffice
 }
 
 TEST(Roofline, ScalesDivideWhatTheyName) {
   const DeviceProfile p = round_device();
-  const Work w{KernelClass::ssd, DType::bf16, 1e9, 0, 0, 5e6, 0};
+  const Work w{KernelClass::ssd, DType::bf16, 1e9, 0, 0, 5e6, 0, 0};
   Scales scales;
   scales.bandwidth = 4;
   EXPECT_DOUBLE_EQ(time_of(w, p, scales).bandwidth_s, 0.25e-3);

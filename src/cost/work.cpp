@@ -14,9 +14,13 @@ struct Context {
   // Of the whole, `matrix_ops` on matrix units and `cold_bytes` from memory.
   Work split(KernelClass kind, DType dtype, double matrix_ops, double cold_bytes) const {
     const auto ops = static_cast<double>(cost.ops), bytes = static_cast<double>(cost.bytes());
-    return {kind, dtype, matrix_ops, 0, ops - matrix_ops, cold_bytes, bytes - cold_bytes};
+    return {kind, dtype, matrix_ops, 0, ops - matrix_ops, cold_bytes, bytes - cold_bytes, 0};
   }
 };
+
+// Rows and columns of the block that one multiprocessor works on: of matrix products as libraries
+// have it, of queries as in FlashAttention (arXiv 2307.08691).
+constexpr int64_t tile = 128;
 
 double product(std::initializer_list<int64_t> factors) {
   double p = 1;
@@ -28,6 +32,10 @@ Work with_exponentials(Work w, double n) {
   w.special_ops = n;
   w.vector_ops -= n;
   return w;
+}
+
+int64_t tiles_of(int64_t length) {
+  return (length + tile - 1) / tile;
 }
 
 KernelClass by_rows(int64_t rows, DType dtype) {
@@ -42,8 +50,10 @@ Work work_of(const T&, const Context& c) {
 }
 
 Work work_of(const Gemm& o, const Context& c) {
-  return c.split(by_rows(o.m, c.dtype(o.weight)), c.dtype(o.weight), 2 * product({o.m, o.n, o.k}),
-                 product({o.n, o.k}) * c.size(o.weight) + product({o.n}) * c.size(o.bias));
+  Work w = c.split(by_rows(o.m, c.dtype(o.weight)), c.dtype(o.weight), 2 * product({o.m, o.n, o.k}),
+                   product({o.n, o.k}) * c.size(o.weight) + product({o.n}) * c.size(o.bias));
+  if (w.kind != KernelClass::gemv) w.tiles = product({tiles_of(o.m), tiles_of(o.n)});
+  return w;
 }
 
 Work work_of(const BlockGemm& o, const Context& c) {
@@ -65,10 +75,13 @@ Work work_of(const Attention& o, const Context& c) {
   const double pairs =
       (static_cast<double>(c.cost.ops) - rows * static_cast<double>(o.value_dim)) / (per_pair + 5);
   const double queries = rows * static_cast<double>(o.head_dim) * c.size(o.q);
-  return with_exponentials(
+  Work w = with_exponentials(
       c.split(o.length == 1 ? KernelClass::attention_step : KernelClass::attention, c.dtype(o.q),
               pairs * per_pair, static_cast<double>(c.cost.bytes_read) - queries),
       pairs);
+  // Every block of queries walks over its keys by itself; one query's keys are split among blocks.
+  if (o.length > 1) w.tiles = product({o.batch, o.heads, tiles_of(o.length)});
+  return w;
 }
 
 Work work_of(const Conv1d& o, const Context& c) {
@@ -90,22 +103,31 @@ Work work_of(const RgLru& o, const Context& c) {
                  0, state * (o.past > 0 ? 2 : 1));
 }
 
-Work chunked(SsdForm form, DType dtype, double state, int64_t past, const Context& c) {
+// `decays` exponentials, one per head and pair of positions of a block.
+Work chunked(SsdForm form, DType dtype, double state, double decays, int64_t past,
+             const Context& c) {
   const double cold = state * (past > 0 ? 2 : 1);
   if (form == SsdForm::recurrence) return c.split(KernelClass::state_step, dtype, 0, cold);
-  return c.split(KernelClass::ssd, dtype, static_cast<double>(c.cost.ops), cold);
+  return with_exponentials(
+      c.split(KernelClass::ssd, dtype, static_cast<double>(c.cost.ops) - decays, cold), decays);
+}
+
+// Pairs of positions at or before one another within blocks of `chunk`.
+double pairs_in_blocks(int64_t length, int64_t chunk) {
+  const auto triangle = [](int64_t n) { return product({n, n + 1}) / 2; };
+  return static_cast<double>(length / chunk) * triangle(chunk) + triangle(length % chunk);
 }
 
 Work work_of(const Ssd& o, const Context& c) {
   return chunked(o.form, c.dtype(o.x),
-                 product({o.batch, o.heads, o.head_dim, o.state_size}) * c.size(o.state), o.past,
-                 c);
+                 product({o.batch, o.heads, o.head_dim, o.state_size}) * c.size(o.state),
+                 product({o.batch, o.heads}) * pairs_in_blocks(o.length, o.chunk), o.past, c);
 }
 
 Work work_of(const GatedDelta& o, const Context& c) {
   return chunked(o.form, c.dtype(o.q),
                  product({o.batch, o.value_heads, o.key_dim, o.value_dim}) * c.size(o.state),
-                 o.past, c);
+                 product({o.batch, o.value_heads}) * pairs_in_blocks(o.length, o.chunk), o.past, c);
 }
 
 Work work_of(const KvAppend&, const Context& c) {
@@ -126,7 +148,8 @@ Work operator*(const Work& w, double share) {
           w.special_ops * share,
           w.vector_ops * share,
           w.cold_bytes * share,
-          w.warm_bytes * share};
+          w.warm_bytes * share,
+          w.tiles * share};
 }
 
 Work& operator+=(Work& sum, const Work& w) {
@@ -136,7 +159,8 @@ Work& operator+=(Work& sum, const Work& w) {
          sum.special_ops + w.special_ops,
          sum.vector_ops + w.vector_ops,
          sum.cold_bytes + w.cold_bytes,
-         sum.warm_bytes + w.warm_bytes};
+         sum.warm_bytes + w.warm_bytes,
+         sum.tiles + w.tiles};
   return sum;
 }
 

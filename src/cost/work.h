@@ -14,6 +14,7 @@ struct Work {
   double vector_ops = 0;     // the rest of cost()'s operations
   double cold_bytes = 0;     // weights, caches and carried states: last touched a step ago
   double warm_bytes = 0;     // activations, which the operator before has just touched
+  double tiles = 0;          // blocks that run side by side; 0: as many as the device wants
   double ops() const { return matrix_ops + special_ops + vector_ops; }
   double bytes() const { return cold_bytes + warm_bytes; }
 };

@@ -92,6 +92,8 @@ void read_efficiency(const Json& json, DeviceProfile& profile) {
 // What profiles and files of typical values share.
 void read_behaviour(const Json& json, DeviceProfile& profile) {
   read(json, "launch_s", profile.launch_s);
+  read(json, "step_s", profile.step_s);
+  read(json, "dispatch_s", profile.dispatch_s);
   read(json, "host_launch_s", profile.host_launch_s);
   read(json, "host_jit_launch_s", profile.host_jit_launch_s);
   if (json.has("efficiency")) read_efficiency(json["efficiency"], profile);
@@ -187,8 +189,9 @@ DeviceProfile typical_profile(DeviceKind kind) {
 
 DeviceProfile parse_profile(std::string_view text, const std::string& source) {
   const Json json = Json::parse(text, source);
-  check_keys(json, {"name", "title", "kind", "origin", "memory", "peaks", "multiprocessors",
-                    "launch_s", "host_launch_s", "host_jit_launch_s", "power", "efficiency"});
+  check_keys(json,
+             {"name", "title", "kind", "origin", "memory", "peaks", "multiprocessors", "launch_s",
+              "step_s", "dispatch_s", "host_launch_s", "host_jit_launch_s", "power", "efficiency"});
   DeviceProfile profile = typical_profile(kind(json["kind"]));
   profile.name = json["name"].string();
   profile.title = json["title"].string();
@@ -235,6 +238,8 @@ std::string profile_text(const DeviceProfile& p) {
   json["peaks"]["special_f32"] = to_json(p.special_ops_per_s);
   if (p.multiprocessors) json["multiprocessors"] = to_json(*p.multiprocessors);
   json["launch_s"] = to_json(p.launch_s);
+  if (p.step_s.value > 0) json["step_s"] = to_json(p.step_s);
+  if (p.dispatch_s.value > 0) json["dispatch_s"] = to_json(p.dispatch_s);
   json["host_launch_s"] = to_json(p.host_launch_s);
   json["host_jit_launch_s"] = to_json(p.host_jit_launch_s);
   if (p.idle_w) json["power"]["idle_w"] = to_json(*p.idle_w);

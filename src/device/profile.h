@@ -68,6 +68,10 @@ struct DeviceProfile {
   std::optional<Quantity> cache_bytes, cache_bandwidth_bytes_per_s;  // of the last-level cache
   std::optional<Quantity> multiprocessors;  // of a GPU: a thread block runs on one of them
   Quantity launch_s;                        // from the end of one kernel to the start of the next
+  Quantity step_s{0, "none"};               // of a chunk or a decode step beside its kernels
+  // Host time per operator of a prefill of this program, beside the device; decode steps of a GPU
+  // are queued as a whole.
+  Quantity dispatch_s{0, "none"};
   // Of a framework that launches every kernel on its own: host time of a library's operator, and of
   // one compiled at run time (Triton), whose launcher is slower.
   Quantity host_launch_s, host_jit_launch_s;
