@@ -16,7 +16,7 @@ class Kernels {
  public:
   Kernels(const DeviceProfile& profile, const EagerOptions& options, const Node& node,
           const Plan& plan)
-      : profile_(profile), options_(options), plan_(plan), own_(work(node.op, plan)) {
+      : profile_(profile), options_(options), own_(work(node.op, plan)) {
     std::visit([&](const auto& o) { add(o, node.role); }, node.op);
   }
   std::vector<Launch> take() { return std::move(launches_); }
@@ -156,7 +156,6 @@ class Kernels {
 
   const DeviceProfile& profile_;
   const EagerOptions& options_;
-  const Plan& plan_;
   Work own_;
   std::vector<Launch> launches_;
 };

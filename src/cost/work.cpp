@@ -115,7 +115,8 @@ Work chunked(SsdForm form, DType dtype, double state, double decays, int64_t pas
 // Pairs of positions at or before one another within blocks of `chunk`.
 double pairs_in_blocks(int64_t length, int64_t chunk) {
   const auto triangle = [](int64_t n) { return product({n, n + 1}) / 2; };
-  return static_cast<double>(length / chunk) * triangle(chunk) + triangle(length % chunk);
+  const int64_t whole = length / chunk;
+  return static_cast<double>(whole) * triangle(chunk) + triangle(length % chunk);
 }
 
 Work work_of(const Ssd& o, const Context& c) {
