@@ -89,8 +89,7 @@ double relative_error(const std::vector<double>& found, const std::vector<double
 
 void check(Backend& backend, const OpCase& c, const Tolerance& tolerance, std::mt19937_64& random) {
   const Plan& plan = c.plan;
-  const MemoryLayout layout =
-      layout_memory(plan, [&](const Node& node) { return backend.workspace_bytes(node, plan); });
+  const MemoryLayout layout = layout_on(backend, plan);
   backend.attach(plan, layout);
   reference::Memory<double> memory(plan);
   for (size_t id = 0; id < plan.tensors.size(); ++id)

@@ -80,8 +80,7 @@ int explain(const Options& options) {
       workload_of(options.workload, tokens_option("--context", options.context));
   const Plan plan = build_plan(spec, workload);
   const auto backend = open_backend("cpu", 0, 0);
-  const MemoryLayout layout =
-      layout_memory(plan, [&](const Node& n) { return backend->workspace_bytes(n, plan); });
+  const MemoryLayout layout = layout_on(*backend, plan);
   const std::vector<Phased> phases = {{Phase::prefill, prefill_rows(plan)},
                                       {Phase::decode, decode_rows(plan, workload.context)}};
   if (options.json) {

@@ -200,10 +200,7 @@ int run(const Options& options) {
   // What the arenas get of it.
   const int64_t overhead_bytes = backend->overhead_bytes();
   asked.budget_bytes -= overhead_bytes;
-  const auto planned = [&](const Plan& plan) {
-    return layout_memory(plan, [&](const Node& n) { return backend->workspace_bytes(n, plan); })
-        .size_bytes;
-  };
+  const auto planned = [&](const Plan& plan) { return layout_on(*backend, plan).size_bytes; };
   const auto freed_at_once = [&](const Plan& plan) {
     return peak_live_memory(plan, [](const Node&) { return int64_t{0}; });
   };

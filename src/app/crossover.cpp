@@ -130,9 +130,7 @@ std::function<double(int64_t)> planned_memory(const ModelSpec& spec, const Workl
     Workload at = workload;
     at.context = context;
     if (whole_chunk) at.chunk = context;
-    const Plan plan = build_plan(spec, at);
-    const auto workspace = [&](const Node& n) { return backend.workspace_bytes(n, plan); };
-    return static_cast<double>(layout_memory(plan, workspace).size_bytes.total());
+    return static_cast<double>(layout_on(backend, build_plan(spec, at)).size_bytes.total());
   };
 }
 

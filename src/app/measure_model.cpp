@@ -89,9 +89,7 @@ Record measure_model(const Model& model, const MeasureRequest& request) {
     record.reason = fmt::format("{} has no {} kernels", cell.device, name(cell.dtype));
     return record;
   }
-  record.memory.predicted = layout_memory(plan, [&](const Node& node) {
-                              return backend->workspace_bytes(node, plan);
-                            }).size_bytes;
+  record.memory.predicted = layout_on(*backend, plan).size_bytes;
   if (request.started) request.started(record);
   try {
     measure_into(model, plan, *backend, request, record);

@@ -52,8 +52,7 @@ EngineModel engine_option(const std::string& text) {
 MemoryByTag planned_memory(const ModelSpec& spec, const Plan& plan, EngineModel engine) {
   if (engine == EngineModel::own) {
     static const std::unique_ptr<Backend> backend = open_backend("cpu", 0, 0);
-    return layout_memory(plan, [&](const Node& n) { return backend->workspace_bytes(n, plan); })
-        .size_bytes;
+    return layout_on(*backend, plan).size_bytes;
   }
   const MemoryByTag layers = peak_live_memory(plan, no_workspace);
   const MemoryByTag mask = mask_memory(spec, plan);

@@ -290,10 +290,7 @@ std::vector<ContextLimit> limits_of(const std::vector<Record>& records, int64_t 
     for (const auto& [device, dtype] : devices) {
       const Backend* backend = backends.at(device).get();
       if (!backend) continue;
-      const auto planned = [&](const Plan& plan) {
-        return layout_memory(plan, [&](const Node& n) { return backend->workspace_bytes(n, plan); })
-            .size_bytes;
-      };
+      const auto planned = [&](const Plan& plan) { return layout_on(*backend, plan).size_bytes; };
       for (const int64_t budget : budgets)
         for (const LogitsPolicy logits : {LogitsPolicy::all, LogitsPolicy::last})
           for (const int64_t chunk : chunks) {

@@ -69,6 +69,11 @@ class Backend {
   virtual std::string implementation(StepKind, size_t node) const = 0;
 };
 
+// Where every tensor of a plan and the scratch of this backend's kernels lie.
+inline MemoryLayout layout_on(const Backend& backend, const Plan& plan) {
+  return layout_memory(plan, [&](const Node& n) { return backend.workspace_bytes(n, plan); });
+}
+
 // threads 0: all cores. With a memory limit the arenas of a plan must fit in that many bytes.
 std::unique_ptr<Backend> make_cpu_backend(int threads, int64_t memory_limit_bytes);
 

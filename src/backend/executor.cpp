@@ -16,7 +16,7 @@ Executor::Executor(Plan plan, Backend& backend) : plan_(std::move(plan)), backen
     fail("logits_dtype: {} computes f32 logits, found {}", backend.info().device,
          name(plan_.workload.logits_dtype));
   backend.choose_forms(plan_);
-  layout_ = layout_memory(plan_, [&](const Node& n) { return backend.workspace_bytes(n, plan_); });
+  layout_ = layout_on(backend, plan_);
   backend_.attach(plan_, layout_);
 }
 
