@@ -89,7 +89,7 @@ double median(std::vector<double> values) {
   return values.empty() ? 0 : values[values.size() / 2];
 }
 
-// Of two readings of a processor's clock and what they do to the operator between them.
+// Of two readings of a clock and what they do to the operator between them.
 constexpr double most_clock_s = 1e-6;
 
 // With a clock around every operator each looks longer than in a pass without, by about the same:
@@ -123,6 +123,8 @@ std::vector<double> operator_times(const OperatorProfile& profile, double pass_s
 // mean times over the layers, which do the same. Left out of a fit, it leaves no twin behind.
 std::vector<KernelSample> samples_of(const Plan& plan, const OperatorProfile& profile, Phase phase,
                                      double pass_s, bool cpu) {
+  // A GPU's decode step is fewer and overlapping launches where no clock stands between operators.
+  const bool fused = !cpu && phase == Phase::decode;
   std::vector<Work> sums(profile.rows.size());
   const auto add_step = [&](Step step, int64_t past) {
     set_past(step, past);
@@ -136,7 +138,7 @@ std::vector<KernelSample> samples_of(const Plan& plan, const OperatorProfile& pr
     add_step(plan.step(StepKind::decode), plan.prompt());
   }
   const std::vector<double> row_times =
-      operator_times(profile, pass_s, cpu ? most_clock_s : pass_s);
+      operator_times(profile, pass_s, fused ? pass_s : most_clock_s);
   std::map<std::tuple<std::string, double, double>, std::pair<Work, std::vector<double>>> distinct;
   for (size_t i = 0; i < profile.rows.size(); ++i) {
     const OperatorRow& row = profile.rows[i];
@@ -255,7 +257,9 @@ Calibration fit_cells(const std::vector<MeasuredCell>& cells, double step_s) {
                      .decode_ratios = {},
                      .samples = samples.size()};
   DeviceProfile& profile = result.profile;
-  profile.memory_bytes = {static_cast<double>(first.provenance.memory_bytes), "the system"};
+  profile.memory_bytes = {
+      static_cast<double>(cpu ? first.provenance.memory_bytes : first.memory.budget_bytes),
+      cpu ? "the system" : "the driver"};
   fit_profile(profile, samples);
   if (!cpu)
     profile.dispatch_s = {issued_s, "tidemark calibrate: the shortest prefill, over its operators"};
