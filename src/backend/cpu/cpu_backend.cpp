@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/max_isa.h"
 
 namespace tidemark {
 namespace {
@@ -38,8 +39,10 @@ std::string isa() {
   for (std::string line; std::getline(file, line);) {
     if (!line.starts_with("flags")) continue;
     line += ' ';
-    if (line.find(" avx512_bf16 ") != std::string::npos) text += " +BF16";
-    if (line.find(" amx_bf16 ") != std::string::npos) text += " +AMX";
+    const cpu::Isa most = cpu::max_isa();
+    if (most >= cpu::Isa::avx512_bf16 && line.find(" avx512_bf16 ") != std::string::npos)
+      text += " +BF16";
+    if (most >= cpu::Isa::all && line.find(" amx_bf16 ") != std::string::npos) text += " +AMX";
     break;
   }
 #endif
@@ -50,7 +53,9 @@ std::string isa() {
 
 CpuBackend::CpuBackend(int threads, int64_t memory_limit_bytes)
     : threads_(threads > 0 ? threads : omp_get_num_procs()),
-      memory_limit_bytes_(memory_limit_bytes) {}
+      memory_limit_bytes_(memory_limit_bytes) {
+  cpu::apply_max_isa();
+}
 
 BackendInfo CpuBackend::info() const {
   return {.device = "cpu",
