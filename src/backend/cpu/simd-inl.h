@@ -160,6 +160,17 @@ HWY_INLINE Vec exp2(Vec x) {
   return hn::BitCast(floats, hn::Add(hn::BitCast(IntTag(), polynomial(rest, c)), power));
 }
 
+// The same for what is rounded to bf16: relative error 7.5e-5.
+HWY_INLINE Vec exp2_to_bf16(Vec x) {
+  constexpr float c[] = {0.9999280735F, 0.6932609855F, 0.2426111222F, 0.05517166907F};
+  const Vec magic = all(12582912.0F);
+  const Vec clamped = hn::Max(all(-126.0F), x);
+  const Vec shifted = hn::Add(clamped, magic);
+  const Vec rest = hn::Sub(clamped, hn::Sub(shifted, magic));
+  const auto power = hn::ShiftLeft<23>(hn::BitCast(IntTag(), shifted));
+  return hn::BitCast(floats, hn::Add(hn::BitCast(IntTag(), polynomial(rest, c)), power));
+}
+
 // e^x, 1.2e-38 below -87.3; infinity above 88.7. Relative error 2e-7 over the whole range: the
 // product x * log2(e) is kept in two parts.
 HWY_INLINE Vec exp(Vec x) {
