@@ -236,7 +236,7 @@ int64_t workspace_bytes(const Attention& op, const CpuContext& context) {
 std::string_view variant(const Attention& op, const CpuContext& context) {
   switch (choose(op, context)) {
     case Way::decode:
-      return "split decode";
+      return decode_variant(op, context);
     case Way::bf16:
       return context.bf16->name;
     case Way::tiled:

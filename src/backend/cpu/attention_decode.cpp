@@ -1,6 +1,8 @@
 // Attention of one position (decode): the cache is streamed once, in splits of the context when
 // sequences and groups alone cannot occupy the threads (Flash-Decoding); 4 keys x up to 4 heads of
-// the group share each load. Limit: the memory of the cache.
+// the group share each load. Three heads or more in bf16 go through a unit for its products,
+// because in fp32 seven heads take twice the time of reading their cache. Limit: the memory of the
+// cache.
 #include "backend/cpu/attention.h"
 
 #undef HWY_TARGET_INCLUDE
@@ -8,6 +10,7 @@
 #include "backend/cpu/targets.h"
 // After the targets:
 #include "backend/cpu/attention-inl.h"
+#include "backend/cpu/bf16-inl.h"
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/simd-inl.h"
 
@@ -162,6 +165,135 @@ void decode_split(const Attention& op, const CpuContext& context, const DecodeSp
   }
 }
 
+// The same in bf16 on a unit: S = Q K^T and O += P V with the group's heads as rows.
+struct Bf16Scratch {
+  Bf16* q;        // [group][P]
+  uint32_t* k;    // [P / 2][bf16_keys], pairs along the depth
+  float* scores;  // [group][bf16_keys]
+  Bf16* p;        // [group][bf16_keys]
+  uint32_t* v;    // [bf16_keys / 2][Pv], pairs of keys
+  float* out;     // [group][Pv]
+};
+
+struct Bf16Sizes {
+  int64_t rows, p, pv;  // padded
+  explicit Bf16Sizes(const Attention& op)
+      : rows(round_up(op.heads / op.kv_heads, product_rows)),
+        p(round_up(op.head_dim, product_depth)),
+        pv(round_up(op.value_dim, product_cols)) {}
+};
+
+// Every part is a multiple of 64 bytes.
+int64_t carve(const Bf16Sizes& s, std::byte* base, Bf16Scratch* r) {
+  int64_t used = 0;
+  const auto take = [&](auto*& part, int64_t count) {
+    part = reinterpret_cast<std::remove_reference_t<decltype(part)>>(base + used);
+    used += count * static_cast<int64_t>(sizeof(*part));
+  };
+  take(r->q, s.rows * s.p);
+  take(r->k, s.p / 2 * bf16_keys);
+  take(r->scores, s.rows * bf16_keys);
+  take(r->p, s.rows * bf16_keys);
+  take(r->v, bf16_keys / 2 * s.pv);
+  take(r->out, s.rows * s.pv);
+  return used;
+}
+
+int64_t bf16_split_bytes(const Attention& op) {
+  Bf16Scratch unused;
+  return carve(Bf16Sizes(op), nullptr, &unused);
+}
+
+// Takes `count` new scores of a head into its running softmax: probabilities to p, zero up to a
+// multiple of 32. head: largest score, scaled, and total.
+void head_softmax(float* scores, int64_t count, float scale, Bf16* p, float* head, float* out,
+                  int64_t pv) {
+  const int64_t padded = round_up(count, product_depth);
+  std::fill(scores + count, scores + padded, hidden);
+  Vec largest = load(scores);
+  for (int64_t j = lanes; j < padded; j += lanes) largest = hn::Max(largest, load(scores + j));
+  const float before = head[0], peak = std::max(before, max(largest) * scale);
+  Vec total = hn::Zero(floats);
+  for (int64_t j = 0; j < padded; j += lanes) {
+    const Vec probability = exp2_to_bf16(hn::MulSub(load(scores + j), all(scale), all(peak)));
+    store(probability, p + j);
+    total = hn::Add(total, probability);
+  }
+  if (peak != before) {
+    const Vec shrink = exp2(all(before - peak));
+    for (int64_t j = 0; j < pv; j += lanes) store(hn::Mul(load(out + j), shrink), out + j);
+    head[0] = peak;
+    head[1] *= hn::GetLane(shrink);
+  }
+  head[1] += sum(total);
+}
+
+void bf16_split(const Attention& op, const CpuContext& context, const DecodeSplits& tiles,
+                int64_t item, float* partial, std::byte* scratch) {
+  const int64_t split = item % tiles.splits, pair = item / tiles.splits, group = tiles.group;
+  const auto p = resolve<Bf16>(op, context, pair / op.kv_heads, pair % op.kv_heads);
+  const int64_t out_stride = round_up(op.value_dim, 2 * vector_floats) + vector_floats;
+  float* result = partial + item * group * out_stride;
+  const Bf16Sizes s(op);
+  Bf16Scratch r{};
+  carve(s, scratch, &r);
+  copy_rows([&](int64_t h) { return p.q + h * op.head_dim; }, group, op.head_dim, r.q);
+  std::fill(r.out, r.out + s.rows * s.pv, 0.0F);
+  for (int64_t h = 0; h < group; ++h)
+    result[h * out_stride] = hidden, result[h * out_stride + 1] = 0;
+  const int64_t from = first_key(op, op.past), sinks = std::min(op.sinks, from);
+  const int64_t keys = sinks + op.past + 1 - from, blocks = divide_up(keys, bf16_keys);
+  int64_t next = blocks * split / tiles.splits * bf16_keys;
+  const int64_t end = std::min(keys, blocks * (split + 1) / tiles.splits * bf16_keys);
+  context.bf16->begin();
+  while (next < end) {
+    const int64_t key = next < sinks ? next : from + next - sinks;
+    const int64_t most = std::min(bf16_keys, (next < sinks ? std::min(sinks, end) : end) - next);
+    const KeyRun<Bf16> run = run_of_keys(op, p, key, most);
+    const int64_t padded = round_up(run.count, product_depth);
+    pair_columns([&](int64_t i) { return run.k + i * run.k_stride; }, run.count, op.head_dim, r.k,
+                 bf16_keys, padded);
+    context.bf16->multiply({.a = r.q,
+                            .a_row = s.p,
+                            .b = reinterpret_cast<const Bf16*>(r.k),
+                            .b_row = 2 * bf16_keys,
+                            .c = r.scores,
+                            .c_row = bf16_keys,
+                            .rows = group,
+                            .cols = padded,
+                            .depth = s.p,
+                            .accumulate = false});
+    for (int64_t h = 0; h < group; ++h)
+      head_softmax(r.scores + h * bf16_keys, run.count, op.scale * log2_e, r.p + h * bf16_keys,
+                   result + h * out_stride, r.out + h * s.pv, s.pv);
+    for (int64_t j = 0; j < padded; j += 2) {
+      const Bf16* low = j < run.count ? run.v + j * run.v_stride : nullptr;
+      const Bf16* high = j + 1 < run.count ? run.v + (j + 1) * run.v_stride : nullptr;
+      for (int64_t i = 0; i < op.value_dim; i += lanes) {
+        if (low) prefetch_ahead(low + i);
+        if (high) prefetch_ahead(high + i);
+        store_words(pair_rows(low ? low + i : nullptr, high ? high + i : nullptr, op.value_dim - i),
+                    r.v + j / 2 * s.pv + i);
+      }
+    }
+    context.bf16->multiply({.a = r.p,
+                            .a_row = bf16_keys,
+                            .b = reinterpret_cast<const Bf16*>(r.v),
+                            .b_row = 2 * s.pv,
+                            .c = r.out,
+                            .c_row = s.pv,
+                            .rows = group,
+                            .cols = s.pv,
+                            .depth = padded,
+                            .accumulate = true});
+    next += run.count;
+  }
+  context.bf16->end();
+  for (int64_t h = 0; h < group; ++h)
+    std::memcpy(result + h * out_stride + vector_floats, r.out + h * s.pv,
+                static_cast<size_t>(op.value_dim) * sizeof(float));
+}
+
 void attention_split(const Attention& op, const CpuContext& context, const DecodeSplits& tiles,
                      int64_t item, float* partial, float* scratch) {
   if (context.is_f32(op.q))
@@ -209,6 +341,8 @@ HWY_AFTER_NAMESPACE();
 namespace tidemark::cpu {
 
 HWY_EXPORT(attention_split);
+HWY_EXPORT(bf16_split);
+HWY_EXPORT(bf16_split_bytes);
 HWY_EXPORT(attention_merge);
 
 namespace {
@@ -224,31 +358,48 @@ int64_t partial_floats(const Attention& op, const DecodeSplits& tiles) {
          (round_up(op.value_dim, 2 * vector_floats) + vector_floats);
 }
 
-int64_t split_floats(const Attention& op, const DecodeSplits& tiles) {
-  return tiles.group * (round_up(op.head_dim, vector_floats) + key_block);
+// From three heads on what they share pays for laying keys and values out.
+bool on_bf16_unit(const Attention& op, const CpuContext& context) {
+  return context.bf16 && !context.is_f32(op.q) && op.heads >= 3 * op.kv_heads;
+}
+
+// Scratch of a thread.
+int64_t split_bytes(const Attention& op, const CpuContext& context) {
+  if (on_bf16_unit(op, context)) return HWY_DYNAMIC_DISPATCH(bf16_split_bytes)(op);
+  return op.heads / op.kv_heads * (round_up(op.head_dim, vector_floats) + key_block) * 4;
 }
 
 }  // namespace
 
+std::string_view decode_variant(const Attention& op, const CpuContext& context) {
+  return on_bf16_unit(op, context) ? context.bf16->name : "split decode";
+}
+
 int64_t decode_attention_bytes(const Attention& op, const CpuContext& context) {
   const DecodeSplits tiles = splits_of(op, context.threads);
-  return (partial_floats(op, tiles) + context.threads * split_floats(op, tiles)) * 4;
+  return partial_floats(op, tiles) * 4 + context.threads * split_bytes(op, context);
 }
 
 void run_decode_attention(const Attention& op, const CpuContext& context) {
   const DecodeSplits tiles = splits_of(op, context.threads);
-  auto* scratch = context.workspace<float>(decode_attention_bytes(op, context));
-  float* own = scratch + partial_floats(op, tiles);
-  const int64_t pairs = op.batch * op.kv_heads, size = split_floats(op, tiles);
-  parallel_ranges(context.threads, pairs * tiles.splits, 1,
-                  [&](int64_t begin, int64_t end, int thread) {
-                    for (int64_t item = begin; item < end; ++item)
-                      HWY_DYNAMIC_DISPATCH(attention_split)
-                    (op, context, tiles, item, scratch, own + thread * size);
-                  });
+  auto* partial = context.workspace<float>(decode_attention_bytes(op, context));
+  auto* own = reinterpret_cast<std::byte*>(partial + partial_floats(op, tiles));
+  const int64_t pairs = op.batch * op.kv_heads, size = split_bytes(op, context);
+  const bool bf16 = on_bf16_unit(op, context);
+  parallel_ranges(
+      context.threads, pairs * tiles.splits, 1, [&](int64_t begin, int64_t end, int thread) {
+        for (int64_t item = begin; item < end; ++item) {
+          std::byte* scratch = own + thread * size;
+          if (bf16)
+            HWY_DYNAMIC_DISPATCH(bf16_split)(op, context, tiles, item, partial, scratch);
+          else
+            HWY_DYNAMIC_DISPATCH(attention_split)
+          (op, context, tiles, item, partial, reinterpret_cast<float*>(scratch));
+        }
+      });
   parallel_ranges(context.threads, pairs, 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t pair = begin; pair < end; ++pair)
-      HWY_DYNAMIC_DISPATCH(attention_merge)(op, context, tiles, pair, scratch);
+      HWY_DYNAMIC_DISPATCH(attention_merge)(op, context, tiles, pair, partial);
   });
 }
 
