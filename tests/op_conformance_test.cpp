@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
 namespace tidemark {
 namespace {
 
@@ -20,6 +22,14 @@ TEST(CpuConformance, Bf16) {
     SCOPED_TRACE(threads);
     expect_conforming(*make_cpu_backend(threads, 0), DType::bf16, tolerance);
   }
+}
+
+TEST(CpuConformance, Int8Weights) {
+  for (const DType dtype : {DType::w8a16, DType::w8a8})
+    for (int threads : {1, 3}) {
+      SCOPED_TRACE(std::string(name(dtype)) + ", threads " + std::to_string(threads));
+      expect_conforming(*make_cpu_backend(threads, 0), dtype, tolerance);
+    }
 }
 
 }  // namespace
