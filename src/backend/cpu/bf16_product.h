@@ -3,11 +3,10 @@
 #pragma once
 
 #include <cstdint>
-
-#include "backend/cpu/max_isa.h"
 #include <string_view>
 #include <vector>
 
+#include "backend/cpu/max_isa.h"
 #include "base/bf16.h"
 
 namespace tidemark::cpu {

@@ -69,7 +69,7 @@ BackendInfo CpuBackend::info() const {
 }
 
 bool CpuBackend::supports(DType dtype) const {
-  return dtype == DType::f32 || dtype == DType::bf16;
+  return is_model_dtype(dtype);
 }
 
 CpuContext CpuBackend::context(const Plan& plan) const {
