@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+
 #include "backend/cpu/cpu_backend.h"
 #include "emulated_tiles.h"
 
@@ -42,6 +44,14 @@ TEST(CpuConformance, Bf16OnDots) {
 TEST(CpuConformance, Bf16OnAmx) {
   if (!cpu::amx_unit()) GTEST_SKIP() << "no AMX";
   expect_conforming(DType::bf16, cpu::amx_unit());
+}
+
+TEST(CpuConformance, Int8Weights) {
+  for (const DType dtype : {DType::w8a16, DType::w8a8})
+    for (int threads : {1, 3}) {
+      SCOPED_TRACE(std::string(name(dtype)) + ", threads " + std::to_string(threads));
+      expect_conforming(*make_cpu_backend(threads, 0), dtype, tolerance);
+    }
 }
 
 }  // namespace

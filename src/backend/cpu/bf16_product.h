@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "backend/cpu/max_isa.h"
 #include "base/bf16.h"
 
 namespace tidemark::cpu {
@@ -42,8 +43,9 @@ const Bf16Unit* amx_unit();
 
 // The fastest that this machine has, or null. Asked once, when a backend is made.
 inline const Bf16Unit* bf16_unit() {
-  const Bf16Unit* tiles = amx_unit();
-  return tiles ? tiles : dot_unit();
+  const Bf16Unit* tiles = max_isa() == Isa::all ? amx_unit() : nullptr;
+  if (tiles) return tiles;
+  return max_isa() >= Isa::avx512_bf16 ? dot_unit() : nullptr;
 }
 
 }  // namespace tidemark::cpu

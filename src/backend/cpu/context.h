@@ -25,6 +25,8 @@ template <>
 inline constexpr DType dtype_of<Bf16> = DType::bf16;
 template <>
 inline constexpr DType dtype_of<int32_t> = DType::i32;
+template <>
+inline constexpr DType dtype_of<int8_t> = DType::i8;
 
 // Scratch rows are padded to this many floats, the longest vector's.
 inline constexpr int64_t vector_floats = 16;
