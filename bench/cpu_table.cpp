@@ -127,10 +127,18 @@ Limits measure_limits(double budget_s) {
           rate(cpu::multiply_adds, budget_s), rate(cpu::exponentials, budget_s)};
 }
 
-// Other programs on the machine move them, so that rows are held against the mean of what was
-// measured right before and right after.
-Limits between(const Limits& a, const Limits& b) {
-  return {(a.read + b.read) / 2, (a.gemm + b.gemm) / 2, (a.fma + b.fma) / 2, (a.exp + b.exp) / 2};
+// The two that models are held against. Other programs on the machine move them, so that a row has
+// the mean of what was measured right before and right after it.
+struct RowLimits {
+  double read, gemm;
+};
+
+RowLimits measure_row_limits() {
+  return {rate(cpu::read_memory, 0.5), large_gemm_rate(0.5)};
+}
+
+RowLimits between(const RowLimits& a, const RowLimits& b) {
+  return {(a.read + b.read) / 2, (a.gemm + b.gemm) / 2};
 }
 
 void print_limits() {
@@ -209,7 +217,7 @@ MatrixWork matrix_work(const Plan& plan) {
 }
 
 void print_prefill(const ModelRow& row, const Plan& plan, const Summary& tokens_per_s,
-                   const Limits& limits) {
+                   const RowLimits& limits) {
   const MatrixWork work = matrix_work(plan);
   const double per_s = tokens_per_s.median / static_cast<double>(row.context);
   const double own = own_gemm_rate(plan);
@@ -223,7 +231,7 @@ void print_prefill(const ModelRow& row, const Plan& plan, const Summary& tokens_
 }
 
 void print_decode(const ModelRow& row, const Plan& plan, const Summary& tokens_per_s,
-                  const Limits& limits) {
+                  const RowLimits& limits) {
   double bytes = 0;
   for (const OperatorRow& op : phase_rows(plan, Phase::decode).rows)
     bytes += static_cast<double>(op.bytes_read + op.bytes_written);
@@ -249,13 +257,14 @@ void print_model(const std::string& preset, double budget_s) {
                     .chunk = chunk,
                     .threads = threads()};
     request.options.prefill_profile_passes = request.options.decode_profile_passes = 0;
-    request.options.stopping.max_runs = row.runs > 0 ? row.runs : 12;
+    const bool hurried = budget_s < 10;
+    request.options.stopping.max_runs = row.runs == 0 ? 12 : hurried ? 1 : row.runs;
     request.options.stopping.warmup_runs = row.runs > 0 ? 0 : 1;
     request.options.stopping.time_budget_s = row.runs > 0 ? 300 : budget_s;
-    const Limits before = measure_limits(0.5);
+    const RowLimits before = measure_row_limits();
     const Record record = measure_model(model, request);
     if (record.outcome != Outcome::ok) fail("{}: {}", name(record.outcome), record.reason);
-    const Limits limits = between(before, measure_limits(0.5));
+    const RowLimits limits = between(before, measure_row_limits());
     const Plan plan = build_plan(model.spec, {.context = row.context,
                                               .new_tokens = row.new_tokens,
                                               .chunk = chunk,
