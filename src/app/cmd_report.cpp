@@ -23,7 +23,7 @@ constexpr size_t most_terminal_rows = 60;
 struct Options {
   std::string records, output, figure, svg, vega, commit, accuracy, title, web;
   std::string memory = "24GiB";  // of the card that arXiv 2507.12442 measured on
-  std::vector<std::string> traces, ceilings;
+  std::vector<std::string> traces, ceilings, same_devices;
 };
 
 Study read_study(const Options& options) {
@@ -40,6 +40,8 @@ Study read_study(const Options& options) {
     study.limits = limits_of(study.records, bytes_option("--memory", options.memory));
   if (!options.accuracy.empty()) study.accuracies = read_accuracies(options.accuracy);
   for (const std::string& text : options.ceilings) study.ceilings.push_back(parse_ceiling(text));
+  for (const std::string& text : options.same_devices)
+    study.same_devices.push_back(parse_same_device(text));
   for (const std::string& file : options.traces)
     with_context(file, [&] {
       nlohmann::ordered_json json;
@@ -157,6 +159,12 @@ void add_report_command(CLI::App& app, int& exit_code) {
   command
       ->add_option("--ceiling", options->ceilings,
                    "Limits for the roofline as DEVICE,DTYPE,GFLOP/s,GB/s; repeatable")
+      ->delimiter('\0')
+      ->take_all();
+  command
+      ->add_option("--same-device", options->same_devices,
+                   "MACHINE=DEVICE: a machine as its records name it, and the device that it is as "
+                   "predict --on names it; repeatable")
       ->delimiter('\0')
       ->take_all();
   command->add_option("--title", options->title, "Of the page; default: the file's name");

@@ -247,6 +247,13 @@ Ceiling parse_ceiling(const std::string& text) {
   });
 }
 
+SameDevice parse_same_device(const std::string& text) {
+  const size_t equals = text.find('=');
+  if (equals == text.npos || equals == 0 || equals + 1 == text.size())
+    fail("--same-device: expected MACHINE=DEVICE, found '{}'", printable(text));
+  return {.machine = text.substr(0, equals), .device = text.substr(equals + 1)};
+}
+
 std::vector<ModelCrossover> crossovers_of(const std::vector<Record>& records) {
   const Study study{.records = records};
   const std::map<std::string, ByModel> compared = compared_records(study);

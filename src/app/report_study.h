@@ -20,6 +20,9 @@ std::vector<Accuracy> read_accuracies(const std::filesystem::path&);
 // "DEVICE,DTYPE,GFLOP/s,GB/s"
 Ceiling parse_ceiling(const std::string& text);
 
+// "MACHINE=DEVICE"
+SameDevice parse_same_device(const std::string& text);
+
 // Of every two models within a configuration, for every metric that both have at two contexts or
 // more: as `crossover` finds them, within the contexts measured.
 std::vector<ModelCrossover> crossovers_of(const std::vector<Record>&);

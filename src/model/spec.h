@@ -28,6 +28,7 @@ struct WeightPart {
   int64_t row_begin = 0;
   int64_t rows = 0;
   float scale = 1.0F;
+  bool operator==(const WeightPart&) const = default;
 };
 
 // A weight as the engine holds it: parts stacked by rows into [rows, cols].
@@ -40,6 +41,7 @@ struct Weight {
   Draw draw = Draw::linear;
   std::vector<WeightPart> parts;
   std::vector<WeightPart> other_parts = {};
+  bool operator==(const Weight&) const = default;
 };
 
 // y = x / rms(x) * (offset + weight)      (rms; without a weight x / rms(x)), or
@@ -50,6 +52,7 @@ struct NormSpec {
   WeightId bias = no_weight;
   double eps = 1e-5;
   double weight_offset = 0;  // 1 for the Gemma convention
+  bool operator==(const NormSpec&) const = default;
 };
 
 // Rotary positions on the first `rotary_dim` of each head, halves convention (x1, x2 = two halves).
@@ -60,12 +63,14 @@ struct RopeSpec {
   // longrope: a plan of more than `short_positions` positions rotates by these instead.
   std::vector<double> long_inv_freq;
   int64_t short_positions = 0;
+  bool operator==(const RopeSpec&) const = default;
 };
 
 // Low-rank update of a projection y = W x: y[next rows of each up] += up (down x's next rank).
 struct Adapter {
   WeightId down = no_weight;  // [sum of ranks, D]
   std::vector<WeightId> up;   // each [rows, rank]
+  bool operator==(const Adapter&) const = default;
 };
 
 // softmax(q k^T * scale) v over the cache, causal, grouped-query.
@@ -83,6 +88,7 @@ struct AttentionBlock {
   bool gated = false;                      // the output times sigmoid(gate), the gate from qkv
   std::optional<Adapter> adapter;          // of q, k, v
   int32_t kv_from_layer = -1;  // >= 0: reads that layer's K and V; qkv is q (and gate) alone
+  bool operator==(const AttentionBlock&) const = default;
 };
 
 // down(act(gate) * up) when gated, else down(act(up)).
@@ -96,6 +102,7 @@ struct MlpBlock {
   WeightId down_bias = no_weight;
   std::optional<Adapter> adapter;  // of up
   WeightId row_gate = no_weight;   // [1, D]: the output times sigmoid(x . row_gate)
+  bool operator==(const MlpBlock&) const = default;
 };
 
 // Mixture of experts: of E small MLPs each token visits the top_k with the highest score, and their
@@ -115,6 +122,7 @@ struct MoeBlock {
   WeightId down = no_weight;           // [E * D, F]
   WeightId to_latent = no_weight, from_latent = no_weight;  // [latent, D], [D, latent]
   WeightId to_latent_bias = no_weight, from_latent_bias = no_weight;
+  bool operator==(const MoeBlock&) const = default;
 };
 
 // Selective state-space model, Mamba (arXiv 2312.00752).
@@ -128,6 +136,7 @@ struct Mamba1Block {
   WeightId a_log = no_weight, d_skip = no_weight;   // [D, N], [D]
   std::optional<NormSpec> dt_norm, b_norm, c_norm;  // of what x_proj gives
   WeightId out_proj = no_weight, out_bias = no_weight;
+  bool operator==(const Mamba1Block&) const = default;
 };
 
 // State-space duality, Mamba-2 (arXiv 2405.21060).
@@ -136,12 +145,14 @@ struct Mamba2Block {
   double dt_min = 0, dt_max = 0;  // clamp of softplus(dt + bias); dt_max 0 means no upper bound
   WeightId in_proj = no_weight;   // rows: z [H*P], x [H*P], B [G*N], C [G*N], dt [H]
   WeightId in_bias = no_weight;
-  WeightId conv = no_weight, conv_bias = no_weight;                     // over x, B, C
+  WeightId conv = no_weight, conv_bias = no_weight;  // over x, B, C; none at conv_width 0
+  std::optional<NormSpec> b_norm, c_norm;            // of every group, after the convolution
   WeightId dt_bias = no_weight, a_log = no_weight, d_skip = no_weight;  // [H]
   std::optional<NormSpec> gated_norm;                                   // absent: y * silu(z) alone
   int64_t norm_groups = 1;
   bool norm_before_gate = false;
   WeightId out_proj = no_weight, out_bias = no_weight;
+  bool operator==(const Mamba2Block&) const = default;
 };
 
 // Hymba (arXiv 2411.13676): attention heads and one Mamba-1 head on one projection;
@@ -152,6 +163,7 @@ struct ParallelHeadsBlock {
   WeightId in_proj = no_weight, in_bias = no_weight;  // rows: q, (k, v), x [I], z [I]
   NormSpec attention_norm, mamba_norm;
   WeightId out_proj = no_weight, out_bias = no_weight;
+  bool operator==(const ParallelHeadsBlock&) const = default;
 };
 
 // Gated delta rule (arXiv 2412.06464) with a convolution in front and a gated norm behind.
@@ -162,6 +174,7 @@ struct GatedDeltaBlock {
   WeightId dt_bias = no_weight, a_log = no_weight;  // [Hv]
   NormSpec norm;                                    // of every head, [Pv]; then times silu(z)
   WeightId out_proj = no_weight;
+  bool operator==(const GatedDeltaBlock&) const = default;
 };
 
 // Real-gated linear recurrent unit between a convolution and a gate (Griffin, arXiv 2402.19427).
@@ -174,6 +187,7 @@ struct RgLruBlock {
   WeightId recurrent_gate = no_weight, recurrent_gate_bias = no_weight;
   WeightId param = no_weight;  // [W]
   WeightId out_proj = no_weight, out_bias = no_weight;
+  bool operator==(const RgLruBlock&) const = default;
 };
 
 // out(C * conv(B * x)): a short convolution between two gates (LFM2).
@@ -182,6 +196,7 @@ struct ShortConvBlock {
   WeightId in_proj = no_weight, in_bias = no_weight;  // rows: B, C, x
   WeightId conv = no_weight, conv_bias = no_weight;
   WeightId out_proj = no_weight, out_bias = no_weight;
+  bool operator==(const ShortConvBlock&) const = default;
 };
 
 using Block = std::variant<AttentionBlock, MlpBlock, Mamba1Block, Mamba2Block, MoeBlock,
@@ -195,6 +210,7 @@ struct SideTransformer {
   NormSpec mlp_norm;
   MlpBlock mlp;
   WeightId linear = no_weight;  // [D, D]
+  bool operator==(const SideTransformer&) const = default;
 };
 
 // residual += residual_scale * sum over parallel blocks of block(norm(residual [+ side])).
@@ -203,10 +219,12 @@ struct Sublayer {
   std::vector<Block> parallel;
   double residual_scale = 1;
   std::optional<SideTransformer> side = {};
+  bool operator==(const Sublayer&) const = default;
 };
 
 struct LayerSpec {
   std::vector<Sublayer> sublayers;
+  bool operator==(const LayerSpec&) const = default;
 };
 
 struct ModelSpec {
@@ -226,6 +244,7 @@ struct ModelSpec {
   // that read the key all the same behave differently from there on.
   int64_t declared_window = 0;
   std::vector<Weight> weights;
+  bool operator==(const ModelSpec&) const = default;
 };
 
 int64_t parameter_count(const ModelSpec&);  // tied and shared weights once

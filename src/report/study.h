@@ -51,6 +51,13 @@ struct Ceiling {
   std::string source{};  // "calibrated", "datasheet"
 };
 
+// A machine that measured and a device that was predicted for, which are the same though they are
+// called differently.
+struct SameDevice {
+  std::string machine{};  // as measured: "AMD EPYC"
+  std::string device{};   // as predicted: "epyc-9654"
+};
+
 // Bytes in use by tag over one pass; a value holds until the next point.
 struct MemoryPoint {
   double time_s = 0;
@@ -69,6 +76,7 @@ struct Study {
   std::vector<Accuracy> accuracies{};
   std::vector<Ceiling> ceilings{};
   std::vector<MemoryTimeline> timelines{};
+  std::vector<SameDevice> same_devices{};
 };
 
 }  // namespace tidemark

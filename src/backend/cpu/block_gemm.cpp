@@ -128,7 +128,8 @@ int64_t workspace_bytes(const BlockGemm& op, const CpuContext& context) {
 }
 
 std::string_view variant(const BlockGemm& op, const CpuContext& context) {
-  return by_onednn(op, context) ? context.gemms->implementation(shape_of(op, context)) : "tiles";
+  if (!by_onednn(op, context)) return "tiles";
+  return context.gemms->implementation(shape_of(op, context));
 }
 
 void run(const BlockGemm& op, const CpuContext& context) {

@@ -13,6 +13,9 @@
 namespace tidemark {
 
 class OneDnnGemms;
+namespace cpu {
+struct Bf16Unit;
+}
 
 using Arenas = std::array<Arena, tag_count>;
 
@@ -39,6 +42,7 @@ struct CpuContext {
   const MemoryLayout* layout = nullptr;  // null until memory is attached
   Arenas* arenas = nullptr;
   OneDnnGemms* gemms = nullptr;
+  const cpu::Bf16Unit* bf16 = nullptr;  // what multiplies bf16 faster than fp32, if anything does
   int threads = 1;
 
   const Tensor& tensor(const Operand& operand) const {

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/max_isa.h"
 
 namespace tidemark {
 namespace {
@@ -38,8 +39,10 @@ std::string isa() {
   for (std::string line; std::getline(file, line);) {
     if (!line.starts_with("flags")) continue;
     line += ' ';
-    if (line.find(" avx512_bf16 ") != std::string::npos) text += " +BF16";
-    if (line.find(" amx_bf16 ") != std::string::npos) text += " +AMX";
+    const cpu::Isa most = cpu::max_isa();
+    if (most >= cpu::Isa::avx512_bf16 && line.find(" avx512_bf16 ") != std::string::npos)
+      text += " +BF16";
+    if (most >= cpu::Isa::all && line.find(" amx_bf16 ") != std::string::npos) text += " +AMX";
     break;
   }
 #endif
@@ -48,9 +51,12 @@ std::string isa() {
 
 }  // namespace
 
-CpuBackend::CpuBackend(int threads, int64_t memory_limit_bytes)
+CpuBackend::CpuBackend(int threads, int64_t memory_limit_bytes, const cpu::Bf16Unit* bf16)
     : threads_(threads > 0 ? threads : omp_get_num_procs()),
-      memory_limit_bytes_(memory_limit_bytes) {}
+      memory_limit_bytes_(memory_limit_bytes),
+      bf16_(bf16) {
+  cpu::apply_max_isa();
+}
 
 BackendInfo CpuBackend::info() const {
   return {.device = "cpu",
@@ -69,8 +75,12 @@ bool CpuBackend::supports(DType dtype) const {
 CpuContext CpuBackend::context(const Plan& plan) const {
   // oneDNN takes its threads from OpenMP's current setting, when making and when running.
   omp_set_num_threads(threads_);
-  return {
-      .plan = &plan, .layout = &layout_, .arenas = &arenas_, .gemms = &gemms_, .threads = threads_};
+  return {.plan = &plan,
+          .layout = &layout_,
+          .arenas = &arenas_,
+          .gemms = &gemms_,
+          .bf16 = bf16_,
+          .threads = threads_};
 }
 
 int64_t CpuBackend::workspace_bytes(const Node& node, const Plan& plan) const {

@@ -7,6 +7,17 @@
 
 namespace tidemark {
 
+void untie(ModelSpec& spec) {
+  spec.weights.push_back({.name = "lm_head.weight",
+                          .rows = spec.vocab,
+                          .cols = spec.hidden,
+                          .draw = Draw::linear,
+                          .parts = {{.names = {"lm_head.weight"},
+                                     .file_shape = {spec.vocab, spec.hidden},
+                                     .rows = spec.vocab}}});
+  spec.lm_head = static_cast<WeightId>(spec.weights.size() - 1);
+}
+
 void SpecBuilder::count_tensors(size_t more) {
   constexpr size_t most = size_t{1} << 20;
   if ((tensors_ += more) > most)
@@ -258,9 +269,14 @@ Mamba2Block mamba2_block(SpecBuilder& builder, const std::string& prefix,
                                    sections(shape.in_scale));
   if (shape.in_bias)
     block.in_bias = builder.sections(prefix + "in_proj.bias", 0, Draw::bias, sections(1));
-  block.conv = builder.conv(prefix + "conv1d.weight", conv_channels, shape.conv_width);
-  if (shape.conv_bias)
+  if (shape.conv_width > 0)
+    block.conv = builder.conv(prefix + "conv1d.weight", conv_channels, shape.conv_width);
+  if (shape.conv_width > 0 && shape.conv_bias)
     block.conv_bias = builder.vector(prefix + "conv1d.bias", conv_channels, Draw::bias);
+  if (shape.param_norms) {
+    block.b_norm = builder.rms_norm(prefix + "B_norm.weight", shape.state, shape.norm_eps);
+    block.c_norm = builder.rms_norm(prefix + "C_norm.weight", shape.state, shape.norm_eps);
+  }
   block.dt_bias = builder.vector(prefix + "dt_bias", shape.heads, Draw::dt_bias);
   block.a_log = builder.vector(prefix + "A_log", shape.heads, Draw::a_log);
   block.d_skip = builder.vector(prefix + "D", shape.heads, Draw::d_skip);
@@ -273,6 +289,85 @@ Mamba2Block mamba2_block(SpecBuilder& builder, const std::string& prefix,
   if (shape.out_bias)
     block.out_bias =
         builder.vector(prefix + "out_proj.bias", shape.hidden, Draw::bias, shape.out_scale);
+  return block;
+}
+
+GatedDeltaBlock gated_delta_block(SpecBuilder& builder, const std::string& prefix,
+                                  GatedDeltaBlock block, int64_t hidden, double eps,
+                                  const std::vector<Part>& in_proj) {
+  const int64_t k_width = block.key_heads * block.key_dim;
+  const int64_t v_width = block.value_heads * block.value_dim;
+  block.in_proj = builder.stacked(prefix + "in_proj", hidden, Draw::linear, in_proj);
+  block.conv = builder.conv(prefix + "conv1d.weight", 2 * k_width + v_width, block.conv_width);
+  block.dt_bias = builder.vector(prefix + "dt_bias", block.value_heads, Draw::dt_bias);
+  block.a_log = builder.vector(prefix + "A_log", block.value_heads, Draw::a_log);
+  block.norm = builder.rms_norm(prefix + "norm.weight", block.value_dim, eps);
+  block.out_proj = builder.matrix(prefix + "out_proj.weight", hidden, v_width);
+  return block;
+}
+
+RgLruBlock rg_lru_block(SpecBuilder& builder, const std::string& prefix, RgLruBlock block,
+                        int64_t hidden) {
+  const int64_t width = block.width, head = width / block.heads;
+  const auto parts = [&](const std::string& suffix) {
+    return std::vector<Part>{{prefix + "linear_y." + suffix, width},
+                             {prefix + "linear_x." + suffix, width}};
+  };
+  block.in_proj =
+      builder.stacked(prefix + "linear_yx.weight", hidden, Draw::linear, parts("weight"));
+  block.in_bias = builder.stacked(prefix + "linear_yx.bias", 0, Draw::bias, parts("bias"));
+  block.conv = builder.conv(prefix + "conv_1d.weight", width, block.conv_width);
+  block.conv_bias = builder.vector(prefix + "conv_1d.bias", width, Draw::bias);
+  const std::string lru = prefix + "rg_lru.";
+  // In the file [heads, inputs, outputs] and [heads, outputs].
+  const auto gate = [&](const std::string& name, WeightId& weight, WeightId& bias) {
+    weight = builder.matrix(lru + name + "_weight", width, head);
+    builder.spec.weights.back().parts.front().file_shape = {block.heads, head, head};
+    bias = builder.vector(lru + name + "_bias", width, Draw::bias);
+    builder.spec.weights.back().parts.front().file_shape = {block.heads, head};
+  };
+  gate("input_gate", block.input_gate, block.input_gate_bias);
+  gate("recurrent_gate", block.recurrent_gate, block.recurrent_gate_bias);
+  block.param = builder.vector(lru + "recurrent_param", width, Draw::dt_bias);
+  block.out_proj = builder.matrix(prefix + "linear_out.weight", hidden, width);
+  block.out_bias = builder.vector(prefix + "linear_out.bias", hidden, Draw::bias);
+  return block;
+}
+
+ShortConvBlock short_conv_block(SpecBuilder& builder, const std::string& prefix,
+                                ShortConvBlock block, bool bias) {
+  const int64_t width = block.width;
+  block.in_proj = builder.matrix(prefix + "in_proj.weight", 3 * width, width);
+  block.conv = builder.conv(prefix + "conv.weight", width, block.conv_width);
+  block.out_proj = builder.matrix(prefix + "out_proj.weight", width, width);
+  if (bias) {
+    block.in_bias = builder.vector(prefix + "in_proj.bias", 3 * width, Draw::bias);
+    block.conv_bias = builder.vector(prefix + "conv.bias", width, Draw::bias);
+    block.out_bias = builder.vector(prefix + "out_proj.bias", width, Draw::bias);
+  }
+  return block;
+}
+
+MoeBlock moe_block(SpecBuilder& builder, const std::string& prefix, MoeBlock block, int64_t hidden,
+                   const MoeParts& has) {
+  const int64_t width = block.width, latent = block.expert_width;
+  block.router = builder.matrix(prefix + has.router + ".weight", block.experts, hidden);
+  if (!has.choice_bias.empty())
+    block.choice_bias = builder.vector(prefix + has.choice_bias, block.experts, Draw::bias);
+  const std::string experts = prefix + "experts.";
+  std::vector<Part> up = {{"up_proj.weight", width}};
+  if (block.gated) up.insert(up.begin(), {"gate_proj.weight", width});
+  block.up = builder.experts(experts + (block.gated ? "gate_up_proj" : "up_proj"), experts,
+                             block.experts, latent, up);
+  block.down = builder.experts(experts + "down_proj", experts, block.experts, width,
+                               {{"down_proj.weight", latent}});
+  if (!has.latent) return block;
+  block.to_latent = builder.matrix(prefix + "fc1_latent_proj.weight", latent, hidden);
+  block.from_latent = builder.matrix(prefix + "fc2_latent_proj.weight", hidden, latent);
+  if (has.latent_bias) {
+    block.to_latent_bias = builder.vector(prefix + "fc1_latent_proj.bias", latent, Draw::bias);
+    block.from_latent_bias = builder.vector(prefix + "fc2_latent_proj.bias", hidden, Draw::bias);
+  }
   return block;
 }
 

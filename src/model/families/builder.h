@@ -20,6 +20,9 @@ struct Part {
   int64_t of = 0;  // 0: the part is the whole
 };
 
+// The head of a model that was read as tied to the embedding becomes a matrix of its own.
+void untie(ModelSpec&);
+
 class SpecBuilder {
  public:
   explicit SpecBuilder(const Json& config) : config_(config) {}
@@ -101,9 +104,11 @@ struct Mamba1Shape {
 Mamba1Block mamba1_block(SpecBuilder& builder, const std::string& prefix, const Mamba1Shape& shape);
 
 struct Mamba2Shape {
+  // conv_width 0: no convolution
   int64_t hidden = 0, heads = 0, head_dim = 0, state = 0, groups = 1, conv_width = 0, chunk = 256;
   double dt_min = 0, dt_max = 0;
   bool in_bias = false, conv_bias = true, out_bias = false;
+  bool param_norms = false;  // of B and C
   bool gated_norm = true, norm_before_gate = false;
   int64_t norm_groups = 1;
   double norm_eps = 1e-5;
@@ -111,5 +116,23 @@ struct Mamba2Shape {
   double z_scale = 1, x_scale = 1, b_scale = 1, c_scale = 1, dt_scale = 1;  // after in_proj
 };
 Mamba2Block mamba2_block(SpecBuilder& builder, const std::string& prefix, const Mamba2Shape& shape);
+
+// The following take a block with its dimensions and give it its weights.
+
+// `in_proj`: what is stacked into q, k, v, z, b, a, in this order.
+GatedDeltaBlock gated_delta_block(SpecBuilder& builder, const std::string& prefix,
+                                  GatedDeltaBlock block, int64_t hidden, double eps,
+                                  const std::vector<Part>& in_proj);
+RgLruBlock rg_lru_block(SpecBuilder& builder, const std::string& prefix, RgLruBlock block,
+                        int64_t hidden);
+ShortConvBlock short_conv_block(SpecBuilder& builder, const std::string& prefix,
+                                ShortConvBlock block, bool bias);
+struct MoeParts {
+  std::string router = "gate", choice_bias = "";  // no bias of the choice when empty
+  bool latent = false;  // experts read a latent space, `expert_width` wide
+  bool latent_bias = false;
+};
+MoeBlock moe_block(SpecBuilder& builder, const std::string& prefix, MoeBlock block, int64_t hidden,
+                   const MoeParts& has);
 
 }  // namespace tidemark

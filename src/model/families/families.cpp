@@ -30,6 +30,7 @@ constexpr Family families[] = {
     {"qwen3", make_qwen3},
     {"qwen3_next", make_qwen3_next},
     {"recurrent_gemma", make_recurrent_gemma},
+    {"tidemark_generic", make_generic},
     {"zamba2", make_zamba2},
 };
 

@@ -25,6 +25,7 @@ ModelSpec make_jamba(const Json& config);
 ModelSpec make_qwen3_next(const Json& config);
 ModelSpec make_recurrent_gemma(const Json& config);
 ModelSpec make_lfm2(const Json& config);
+ModelSpec make_generic(const Json& config);
 
 // Chooses by model_type; a config without one is an original state-spaces Mamba when it looks so.
 ModelSpec make_spec(const Json& config);

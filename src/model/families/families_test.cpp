@@ -73,7 +73,7 @@ TEST(Families, an_unknown_one_is_answered_with_those_known) {
       error_of({{"model_type", "bert"}}),
       "config.json: key 'model_type': expected one of bamba, falcon_h1, falcon_mamba, gpt_neo, "
       "granitemoehybrid, hymba, jamba, lfm2, llama, mamba, mamba2, nemotron_h, phi3, qwen2, "
-      "qwen3, qwen3_next, recurrent_gemma, zamba2, "
+      "qwen3, qwen3_next, recurrent_gemma, tidemark_generic, zamba2, "
       "found a string 'bert'");
   EXPECT_EQ(error_of({{"hidden_size", 4}}), "config.json: key 'model_type': missing");
   EXPECT_EQ(error_of(Config::array()), "config.json: expected an object, found an array of 0");

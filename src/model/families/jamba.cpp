@@ -29,19 +29,6 @@ Mamba1Block mamba_block(SpecBuilder& builder, const std::string& prefix, const M
   return block;
 }
 
-// Weights are the softmax over all experts; of the chosen they need not sum to 1.
-MoeBlock moe_block(SpecBuilder& builder, const std::string& prefix, MoeBlock block) {
-  const int64_t hidden = block.expert_width;
-  block.normalize = false;
-  block.router = builder.matrix(prefix + "router.weight", block.experts, hidden);
-  block.up =
-      builder.experts(prefix + "experts.gate_up_proj", prefix + "experts.", block.experts, hidden,
-                      {{"gate_proj.weight", block.width}, {"up_proj.weight", block.width}});
-  block.down = builder.experts(prefix + "experts.down_proj", prefix + "experts.", block.experts,
-                               block.width, {{"down_proj.weight", hidden}});
-  return block;
-}
-
 }  // namespace
 
 ModelSpec make_jamba(const Json& config) {
@@ -68,6 +55,7 @@ ModelSpec make_jamba(const Json& config) {
   const MoeBlock moe{.experts = experts,
                      .top_k = dimension(config, "num_experts_per_tok", 2, experts),
                      .width = mlp.width,
+                     .normalize = false,  // weights are the softmax over all experts
                      .expert_width = hidden};
   const Every attends = read_every(config, "attn", 8, 4);
   const Every routes = read_every(config, "expert", 2, 1);
@@ -84,7 +72,8 @@ ModelSpec make_jamba(const Json& config) {
       mixing.parallel.push_back(mamba_block(builder, layer + "mamba.", mamba, eps));
     Sublayer feeding{builder.rms_norm(layer + "pre_ff_layernorm.weight", hidden, eps), {}};
     if (experts > 1 && routes.has(i))
-      feeding.parallel.push_back(moe_block(builder, layer + "feed_forward.", moe));
+      feeding.parallel.push_back(
+          moe_block(builder, layer + "feed_forward.", moe, hidden, {.router = "router"}));
     else
       feeding.parallel.push_back(gated_mlp_block(builder, layer + "feed_forward.", mlp));
     builder.spec.layers.push_back({{std::move(mixing), std::move(feeding)}});

@@ -36,20 +36,6 @@ std::vector<bool> read_attends(const Json& config, int64_t layers) {
   return attends;
 }
 
-ShortConvBlock short_conv_block(SpecBuilder& builder, const std::string& prefix, int64_t width,
-                                int64_t conv_width, bool bias) {
-  ShortConvBlock block{.width = width, .conv_width = conv_width};
-  block.in_proj = builder.matrix(prefix + "in_proj.weight", 3 * width, width);
-  block.conv = builder.conv(prefix + "conv.weight", width, conv_width);
-  block.out_proj = builder.matrix(prefix + "out_proj.weight", width, width);
-  if (bias) {
-    block.in_bias = builder.vector(prefix + "in_proj.bias", 3 * width, Draw::bias);
-    block.conv_bias = builder.vector(prefix + "conv.bias", width, Draw::bias);
-    block.out_bias = builder.vector(prefix + "out_proj.bias", width, Draw::bias);
-  }
-  return block;
-}
-
 }  // namespace
 
 ModelSpec make_lfm2(const Json& config) {
@@ -85,8 +71,8 @@ ModelSpec make_lfm2(const Json& config) {
     if (attends[static_cast<size_t>(i)])
       mixing.parallel.push_back(attention_block(builder, layer + "self_attn.", attention));
     else
-      mixing.parallel.push_back(
-          short_conv_block(builder, layer + "conv.", hidden, conv_width, conv_bias));
+      mixing.parallel.push_back(short_conv_block(
+          builder, layer + "conv.", {.width = hidden, .conv_width = conv_width}, conv_bias));
     Sublayer feeding{builder.rms_norm(layer + "ffn_norm.weight", hidden, eps),
                      {gated_mlp_block(builder, layer + "feed_forward.", mlp)}};
     builder.spec.layers.push_back({{std::move(mixing), std::move(feeding)}});

@@ -61,7 +61,6 @@ Mamba2Shape read_mamba(const Json& config, int64_t hidden, double eps) {
 
 struct Experts {
   MoeBlock block;
-  int64_t hidden = 0, latent = 0;
   bool bias = false;
   MlpShape shared;
 };
@@ -82,38 +81,13 @@ Experts read_experts(const Json& config, int64_t hidden, Act act, bool bias) {
     config["num_experts_per_tok"].fail_expected("at most the experts of topk_group groups");
   block.normalize = flag(config, "norm_topk_prob", true);
   block.scale = finite(config, "routed_scaling_factor", 1);
-  out.hidden = hidden;
-  out.latent = config.has("moe_latent_size") ? dimension(config, "moe_latent_size", 0) : 0;
-  block.expert_width = out.latent > 0 ? out.latent : hidden;
+  block.expert_width = dimension(config, "moe_latent_size", hidden);
   out.bias = bias;
   out.shared = {.hidden = hidden,
                 .width = dimension(config, "moe_shared_expert_intermediate_size", 7688),
                 .act = act,
                 .bias = bias};
   return out;
-}
-
-MoeBlock moe_block(SpecBuilder& builder, const std::string& prefix, const Experts& experts) {
-  MoeBlock block = experts.block;
-  block.router = builder.matrix(prefix + "gate.weight", block.experts, experts.hidden);
-  block.choice_bias =
-      builder.vector(prefix + "gate.e_score_correction_bias", block.experts, Draw::bias);
-  block.up = builder.experts(prefix + "experts.up_proj", prefix + "experts.", block.experts,
-                             block.expert_width, {{"up_proj.weight", block.width}});
-  block.down = builder.experts(prefix + "experts.down_proj", prefix + "experts.", block.experts,
-                               block.width, {{"down_proj.weight", block.expert_width}});
-  if (experts.latent == 0) return block;
-  block.to_latent =
-      builder.matrix(prefix + "fc1_latent_proj.weight", experts.latent, experts.hidden);
-  block.from_latent =
-      builder.matrix(prefix + "fc2_latent_proj.weight", experts.hidden, experts.latent);
-  if (experts.bias) {
-    block.to_latent_bias =
-        builder.vector(prefix + "fc1_latent_proj.bias", experts.latent, Draw::bias);
-    block.from_latent_bias =
-        builder.vector(prefix + "fc2_latent_proj.bias", experts.hidden, Draw::bias);
-  }
-  return block;
 }
 
 }  // namespace
@@ -154,7 +128,10 @@ ModelSpec make_nemotron_h(const Json& config) {
       sublayer.parallel.push_back(plain_mlp_block(builder, mixer, mlp));
     } else if (kinds[i] == "moe") {
       const Experts experts = read_experts(config, hidden, act, mlp_bias);
-      sublayer.parallel.push_back(moe_block(builder, mixer, experts));
+      sublayer.parallel.push_back(moe_block(builder, mixer, experts.block, hidden,
+                                            {.choice_bias = "gate.e_score_correction_bias",
+                                             .latent = config.has("moe_latent_size"),
+                                             .latent_bias = experts.bias}));
       sublayer.parallel.push_back(
           plain_mlp_block(builder, mixer + "shared_experts.", experts.shared));
     } else {

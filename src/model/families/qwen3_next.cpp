@@ -50,31 +50,6 @@ std::vector<Part> delta_parts(const std::string& prefix, const GatedDeltaBlock& 
   return parts;
 }
 
-GatedDeltaBlock delta_block(SpecBuilder& builder, const std::string& prefix, GatedDeltaBlock block,
-                            int64_t hidden, double eps) {
-  const int64_t k_width = block.key_heads * block.key_dim;
-  const int64_t v_width = block.value_heads * block.value_dim;
-  block.in_proj =
-      builder.stacked(prefix + "in_proj", hidden, Draw::linear, delta_parts(prefix, block));
-  block.conv = builder.conv(prefix + "conv1d.weight", 2 * k_width + v_width, block.conv_width);
-  block.dt_bias = builder.vector(prefix + "dt_bias", block.value_heads, Draw::dt_bias);
-  block.a_log = builder.vector(prefix + "A_log", block.value_heads, Draw::a_log);
-  block.norm = builder.rms_norm(prefix + "norm.weight", block.value_dim, eps);
-  block.out_proj = builder.matrix(prefix + "out_proj.weight", hidden, v_width);
-  return block;
-}
-
-MoeBlock moe_block(SpecBuilder& builder, const std::string& prefix, MoeBlock block) {
-  const int64_t hidden = block.expert_width;
-  block.router = builder.matrix(prefix + "gate.weight", block.experts, hidden);
-  block.up =
-      builder.experts(prefix + "experts.gate_up_proj", prefix + "experts.", block.experts, hidden,
-                      {{"gate_proj.weight", block.width}, {"up_proj.weight", block.width}});
-  block.down = builder.experts(prefix + "experts.down_proj", prefix + "experts.", block.experts,
-                               block.width, {{"down_proj.weight", hidden}});
-  return block;
-}
-
 }  // namespace
 
 ModelSpec make_qwen3_next(const Json& config) {
@@ -122,7 +97,8 @@ ModelSpec make_qwen3_next(const Json& config) {
     const std::string& kind = kinds[static_cast<size_t>(i)];
     Sublayer mixing{builder.rms_norm(layer + "input_layernorm.weight", hidden, eps, 1), {}};
     if (kind == "linear_attention")
-      mixing.parallel.push_back(delta_block(builder, layer + "linear_attn.", delta, hidden, eps));
+      mixing.parallel.push_back(gated_delta_block(builder, layer + "linear_attn.", delta, hidden,
+                                                  eps, delta_parts(layer + "linear_attn.", delta)));
     else if (kind == "full_attention")
       mixing.parallel.push_back(attention_block(builder, layer + "self_attn.", attention));
     else
@@ -133,7 +109,7 @@ ModelSpec make_qwen3_next(const Json& config) {
     const bool sparse =
         !mlp_only[static_cast<size_t>(i)] && experts > 0 && (i + 1) % sparse_step == 0;
     if (sparse) {
-      feeding.parallel.push_back(moe_block(builder, layer + "mlp.", moe));
+      feeding.parallel.push_back(moe_block(builder, layer + "mlp.", moe, hidden, {}));
       MlpBlock expert = gated_mlp_block(builder, layer + "mlp.shared_expert.", shared);
       expert.row_gate = builder.matrix(layer + "mlp.shared_expert_gate.weight", 1, hidden);
       feeding.parallel.push_back(expert);

@@ -9,38 +9,6 @@
 #include "model/families/families.h"
 
 namespace tidemark {
-namespace {
-
-RgLruBlock lru_block(SpecBuilder& builder, const std::string& prefix, RgLruBlock block,
-                     int64_t hidden) {
-  const int64_t width = block.width, head = width / block.heads;
-  const auto parts = [&](const std::string& suffix) {
-    return std::vector<Part>{{prefix + "linear_y." + suffix, width},
-                             {prefix + "linear_x." + suffix, width}};
-  };
-  block.in_proj =
-      builder.stacked(prefix + "linear_yx.weight", hidden, Draw::linear, parts("weight"));
-  block.in_bias = builder.stacked(prefix + "linear_yx.bias", 0, Draw::bias, parts("bias"));
-  block.conv = builder.conv(prefix + "conv_1d.weight", width, block.conv_width);
-  block.conv_bias = builder.vector(prefix + "conv_1d.bias", width, Draw::bias);
-  const std::string lru = prefix + "rg_lru.";
-  // In the file [heads, inputs, outputs] and [heads, outputs].
-  const auto gate = [&](const std::string& name, WeightId& weight, WeightId& bias) {
-    weight = builder.matrix(lru + name + "_weight", width, head);
-    builder.spec.weights.back().parts.front().file_shape = {block.heads, head, head};
-    bias = builder.vector(lru + name + "_bias", width, Draw::bias);
-    builder.spec.weights.back().parts.front().file_shape = {block.heads, head};
-  };
-  gate("input_gate", block.input_gate, block.input_gate_bias);
-  gate("recurrent_gate", block.recurrent_gate, block.recurrent_gate_bias);
-  block.param = builder.vector(lru + "recurrent_param", width, Draw::dt_bias);
-  block.out_proj = builder.matrix(prefix + "linear_out.weight", hidden, width);
-  block.out_bias = builder.vector(prefix + "linear_out.bias", hidden, Draw::bias);
-  return block;
-}
-
-}  // namespace
-
 ModelSpec make_recurrent_gemma(const Json& config) {
   SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 2560);
@@ -88,7 +56,7 @@ ModelSpec make_recurrent_gemma(const Json& config) {
     const bool recurrent = kinds[static_cast<size_t>(i) % kinds.size()] == "recurrent";
     Sublayer mixing{builder.rms_norm(layer + "temporal_pre_norm.weight", hidden, eps, 1), {}};
     if (recurrent)
-      mixing.parallel.push_back(lru_block(builder, layer + "temporal_block.", lru, hidden));
+      mixing.parallel.push_back(rg_lru_block(builder, layer + "temporal_block.", lru, hidden));
     else
       mixing.parallel.push_back(attention_block(builder, layer + "temporal_block.", attention));
     Sublayer feeding{builder.rms_norm(layer + "channel_pre_norm.weight", hidden, eps, 1),

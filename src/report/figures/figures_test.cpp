@@ -320,6 +320,12 @@ TEST(PredictionFigure, PairsAPredictionForTheMachineByItsName) {
   EXPECT_TRUE(prediction_figure(study).spec.is_null()) << "any model could be that";
   study.records[0].provenance.device_name = "Example GPU 2000";
   EXPECT_FALSE(prediction_figure(study).spec.is_null());
+  study.records[0].provenance.device_name = "Example CPU";
+  EXPECT_TRUE(prediction_figure(study).spec.is_null());
+  study.same_devices = {{"Example", "profile"}, {"Example CPU", "other"}};
+  EXPECT_TRUE(prediction_figure(study).spec.is_null()) << "another machine, another device";
+  study.same_devices.push_back({"Example CPU", "profile"});
+  EXPECT_FALSE(prediction_figure(study).spec.is_null()) << "the reader says so";
 }
 
 TEST(TimelineFigure, StacksTagsInOrder) {

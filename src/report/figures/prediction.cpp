@@ -9,11 +9,14 @@ namespace tidemark {
 namespace {
 
 // Whether a prediction for a named device is one for the machine that was measured: it is called
-// the same, or, as "NVIDIA H200 141GB" after "NVIDIA H200", more exactly. A name without a number
-// is no model's.
-bool answers_for(const Record& predicted, const Record& measured) {
+// the same, or, as "NVIDIA H200 141GB" after "NVIDIA H200", more exactly, or the reader says so. A
+// name without a number is no model's.
+bool answers_for(const Record& predicted, const Record& measured,
+                 const std::vector<SameDevice>& same_devices) {
   const std::string& machine = measured.provenance.device_name;
   const bool of_a_model = machine.find_first_of("0123456789") != std::string::npos;
+  for (const SameDevice& same : same_devices)
+    if (same.machine == machine && same.device == predicted.cell.device) return true;
   return predicted.cell.device == measured.cell.device || predicted.cell.device == machine ||
          (of_a_model && predicted.provenance.device_name.starts_with(machine));
 }
@@ -71,8 +74,9 @@ FigureContent prediction_figure(const Study& study) {
   for (const Record* r : records) {
     if (r->source != Source::measured || r->outcome != Outcome::ok) continue;
     const std::vector<const Record*>& candidates = predictions[matching_key(r->cell)];
-    const auto found = std::find_if(candidates.begin(), candidates.end(),
-                                    [&](const Record* p) { return answers_for(*p, *r); });
+    const auto found = std::find_if(candidates.begin(), candidates.end(), [&](const Record* p) {
+      return answers_for(*p, *r, study.same_devices);
+    });
     if (found == candidates.end()) continue;
     for (const Quantity& quantity : quantities) {
       const std::optional<double> predicted = quantity.of(**found);

@@ -1,0 +1,160 @@
+// Runs one CPU kernel a number of times, for tests/instructions/check to count its instructions:
+// one_kernel KERNEL f32|bf16 RUNS. Prints the elements that one run goes through and the
+// instruction set it was dispatched to.
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <map>
+#include <random>
+#include <string>
+
+#include "backend/backend.h"
+#include "base/bf16.h"
+#include "base/error.h"
+#include "instructions/stream.h"
+#include "plan/memory.h"
+
+namespace tidemark {
+namespace {
+
+// One operator and its tensors. Values are those a model has: no exponential may be trivial.
+struct Kernel {
+  Plan plan;
+  DType dtype;
+  int64_t elements = 0;  // per run
+
+  Operand add(const char* name, Tag tag, int64_t rows, int64_t cols, DType type) {
+    plan.tensors.push_back({name, tag, type, rows, cols});
+    return {static_cast<TensorId>(plan.tensors.size() - 1), 0, cols};
+  }
+  Operand act(int64_t rows, int64_t cols) { return add("act", Tag::activation, rows, cols, dtype); }
+  Operand weight(const char* name, int64_t rows, int64_t cols) {
+    return add(name, Tag::weights, rows, cols, dtype);
+  }
+  void emit(Op op) { plan.step(StepKind::tail).nodes.push_back({std::move(op), Role::embed, 0}); }
+};
+
+Operand columns(Operand operand, int64_t from) {
+  operand.offset += from;
+  return operand;
+}
+
+// Elements: channels x state x positions.
+void add_scan(Kernel& k, int64_t length) {
+  const int64_t channels = 256, n = 16;
+  const Operand dbc = k.act(length, 48 + 2 * n), xz = k.act(length, 2 * channels);
+  k.emit(SelectiveScan{k.act(length, channels), k.act(length, channels), columns(dbc, 48),
+                       columns(dbc, 48 + n), columns(xz, channels), k.weight("a_log", channels, n),
+                       k.weight("weight", channels, 1), k.weight("dt_bias", channels, 1),
+                       k.add("state", Tag::ssm_state, channels, n, DType::f32),
+                       k.act(length, channels), 1, length, 0, channels, n});
+  k.elements = length * channels * n;
+}
+
+// Elements: heads x head width x state x positions.
+void add_ssd(Kernel& k, SsdForm form, int64_t length) {
+  const int64_t heads = 4, head_dim = 64, n = 128, inner = heads * head_dim;
+  const Operand xbc = k.act(length, inner + 2 * n);
+  k.emit(Ssd{form,
+             xbc,
+             k.act(length, heads),
+             columns(xbc, inner),
+             columns(xbc, inner + n),
+             k.weight("a_log", heads, 1),
+             k.weight("weight", heads, 1),
+             k.weight("dt_bias", heads, 1),
+             k.add("state", Tag::ssm_state, inner, n, DType::f32),
+             k.act(length, inner),
+             1,
+             length,
+             0,
+             heads,
+             head_dim,
+             1,
+             n,
+             64,
+             0,
+             0});
+  k.elements = length * inner * n;
+}
+
+// A product with one row, as decode has them. Elements: those of the weight.
+void add_gemv(Kernel& k) {
+  const int64_t n = 256, depth = 512;
+  k.emit(Gemm{k.act(1, depth), k.weight("weight", n, depth), {}, k.act(1, n), 1, n, depth});
+  k.elements = n * depth;
+}
+
+void add_norm(Kernel& k, NormKind kind) {
+  const int64_t rows = 64, width = 896;
+  const Operand bias = kind == NormKind::layer ? k.weight("weight", width, 1) : Operand{};
+  k.emit(Norm{kind, k.act(rows, width), k.weight("weight", width, 1), bias, k.act(rows, width),
+              rows, 1, width, 1e-5F, 0});
+  k.elements = rows * width;
+}
+
+const std::map<std::string, void (*)(Kernel&)> kernels = {
+    {"scan", [](Kernel& k) { add_scan(k, 64); }},
+    {"scan_step", [](Kernel& k) { add_scan(k, 1); }},
+    {"ssd", [](Kernel& k) { add_ssd(k, SsdForm::chunked, 64); }},
+    {"ssd_step", [](Kernel& k) { add_ssd(k, SsdForm::recurrence, 1); }},
+    {"gemv", add_gemv},
+    {"rms_norm", [](Kernel& k) { add_norm(k, NormKind::rms); }},
+    {"layer_norm", [](Kernel& k) { add_norm(k, NormKind::layer); }},
+};
+
+void fill(Backend& backend, const Plan& plan) {
+  std::mt19937 random(7);
+  for (size_t id = 0; id < plan.tensors.size(); ++id) {
+    const Tensor& tensor = plan.tensors[id];
+    const float scale = tensor.name == "weight" ? 0.1F : 1.0F;
+    const float shift = tensor.name == "dt_bias" ? -3.0F : 0.0F;
+    std::vector<float> floats(static_cast<size_t>(tensor.rows * tensor.cols));
+    std::normal_distribution<float> normal(shift, scale);
+    for (float& value : floats) value = normal(random);
+    const std::vector<Bf16> halves(floats.begin(), floats.end());
+    backend.upload(static_cast<TensorId>(id),
+                   tensor.dtype == DType::bf16 ? std::as_bytes(std::span(halves))
+                                               : std::as_bytes(std::span(floats)),
+                   0);
+  }
+}
+
+void run(const std::string& name, DType dtype, int runs) {
+  const auto backend = make_cpu_backend(1, 0);
+  Kernel kernel{{}, dtype};
+  if (name == "stream") {
+    kernel.elements = 4096;
+    const std::vector<float> x(4096, 1.0F);
+    std::vector<float> y(4096, 1.0F);
+    for (int i = 0; i < runs; ++i) stream(0.5F, x.data(), y.data(), kernel.elements);
+  } else {
+    const auto found = kernels.find(name);
+    if (found == kernels.end()) fail("kernel: found no '{}'", name);
+    Plan& plan = kernel.plan;
+    plan.workload.dtype = dtype;
+    plan.step(StepKind::tail).kind = StepKind::tail;
+    found->second(kernel);
+    backend->attach(plan, layout_on(*backend, plan));
+    fill(*backend, plan);
+    // At past 1: the state that a step starts from is read.
+    for (int i = 0; i < runs; ++i) backend->run_step(StepKind::tail, 1, nullptr);
+  }
+  fmt::print("{} {}\n", kernel.elements, backend->info().isa);
+}
+
+}  // namespace
+}  // namespace tidemark
+
+int main(int count, char** arguments) {
+  try {
+    if (count != 4) tidemark::fail("expected KERNEL DTYPE RUNS");
+    const auto dtype = tidemark::parse_dtype(arguments[2]);
+    if (!dtype) tidemark::fail("dtype: expected f32 or bf16, found '{}'", arguments[2]);
+    tidemark::run(arguments[1], *dtype, std::atoi(arguments[3]));
+    return 0;
+  } catch (const tidemark::Error& error) {
+    fmt::print(stderr, "one_kernel: {}\n", error.what());
+    return 1;
+  }
+}
