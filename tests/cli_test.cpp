@@ -51,7 +51,8 @@ TEST(Cli, WrongRequestsAreOneLine) {
   expect_error("run mamba2-130m --context 0", {"--context", "at least 1", "0"});
   expect_error("run mamba2-130m --context 1x", {"--context", "1x"});
   expect_error("run mamba2-130m --context 64 --dtype f16", {"dtype", "f16", "bf16"});
-  expect_error("run mamba2-130m --context 64 --dtype i32", {"i32", "expected f32 or bf16"});
+  expect_error("run mamba2-130m --context 64 --dtype i32",
+               {"i32", "expected f32, bf16, w8a16 or w8a8"});
   expect_error("run mamba2-130m --context 64 --logits some", {"--logits", "some"});
   expect_error("run mamba2-130m --context 64 --batch 0", {"batch", "at least 1"});
   expect_error("run mamba2-130m --context 64 --new-tokens 0", {"new_tokens", "at least 1"});

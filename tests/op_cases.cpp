@@ -24,13 +24,27 @@ struct Case {
   // An activation of `cols` columns inside a row of `before + cols + after`.
   Operand act(const std::string& name, int64_t rows, int64_t cols, int64_t before = 0,
               int64_t after = 0) {
-    Operand o = add(name, Tag::activation, rows, before + cols + after, result.dtype);
+    Operand o =
+        add(name, Tag::activation, rows, before + cols + after, activation_dtype(result.dtype));
     o.offset = before;
     return o;
   }
   Operand weight(const std::string& name, int64_t rows, int64_t cols = 1) {
-    return add(name, Tag::weights, rows, cols, result.dtype);
+    return add(name, Tag::weights, rows, cols, activation_dtype(result.dtype));
   }
+  // A projection's, which has 8 bits where the case is about them, and then its scales.
+  Operand projection(const std::string& name, int64_t rows, int64_t cols) {
+    if (!has_int8_weights(result.dtype)) return weight(name, rows, cols);
+    return add(name, Tag::weights, rows, cols, DType::i8);
+  }
+  // Columns that share a scale: as plans have it a whole row, or 32.
+  int64_t group(int64_t cols) const { return int8_x() ? cols : std::min<int64_t>(32, cols); }
+  Operand scales(int64_t rows, int64_t cols) {
+    if (!has_int8_weights(result.dtype)) return {};
+    const int64_t groups = (cols + group(cols) - 1) / group(cols);
+    return add("scales", Tag::weights, rows, groups, DType::bf16);
+  }
+  bool int8_x() const { return result.dtype == DType::w8a8; }
   Operand ids(int64_t batch, int64_t positions) {
     const Operand o = add("ids", Tag::activation, batch, positions, DType::i32);
     result.plan.ids = o.tensor;
@@ -55,10 +69,12 @@ void add_dense(std::vector<OpCase>& cases, DType dtype) {
   for (int64_t past : {0, 5})
     for (float scale : {1.0F, 5.65F}) {
       Case c(fmt::format("embedding past {} scale {}", past, scale), dtype);
-      const Operand ids = c.ids(3, 20), table = c.weight("table", 37, 19);
+      const Operand ids = c.ids(3, 20), table = c.projection("table", 37, 19);
       const Operand out = c.act("out", 3 * 7, 19);
       const Operand positions = past == 5 ? c.weight("positions", 13, 19) : Operand{};
-      cases.push_back(c.with(Embedding{ids, table, out, 3, 7, past, 19, 37, scale, positions}));
+      const Operand scales = c.scales(37, 19);
+      cases.push_back(c.with(
+          Embedding{ids, table, out, 3, 7, past, 19, 37, scale, positions, scales, c.group(19)}));
     }
   for (bool copy : {false, true}) {
     Case c(copy ? "add, a copy" : "add", dtype);
@@ -113,23 +129,26 @@ void add_dense(std::vector<OpCase>& cases, DType dtype) {
     int64_t m, n, k;
   };
   for (Shape s : {Shape{1, 1, 1}, Shape{1, 37, 64}, Shape{2, 130, 257}, Shape{5, 48, 31},
-                  Shape{8, 65, 96}, Shape{9, 33, 40}, Shape{67, 129, 70}})
+                  Shape{8, 65, 96}, Shape{9, 33, 40}, Shape{67, 129, 70}, Shape{11, 1061, 24}})
     for (int variant = 0; variant < 4; ++variant) {
       const bool bias = variant & 1, accumulate = variant & 2;
       const float scale = variant == 3 ? 0.39F : 1.0F;
       Case c(fmt::format("gemm {}x{}x{} bias {} accumulate {} scale {}", s.m, s.n, s.k, bias,
                          accumulate, scale),
              dtype);
-      const Operand x = c.act("x", s.m, s.k, variant, variant * 2), w = c.weight("w", s.n, s.k);
+      const Operand x = c.act("x", s.m, s.k, variant, variant * 2);
+      const Operand w = c.projection("w", s.n, s.k), scales = c.scales(s.n, s.k);
       const Operand b = bias ? c.weight("b", s.n) : Operand{};
       const Operand out = c.act("out", s.m, s.n, 0, variant);
-      cases.push_back(c.with(Gemm{x, w, b, out, s.m, s.n, s.k, scale, accumulate}));
+      cases.push_back(c.with(Gemm{x, w, b, out, s.m, s.n, s.k, scale, accumulate, 0, 0, scales,
+                                  c.group(s.k), c.int8_x()}));
     }
   {
     Case c("gemm logits of all positions, fp32 out", dtype);
-    const Operand x = c.act("x", 6, 24), w = c.weight("w", 50, 24);
+    const Operand x = c.act("x", 6, 24), w = c.projection("w", 50, 24), scales = c.scales(50, 24);
     const Operand out = c.add("logits", Tag::logits, 2 * 8, 50, DType::f32);
-    cases.push_back(c.with(Gemm{x, w, {}, out, 6, 50, 24, 0.0195F, false, 5, 2 * 50}));
+    cases.push_back(c.with(Gemm{
+        x, w, {}, out, 6, 50, 24, 0.0195F, false, 5, 2 * 50, scales, c.group(24), c.int8_x()}));
   }
 
   struct BlockShape {
@@ -253,14 +272,16 @@ void add_moe(std::vector<OpCase>& cases, DType dtype) {
     for (bool gather : {true, false}) {
       Case c(fmt::format("expert_gemm {} gather {}", shape, gather), dtype);
       const Operand x = c.act("x", gather ? s.rows : slots, s.k, 0, 3);
-      const Operand w = c.weight("w", s.experts * s.n, s.k);
+      const Operand w = c.projection("w", s.experts * s.n, s.k);
+      const Operand scales = c.scales(s.experts * s.n, s.k);
       const Operand token =
           gather ? c.add("token", Tag::activation, slots, 1, DType::i32) : Operand{};
       const Operand first = c.add("first", Tag::activation, s.experts + 1, 1, DType::i32);
       if (gather) c.result.integers[token.tensor] = routing.token;
       c.result.integers[first.tensor] = routing.first;
       const Operand out = c.act("out", slots, s.n);
-      cases.push_back(c.with(ExpertGemm{x, w, token, first, out, slots, s.experts, s.n, s.k}));
+      cases.push_back(c.with(ExpertGemm{x, w, token, first, out, slots, s.experts, s.n, s.k, scales,
+                                        c.group(s.k), c.int8_x()}));
     }
     for (bool accumulate : {true, false}) {
       Case c(fmt::format("combine {} accumulate {}", shape, accumulate), dtype);
@@ -286,6 +307,8 @@ void add_attention(std::vector<OpCase>& cases, DType dtype) {
                           {1, 37, 0, 7, 1, 8, 8, 0},
                           {2, 1, 36, 8, 1, 8, 8, 0},
                           {1, 70, 65, 4, 4, 64, 64, 0},
+                          {1, 200, 131, 6, 2, 64, 64, 0},
+                          {2, 150, 0, 3, 1, 72, 40, 0},
                           {1, 5, 130, 2, 1, 128, 128, 0},
                           {1, 19, 3, 6, 3, 24, 40, 0},
                           {2, 1, 300, 14, 2, 64, 64, 0},
@@ -410,7 +433,8 @@ void add_ssm(std::vector<OpCase>& cases, DType dtype) {
       {1, 1, 0, 2, 16, 1, 16, 16, 0, 0},         {2, 37, 0, 4, 16, 1, 32, 16, 0, 0},
       {2, 37, 5, 4, 16, 2, 32, 16, 0, 0},        {1, 16, 3, 3, 8, 1, 24, 16, 0, 0},
       {3, 33, 7, 6, 12, 3, 20, 32, 0.01F, 0.2F}, {1, 300, 0, 2, 64, 1, 128, 256, 0, 0},
-      {1, 70, 9, 2, 64, 1, 16, 64, 0, 0.1F}};
+      {1, 70, 9, 2, 64, 1, 16, 64, 0, 0.1F},     {1, 530, 3, 2, 16, 1, 16, 128, 0, 0},
+      {2, 200, 0, 3, 20, 1, 40, 192, 0, 0}};
   for (const Shape& s : shapes)
     for (SsdForm form : {SsdForm::chunked, SsdForm::recurrence}) {
       if (form == SsdForm::recurrence && s.length > 40) continue;
@@ -489,8 +513,9 @@ void add_recurrent(std::vector<OpCase>& cases, DType dtype) {
 std::vector<OpCase> op_cases(DType dtype) {
   std::vector<OpCase> cases;
   add_dense(cases, dtype);
-  add_attention(cases, dtype);
   add_moe(cases, dtype);
+  if (has_int8_weights(dtype)) return cases;  // the others have no projections: as in bf16
+  add_attention(cases, dtype);
   add_ssm(cases, dtype);
   add_recurrent(cases, dtype);
   return cases;

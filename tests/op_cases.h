@@ -18,7 +18,7 @@ struct OpCase {
   DType dtype = DType::f32;
 };
 
-// Every operator over its shapes with activations and weights in `dtype`.
+// Every operator over its shapes in a model's `dtype`: with 8-bit weights those that have some.
 std::vector<OpCase> op_cases(DType dtype);
 
 }  // namespace tidemark

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "app/prediction_error.h"
+#include "app/report_study.h"
 
 namespace tidemark {
 namespace {
@@ -39,6 +40,21 @@ TEST(PublishedPrediction, TimesAndWhoIsFaster) {
   const ErrorSummary passes = of(summarize(published("operators.csv"), 0), "TTFT (profiled)");
   EXPECT_EQ(passes.cells, 22U);
   EXPECT_LE(passes.median, 0.30);
+}
+
+// Our own cells, kept out of the calibration of the same device: data/measured.
+TEST(OwnPrediction, WithACalibratedProfile) {
+  const std::string folder = TIDEMARK_SOURCE "/data/measured/";
+  for (const auto& [file, profile] : {std::pair("nvidia-h200.json", "h200-calibrated")}) {
+    const ErrorTable table =
+        against_records(read_study_records(folder + file, {}), load_profile(profile));
+    EXPECT_TRUE(table.skipped.empty());
+    for (const ErrorSummary& s : summarize(table, 0)) {
+      EXPECT_GE(s.cells, 24U) << s.quantity;
+      EXPECT_LE(s.median, s.quantity == "memory" ? 0 : 0.10) << profile << " " << s.quantity;
+      EXPECT_LE(s.worst, s.quantity == "memory" ? 0 : 0.30) << profile << " " << s.quantity;
+    }
+  }
 }
 
 TEST(PublishedPrediction, TheErrorTableHasEveryCell) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "../page.h"
 #include "app/limit.h"
 #include "app/measure_model.h"
 #include "backend/cuda/conv1d.h"
@@ -24,7 +25,6 @@
 #include "base/units.h"
 #include "device_timer.h"
 #include "measure/operator_rows.h"
-#include "measure/provenance.h"
 #include "measure/stats.h"
 
 namespace tidemark {
@@ -404,17 +404,14 @@ void print_machine() {
   const Provenance p = machine_provenance();
   const GpuSensors sensors(info.bus_id);
   const auto state = sensors.read();
-  std::string libraries;
-  for (const std::string& library : info.libraries)
-    libraries.append(libraries.empty() ? "" : ", ").append(library);
   fmt::print("{}, {} multiprocessors, {}, driver {}; {}; {}. ", info.name, info.threads,
-             format_bytes(info.memory_bytes), sensors.driver_version(), libraries, p.os);
+             format_bytes(info.memory_bytes), sensors.driver_version(), joined(info.libraries),
+             p.os);
   if (state)
     fmt::print("Clocks as found: SM up to {} MHz, memory {} MHz, power cap {:.0f} W, {} C. ",
                state->max_sm_clock_mhz, state->memory_clock_mhz, state->power_cap_w,
                state->temperature_c);
-  fmt::print("Commit {}{}, {}, {}.\n", p.commit.substr(0, 12), p.dirty ? " with changes" : "",
-             p.compiler, p.date);
+  fmt::print("{}\n", origin(p));
 }
 
 void run(int argc, char** argv) {
@@ -443,11 +440,5 @@ void run(int argc, char** argv) {
 }  // namespace tidemark
 
 int main(int argc, char** argv) {
-  try {
-    tidemark::run(argc, argv);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s\n", error.what());
-    return 1;
-  }
-  return 0;
+  return tidemark::run_page_program([&] { tidemark::run(argc, argv); });
 }

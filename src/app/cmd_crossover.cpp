@@ -147,6 +147,7 @@ Answer from_plans(const Options& o) {
                     .new_tokens = std::max<int64_t>(o.new_tokens, 1),
                     .dtype = dtype_option(o.dtype.empty() ? "bf16" : o.dtype),
                     .logits = logits_option(o.logits.empty() ? "last" : o.logits)};
+  require_support(*backend, workload.dtype);
   const bool whole = o.chunk == "whole";
   if (!whole) workload.chunk = tokens_option("--chunk", o.chunk);
   const auto of_a = planned_memory(a, workload, whole, *backend),
@@ -245,7 +246,8 @@ void add_crossover_command(CLI::App& app, int& exit_code) {
   command->add_option("--store", options->store, "Store of measurements")->capture_default_str();
   command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
       ->capture_default_str();
-  command->add_option("--dtype", options->dtype, "Only f32 or bf16; memory: bf16 by default");
+  command->add_option("--dtype", options->dtype,
+                      "Only f32, bf16, w8a16 or w8a8; memory: bf16 by default");
   command->add_option("--logits", options->logits, "Only last or all; memory: last by default");
   command->add_option("--device", options->device, "Only this device; memory: cpu by default");
   command->add_option("--batch", options->batch, "Only this batch; memory: 1 by default");

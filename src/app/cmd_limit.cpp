@@ -197,6 +197,7 @@ int run(const Options& options) {
   asked.whole_chunk = options.workload.chunk == "whole";
 
   const auto backend = open_backend(options.device.device, options.device.threads, 0);
+  require_support(*backend, asked.workload.dtype);
   // What the arenas get of it.
   const int64_t overhead_bytes = backend->overhead_bytes();
   asked.budget_bytes -= overhead_bytes;

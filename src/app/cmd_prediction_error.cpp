@@ -1,8 +1,8 @@
 #include "app/commands.h"
 #include "app/options.h"
 #include "app/prediction_error.h"
+#include "app/report_study.h"
 #include "base/error.h"
-#include "store/store.h"
 
 namespace tidemark {
 namespace {
@@ -40,9 +40,8 @@ int run(const Options& options) {
         "with datasheet profiles and `--engine-model eager-full`.\n" +
         error_markdown(published);
   for (size_t i = 0; i < options.stores.size(); ++i) {
-    std::vector<Record> records;
-    for (StoredRecord& row : read_records(Store(options.stores[i]), {.source = Source::measured}))
-      records.push_back(std::move(row.record));
+    std::vector<Record> records = read_study_records(options.stores[i], {});
+    std::erase_if(records, [](const Record& r) { return r.source != Source::measured; });
     const DeviceProfile profile = load_profile(options.on[i]);
     text += fmt::format(
                 "\n# Against our own measurements: {}\n\nWith the {} profile of {}. Memory is "
@@ -62,7 +61,8 @@ void add_prediction_error_command(CLI::App& app, int& exit_code) {
       "prediction-error", "Compare predictions with measurements, cell by cell, as Markdown");
   command->add_option("--published", options->published,
                       "CSV files of published measurements (tests/data/published)");
-  command->add_option("--store", options->stores, "Stores of measurements, each of one device");
+  command->add_option("--store", options->stores,
+                      "Stores of measurements, or JSON by export --json, each of one device");
   command->add_option("--on", options->on, "Profiles of the devices of the stores, in their order");
   command->add_option("-o,--output", options->output, "File to write, or -")->capture_default_str();
   command->callback([options, &exit_code] { exit_code = run(*options); });

@@ -35,7 +35,7 @@ std::string layer_text(const LayerSpec& layer) {
 int show(const std::string& model, DType dtype, bool json) {
   const ModelSpec spec = load_spec(model);
   const Footprint f = footprint(spec, dtype);
-  const int64_t parameters = parameter_count(spec), weights = parameters * size_bytes(dtype);
+  const int64_t parameters = parameter_count(spec);
 
   // Runs of equal layers, as "0-23".
   std::vector<std::pair<std::string, std::string>> layers;
@@ -56,7 +56,7 @@ int show(const std::string& model, DType dtype, bool json) {
                           {"layers", spec.layers.size()},
                           {"parameters", parameters},
                           {"tied", spec.lm_head == spec.embedding},
-                          {"weight_bytes", weights},
+                          {"weight_bytes", f.weight_bytes},
                           {"kv_bytes_per_token", f.kv_bytes_per_token},
                           {"kv_bytes_per_token_beyond", f.kv_bytes_per_token_beyond},
                           {"fixed_kv_bytes", f.fixed_kv_bytes},
@@ -76,7 +76,7 @@ int show(const std::string& model, DType dtype, bool json) {
                                            spec.lm_head == spec.embedding
                                                ? "head tied to the embedding, counted once"
                                                : "head of its own")},
-                {fmt::format("weights in {}", name(dtype)), format_bytes(weights)},
+                {fmt::format("weights in {}", name(dtype)), format_bytes(f.weight_bytes)},
                 {"KV cache per token", format_bytes(f.kv_bytes_per_token)},
                 {"KV cache per token beyond windows", format_bytes(f.kv_bytes_per_token_beyond)},
                 {"KV cache of windows, when full", format_bytes(f.fixed_kv_bytes)},
@@ -99,7 +99,7 @@ void add_show_command(CLI::App& app, int& exit_code) {
       "show", "Show a model: layers, parameters, bytes per token of KV, fixed state");
   command->add_option("model", options->model, "Preset name or folder with config.json")
       ->required();
-  command->add_option("--dtype", options->dtype, "f32 or bf16")->capture_default_str();
+  command->add_option("--dtype", options->dtype, std::string(model_dtypes))->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON");
   command->callback([options, &exit_code] {
     exit_code = show(options->model, dtype_option(options->dtype), options->json);

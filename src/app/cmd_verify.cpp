@@ -59,11 +59,13 @@ void add_verify_command(CLI::App& app, int& exit_code) {
                    "golden.safetensors")
       ->required();
   add_device_options(*command, options->device);
-  command->add_option("--dtype", options->dtype, "f32 or bf16")->capture_default_str();
+  command->add_option("--dtype", options->dtype, std::string(model_dtypes))->capture_default_str();
   command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
       ->capture_default_str();
-  command->add_option("--tolerance", options->tolerance,
-                      "Relative error allowed; default 1e-5 in f32, 3e-2 on logits in bf16");
+  command->add_option(
+      "--tolerance", options->tolerance,
+      "Relative error allowed; default 1e-5 in f32, on logits 3e-2 in bf16 and w8a16 and "
+      "8e-2 in w8a8");
   command->add_flag("--quiet", options->quiet, "One line per folder, and tensors that fail");
   command->callback([options, &exit_code] { exit_code = run(*options); });
 }

@@ -11,7 +11,7 @@ void add_workload_options(CLI::App& command, WorkloadOptions& options) {
   command.add_option("--new-tokens", options.new_tokens, "Output tokens per sequence")
       ->capture_default_str();
   command.add_option("--batch", options.batch, "Sequences")->capture_default_str();
-  command.add_option("--dtype", options.dtype, "f32 or bf16")->capture_default_str();
+  command.add_option("--dtype", options.dtype, std::string(model_dtypes))->capture_default_str();
   command.add_option("--chunk", options.chunk, "Prefill tokens per step, or whole")
       ->capture_default_str();
   command.add_option("--logits", options.logits, "Logits kept by the prefill: last or all")
@@ -42,8 +42,8 @@ void add_weight_options(CLI::App& command, WeightOptions& options) {
 }
 
 DType dtype_option(const std::string& text) {
-  const auto dtype = parse_dtype(text);
-  if (!dtype) fail("--dtype: expected f32 or bf16, found '{}'", text);
+  const auto dtype = parse_model_dtype(text);
+  if (!dtype) fail("--dtype: expected {}, found '{}'", model_dtypes, text);
   return *dtype;
 }
 

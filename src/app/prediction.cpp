@@ -25,7 +25,7 @@ MemoryByTag mask_memory(const ModelSpec& spec, const Plan& plan) {
 // in fp32 by the recurrence (docs/cuda.md, "What it computes").
 void take_gpu_forms(Plan& plan) {
   constexpr int64_t block = 64;
-  const bool chunked = plan.workload.dtype == DType::bf16;
+  const bool chunked = activation_dtype(plan.workload.dtype) == DType::bf16;
   for (Step& step : plan.steps)
     for (Node& node : step.nodes)
       std::visit(
@@ -62,6 +62,9 @@ MemoryByTag planned_memory(const ModelSpec& spec, const Plan& plan, EngineModel 
 Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workload workload,
                       const Prediction& prediction) {
   const bool eager = prediction.engine == EngineModel::eager_full;
+  if (eager && has_int8_weights(workload.dtype))
+    fail("--dtype: unsupported: the engine model eager-full has no {} kernels",
+         name(workload.dtype));
   if (eager) workload = eager_workload(workload);
   Plan plan = build_plan(spec, workload);
   PredictOptions options{.scales = prediction.scales};
@@ -70,6 +73,8 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
   if (!eager && profile.kind == DeviceKind::gpu) take_gpu_forms(plan);
   Record record = predict(plan, profile, memory, options);
   record.cell.family = spec.family;
+  if (profile.kind == DeviceKind::gpu && has_int8_weights(workload.dtype))
+    record.flags.push_back(fmt::format("no GPU kernels in {} yet", name(workload.dtype)));
   if (eager) record.flags.push_back("engine model eager-full");
   const Provenance own = machine_provenance();
   record.provenance.version = own.version;

@@ -9,6 +9,7 @@
 #include "backend/cuda_devices.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "model/int8.h"
 #include "model/safetensors.h"
 
 namespace tidemark {
@@ -42,9 +43,21 @@ std::unique_ptr<Backend> open_backend(const std::string& device, int threads,
 }
 
 void fill_weights(Executor& executor, const WeightSource& weights) {
+  std::vector<Bf16> scales;  // of the i8 weight just filled: its scales are the next tensor
   executor.fill_weights([&](const Tensor& tensor, std::span<std::byte> out) {
-    weights.fill(tensor.weight, 0, tensor.rows, tensor.dtype, out);
+    if (tensor.is_scales) {
+      std::ranges::copy(std::as_bytes(std::span(scales)), out.begin());
+    } else if (tensor.dtype == DType::i8) {
+      scales = fill_int8(weights, tensor.weight, tensor.rows, tensor.cols, tensor.group, out);
+    } else {
+      weights.fill(tensor.weight, 0, tensor.rows, tensor.dtype, out);
+    }
   });
+}
+
+void require_support(const Backend& backend, DType dtype) {
+  if (!backend.supports(dtype))
+    fail("--dtype: unsupported: {} has no {} kernels", backend.info().device, name(dtype));
 }
 
 std::vector<int32_t> random_prompt(int64_t batch, int64_t context, int64_t vocab, uint64_t seed) {

@@ -23,7 +23,11 @@ Model open_model(const std::string& name, bool synthetic, uint64_t seed);
 std::unique_ptr<Backend> open_backend(const std::string& device, int threads,
                                       int64_t memory_limit_bytes);
 
+// Rounds what the plan holds in 8 bits from the source's values; no other copy of a weight is kept.
 void fill_weights(Executor& executor, const WeightSource& weights);
+
+// Fails where the backend has no kernels for models in `dtype`.
+void require_support(const Backend& backend, DType dtype);
 
 // Seeded random token ids [batch, context] below `vocab`.
 std::vector<int32_t> random_prompt(int64_t batch, int64_t context, int64_t vocab, uint64_t seed);

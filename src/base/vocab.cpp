@@ -2,10 +2,13 @@
 
 #include <iterator>
 
+#include "base/error.h"
+
 namespace tidemark {
 namespace {
 
-constexpr std::string_view dtype_names[] = {"f32", "bf16", "f16", "f64", "i32", "i64"};
+constexpr std::string_view dtype_names[] = {"f32", "bf16", "f16",   "f64", "i32",
+                                            "i64", "i8",   "w8a16", "w8a8"};
 constexpr std::string_view tag_names[] = {"weights",    "activation", "kv_cache", "ssm_state",
                                           "conv_state", "logits",     "workspace"};
 constexpr std::string_view category_names[] = {"gemm",   "attention",   "ssm_scan", "conv",
@@ -48,6 +51,23 @@ std::optional<DType> parse_dtype(std::string_view text) {
   return std::nullopt;
 }
 
+std::optional<DType> parse_model_dtype(std::string_view text) {
+  const auto dtype = parse_dtype(text);
+  return dtype && is_model_dtype(*dtype) ? dtype : std::nullopt;
+}
+
+bool is_model_dtype(DType d) {
+  return d == DType::f32 || d == DType::bf16 || has_int8_weights(d);
+}
+
+bool has_int8_weights(DType d) {
+  return d == DType::w8a16 || d == DType::w8a8;
+}
+
+DType activation_dtype(DType d) {
+  return has_int8_weights(d) ? DType::bf16 : d;
+}
+
 std::optional<LogitsPolicy> parse_logits(std::string_view text) {
   if (text == "last") return LogitsPolicy::last;
   if (text == "all") return LogitsPolicy::all;
@@ -55,7 +75,8 @@ std::optional<LogitsPolicy> parse_logits(std::string_view text) {
 }
 
 int64_t size_bytes(DType d) {
-  constexpr int64_t sizes[] = {4, 2, 2, 8, 4, 8};
+  constexpr int64_t sizes[] = {4, 2, 2, 8, 4, 8, 1};
+  if (has_int8_weights(d)) fail("{} is a way to hold a model, not the type of an element", name(d));
   return sizes[static_cast<int>(d)];
 }
 

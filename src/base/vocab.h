@@ -9,7 +9,10 @@
 
 namespace tidemark {
 
-enum class DType { f32, bf16, f16, f64, i32, i64 };
+// Element types of tensors; the last two are not, but ways to ask for a model
+// (docs/quantization.md): weights of projections in 8 bits beside bf16, w8a8 with the activations
+// that meet them in 8 too.
+enum class DType { f32, bf16, f16, f64, i32, i64, i8, w8a16, w8a8 };
 // What a tensor is for; memory is planned, measured and reported by tag.
 enum class Tag { weights, activation, kv_cache, ssm_state, conv_state, logits, workspace };
 // What an operator is, by its type.
@@ -79,9 +82,17 @@ std::string_view name(Phase);
 std::string_view name(LogitsPolicy);
 
 std::optional<DType> parse_dtype(std::string_view);
+// What a model may be asked for in, and the words for it.
+inline constexpr std::string_view model_dtypes = "f32, bf16, w8a16 or w8a8";
+std::optional<DType> parse_model_dtype(std::string_view);
+bool is_model_dtype(DType);
+// Of a model asked for in `d`: whether its projections have 8-bit weights, and what everything else
+// is held in.
+bool has_int8_weights(DType d);
+DType activation_dtype(DType d);
 std::optional<LogitsPolicy> parse_logits(std::string_view);
 
-int64_t size_bytes(DType);
+int64_t size_bytes(DType);  // of one element
 
 inline constexpr std::array<Tag, tag_count> all_tags = {
     Tag::weights,    Tag::activation, Tag::kv_cache, Tag::ssm_state,

@@ -49,9 +49,22 @@ Work work_of(const T&, const Context& c) {
   return c.split(KernelClass::stream, DType::f32, 0, 0);
 }
 
+// What a product's operands meet in: weights of 8 bits are widened for activations of 16.
+DType product_dtype(const auto& o, const Context& c) {
+  return o.scales && !o.int8_x ? c.dtype(o.x) : c.dtype(o.weight);
+}
+
+double bytes_per_weight(const auto& o, int64_t width, const Context& c) {
+  const int64_t groups = o.scales ? (width + o.group - 1) / o.group : 0;
+  return c.size(o.weight) +
+         static_cast<double>(groups) / static_cast<double>(width) * c.size(o.scales);
+}
+
 Work work_of(const Gemm& o, const Context& c) {
-  Work w = c.split(by_rows(o.m, c.dtype(o.weight)), c.dtype(o.weight), 2 * product({o.m, o.n, o.k}),
-                   product({o.n, o.k}) * c.size(o.weight) + product({o.n}) * c.size(o.bias));
+  const DType dtype = product_dtype(o, c);
+  Work w =
+      c.split(by_rows(o.m, dtype), dtype, 2 * product({o.m, o.n, o.k}),
+              product({o.n, o.k}) * bytes_per_weight(o, o.k, c) + product({o.n}) * c.size(o.bias));
   if (w.kind != KernelClass::gemv) w.tiles = product({tiles_of(o.m), tiles_of(o.n)});
   return w;
 }
@@ -64,8 +77,9 @@ Work work_of(const BlockGemm& o, const Context& c) {
 
 Work work_of(const ExpertGemm& o, const Context& c) {
   const int64_t reached = std::min(o.experts, o.slots);
-  return c.split(by_rows(o.slots / reached, c.dtype(o.weight)), c.dtype(o.weight),
-                 2 * product({o.slots, o.n, o.k}), product({reached, o.n, o.k}) * c.size(o.weight));
+  const DType dtype = product_dtype(o, c);
+  return c.split(by_rows(o.slots / reached, dtype), dtype, 2 * product({o.slots, o.n, o.k}),
+                 product({reached, o.n, o.k}) * bytes_per_weight(o, o.k, c));
 }
 
 Work work_of(const Attention& o, const Context& c) {

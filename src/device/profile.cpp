@@ -166,6 +166,7 @@ std::string_view name(DeviceKind k) {
 
 double DeviceProfile::matrix_peak(DType dtype) const {
   const auto found = matrix_ops_per_s.find(dtype);
+  if (found == matrix_ops_per_s.end() && dtype == DType::i8) return matrix_peak(DType::bf16);
   return found != matrix_ops_per_s.end() ? found->second.value
                                          : matrix_ops_per_s.at(DType::f32).value;
 }

@@ -82,7 +82,8 @@ struct DeviceProfile {
 
   const Efficiency& of(KernelClass c) const { return efficiency[static_cast<size_t>(c)]; }
   Efficiency& of(KernelClass c) { return efficiency[static_cast<size_t>(c)]; }
-  // Peak of matrix products whose operands have this dtype; f32 where the device has no such unit.
+  // Peak of matrix products whose operands have this dtype; where the device has no such unit, of
+  // bf16 for i8, and of f32 for all.
   double matrix_peak(DType) const;
 };
 

@@ -5,7 +5,9 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "model/families/builder.h"
 #include "model/families/families.h"
+#include "model/safetensors.h"
 
 namespace tidemark {
 namespace {
@@ -20,6 +22,24 @@ std::string folder_name(std::filesystem::path folder) {
   return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
 }
 
+// Whether the weights hold a head that differs from the embedding, whatever the config says of
+// tying: transformers (5.x) then computes with both. Weights that cannot be read are for whoever
+// loads them to complain of.
+bool holds_own_head(const ModelSpec& spec, const std::filesystem::path& folder) {
+  try {
+    if (find_checkpoint(folder).empty()) return false;
+    const Checkpoint checkpoint(folder);
+    const TensorView* head = checkpoint.find("lm_head.weight");
+    if (head == nullptr) return false;
+    for (const std::string& name :
+         spec.weights.at(static_cast<size_t>(spec.embedding)).parts[0].names)
+      if (const TensorView* table = checkpoint.find(name))
+        return table->shape == head->shape && !std::ranges::equal(table->data, head->data);
+  } catch (const Error&) {
+  }
+  return false;
+}
+
 }  // namespace
 
 ModelSpec load_spec(const std::string& model) {
@@ -28,6 +48,7 @@ ModelSpec load_spec(const std::string& model) {
   if (std::filesystem::exists(config, error)) {
     ModelSpec spec = make_spec(Json::read(config));
     spec.name = folder_name(model);
+    if (spec.lm_head == spec.embedding && holds_own_head(spec, model)) untie(spec);
     return spec;
   }
   for (const Preset& preset : presets()) {

@@ -197,10 +197,12 @@ TEST_F(ChangedCheckpoint, rotary_buffers_and_a_tied_head_do_no_harm) {
   tensors_["lm_head.weight"] = tensors_.at("model.embed_tokens.weight");
   EXPECT_EQ(error(), "no error");
   tensors_["lm_head.weight"].data[0] ^= 1;
-  EXPECT_EQ(error(), file() +
-                         ": tensor 'lm_head.weight': expected to equal "
-                         "'model.embed_tokens.weight' to which the config ties it, but it "
-                         "differs");
+  // One that differs is not tied, whatever the config says (transformers 5).
+  EXPECT_EQ(error(), "no error");
+  const ModelSpec spec = load_spec(folder_.string());
+  ASSERT_NE(spec.lm_head, spec.embedding);
+  const auto source = load();
+  EXPECT_NE(floats(*source, spec, spec.lm_head, 0, 1), floats(*source, spec, spec.embedding, 0, 1));
 }
 
 TEST_F(ChangedCheckpoint, half_precision_files_load) {

@@ -18,12 +18,9 @@ void check(const Workload& w) {
   at_least_one("batch", w.batch);
   at_least_one("new_tokens", w.new_tokens);
   at_least_one("chunk", w.chunk);
-  auto float_type = [](const char* key, DType dtype) {
-    if (dtype != DType::f32 && dtype != DType::bf16)
-      fail("{}: expected f32 or bf16, found {}", key, name(dtype));
-  };
-  float_type("dtype", w.dtype);
-  float_type("logits_dtype", w.logits_dtype);
+  if (!is_model_dtype(w.dtype)) fail("dtype: expected {}, found {}", model_dtypes, name(w.dtype));
+  if (w.logits_dtype != DType::f32 && w.logits_dtype != DType::bf16)
+    fail("logits_dtype: expected f32 or bf16, found {}", name(w.logits_dtype));
 }
 
 Role norm_role(const Sublayer& sublayer) {
@@ -64,8 +61,9 @@ void add_head(Builder& b, Operand residual, Operand ids) {
           : b.persistent(Tag::logits, "last_logits", batch, spec.vocab, b.workload().logits_dtype);
   b.step().logits = logits.tensor;
   const int64_t out_per_past = all ? batch * spec.vocab : 0;
+  const auto [weight, scales, group] = b.projection(spec.lm_head);
   b.emit(Gemm{.x = hidden,
-              .weight = b.weight(spec.lm_head),  // of a tied table with meta tokens the first rows
+              .weight = weight,  // of a tied table with meta tokens the first rows
               .bias = {},
               .out = logits,
               .m = rows,
@@ -74,7 +72,10 @@ void add_head(Builder& b, Operand residual, Operand ids) {
               .scale = static_cast<float>(spec.logits_scale),
               .accumulate = false,
               .past = 0,
-              .out_per_past = out_per_past},
+              .out_per_past = out_per_past,
+              .scales = scales,
+              .group = group,
+              .int8_x = scales && b.int8_x()},
          Role::lm_head);
   if (spec.logits_cap > 0)
     b.emit(SoftCap{.x = logits,
@@ -102,8 +103,12 @@ void add_step(Builder& b, StepKind kind, int64_t length, Operand ids) {
   b.begin_step(kind, length);
   const Operand residual = b.activation("residual", b.rows(), spec.hidden);
   b.step().residual = residual.tensor;
+  // A table of its own is read a row per token: 8 bits would save little but accuracy.
+  const auto [table, scales, group] = spec.embedding == spec.lm_head
+                                          ? b.projection(spec.embedding)
+                                          : Builder::Projection{b.weight(spec.embedding), {}, 0};
   b.emit(Embedding{.ids = ids,
-                   .table = b.weight(spec.embedding),
+                   .table = table,
                    .out = residual,
                    .batch = b.batch(),
                    .length = length,
@@ -111,7 +116,9 @@ void add_step(Builder& b, StepKind kind, int64_t length, Operand ids) {
                    .width = spec.hidden,
                    .vocab = spec.vocab + spec.meta_tokens,
                    .scale = static_cast<float>(spec.embedding_scale),
-                   .positions = b.weight(spec.positions)},
+                   .positions = b.weight(spec.positions),
+                   .scales = scales,
+                   .group = group},
          Role::embed);
   Operand both;
   if (has_side(spec)) {

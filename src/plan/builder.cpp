@@ -4,9 +4,25 @@
 #include <utility>
 
 namespace tidemark {
+namespace {
+
+// Columns of a row that share a scale where activations have 16 bits; with 8-bit activations a row
+// has one, so that sums stay integers.
+constexpr int64_t int8_group = 32;
+
+// Small matrices whose errors reach far: a rounded score may choose another expert, and the time
+// step of a scan goes through exponentials from token to token.
+bool keeps_16_bits(Role role) {
+  return role == Role::router || role == Role::x_proj || role == Role::dt_proj;
+}
+
+}  // namespace
 
 Builder::Builder(const ModelSpec& spec, Plan& plan)
-    : spec_(spec), plan_(plan), weight_tensors_(spec.weights.size(), no_tensor) {
+    : spec_(spec),
+      plan_(plan),
+      weight_tensors_(spec.weights.size(), no_tensor),
+      scale_tensors_(spec.weights.size(), no_tensor) {
   for (size_t i = 0; i < spec.layers.size(); ++i)
     for (const Sublayer& sublayer : spec.layers[i].sublayers) {
       const auto layer = static_cast<int32_t>(i);
@@ -46,13 +62,26 @@ Operand Builder::weight(WeightId id) {
   if (id == no_weight) return {};
   const Weight& w = spec_.weights[static_cast<size_t>(id)];
   TensorId& tensor = weight_tensors_[static_cast<size_t>(id)];
-  if (tensor == no_tensor)
-    tensor = add({w.name, Tag::weights, plan_.workload.dtype, w.rows, w.cols, id});
+  if (tensor == no_tensor) tensor = add({w.name, Tag::weights, dtype(), w.rows, w.cols, id});
   return {tensor, 0, w.cols};
 }
 
+Builder::Projection Builder::projection(WeightId id) {
+  if (!has_int8_weights(plan_.workload.dtype)) return {weight(id), {}, 0};
+  const Weight& w = spec_.weights[static_cast<size_t>(id)];
+  const int64_t group = int8_x() ? w.cols : std::min(int8_group, w.cols);
+  const int64_t groups = (w.cols + group - 1) / group;
+  TensorId& values = weight_tensors_[static_cast<size_t>(id)];
+  TensorId& scales = scale_tensors_[static_cast<size_t>(id)];
+  if (values == no_tensor) {
+    values = add({w.name, Tag::weights, DType::i8, w.rows, w.cols, id, group});
+    scales = add({w.name + ".scales", Tag::weights, DType::bf16, w.rows, groups, id, group, true});
+  }
+  return {{values, 0, w.cols}, {scales, 0, groups}, group};
+}
+
 Operand Builder::activation(const std::string& name, int64_t rows, int64_t cols) {
-  return activation(name, rows, cols, plan_.workload.dtype);
+  return activation(name, rows, cols, dtype());
 }
 
 Operand Builder::activation(const std::string& name, int64_t rows, int64_t cols, DType dtype) {
@@ -78,15 +107,20 @@ void Builder::emit(Op op, Role role) {
 void Builder::gemm(Operand x, int64_t m, WeightId weight_id, WeightId bias, Operand out,
                    bool accumulate, Role role, float scale) {
   const Weight& w = spec_.weights[static_cast<size_t>(weight_id)];
+  const auto [values, scales, group] =
+      keeps_16_bits(role) ? Projection{weight(weight_id), {}, 0} : projection(weight_id);
   emit(Gemm{.x = x,
-            .weight = weight(weight_id),
+            .weight = values,
             .bias = weight(bias),
             .out = out,
             .m = m,
             .n = w.rows,
             .k = w.cols,
             .scale = scale,
-            .accumulate = accumulate},
+            .accumulate = accumulate,
+            .scales = scales,
+            .group = group,
+            .int8_x = scales && int8_x()},
        role);
 }
 

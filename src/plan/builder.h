@@ -44,8 +44,18 @@ class Builder {
   }
   KvCache& kv_cache(int32_t layer) { return kv_caches_.at(layer); }
 
+  // What activations, caches and the other weights are held in beside 8-bit ones.
+  DType dtype() const { return activation_dtype(plan_.workload.dtype); }
+  bool int8_x() const { return plan_.workload.dtype == DType::w8a8; }
+
   // A weight as operand (no_weight gives an empty one); shared weights share their tensor.
   Operand weight(WeightId id);
+  // A weight that is held in 8 bits where the workload asks for it, and then its scales.
+  struct Projection {
+    Operand weight, scales;
+    int64_t group;  // columns of a scale
+  };
+  Projection projection(WeightId id);
   // A tensor of this step only.
   Operand activation(const std::string& name, int64_t rows, int64_t cols);
   Operand activation(const std::string& name, int64_t rows, int64_t cols, DType dtype);
@@ -77,7 +87,7 @@ class Builder {
   Plan& plan_;
   Step* step_ = nullptr;
   int32_t layer_ = -1;
-  std::vector<TensorId> weight_tensors_;
+  std::vector<TensorId> weight_tensors_, scale_tensors_;
   std::map<int32_t, KvCache> kv_caches_;  // by the layer that fills it
 };
 

@@ -35,6 +35,15 @@ struct Sizes {
   }
 };
 
+// Rounding a row to 8 bits: its largest element, whether that is too small, the scale and its
+// inverse; a product per element.
+int64_t int8_row_ops(int64_t width) {
+  return 2 * width + 3;
+}
+// Scales of a row of an 8-bit weight.
+int64_t groups_of(const auto& o, int64_t width) {
+  return o.scales ? (width + o.group - 1) / o.group : 0;
+}
 int64_t rms_ops(int64_t width) {
   return 4 * width + 4;
 }
@@ -59,9 +68,11 @@ int64_t pairs_with_sinks(int64_t past, int64_t length, int64_t window, int64_t s
 
 Cost cost_of(const Embedding& o, Sizes size) {
   const int64_t rows = o.batch * o.length, elements = rows * o.width;
-  const int64_t per_element = (o.scale == 1.0F ? 0 : 1) + (o.positions ? 1 : 0);
+  const int64_t per_element =
+      (o.scales ? 1 : 0) + (o.scale == 1.0F ? 0 : 1) + (o.positions ? 1 : 0);
   return {elements * per_element,
-          rows * size(o.ids) + elements * size(o.table) + o.length * o.width * size(o.positions),
+          rows * (size(o.ids) + groups_of(o, o.width) * size(o.scales)) + elements * size(o.table) +
+              o.length * o.width * size(o.positions),
           elements * size(o.out)};
 }
 
@@ -89,9 +100,12 @@ Cost cost_of(const GatedNorm& o, Sizes size) {
 
 Cost cost_of(const Gemm& o, Sizes size) {
   const int64_t out = o.m * o.n;
-  const int64_t extra = (o.bias ? 1 : 0) + (o.scale == 1.0F ? 0 : 1) + (o.accumulate ? 1 : 0);
-  return {2 * out * o.k + out * extra,
-          o.m * o.k * size(o.x) + o.n * o.k * size(o.weight) + o.n * size(o.bias) +
+  const int64_t groups = groups_of(o, o.k);
+  const int64_t extra = (o.bias ? 1 : 0) + (o.scale == 1.0F ? 0 : 1) + (o.accumulate ? 1 : 0) +
+                        2 * groups + (o.int8_x ? 1 : 0);
+  return {2 * out * o.k + out * extra + (o.int8_x ? o.m * int8_row_ops(o.k) : 0),
+          o.m * o.k * size(o.x) +
+              o.n * (o.k * size(o.weight) + groups * size(o.scales) + size(o.bias)) +
               (o.accumulate ? out * size(o.out) : 0),
           out * size(o.out)};
 }
@@ -148,9 +162,10 @@ Cost cost_of(const Route& o, Sizes size) {
 // Which experts are read depends on the tokens; counted are as many as the slots can reach.
 Cost cost_of(const ExpertGemm& o, Sizes size) {
   const int64_t touched_experts = std::min(o.experts, o.slots), out = o.slots * o.n;
-  return {2 * out * o.k,
+  const int64_t groups = groups_of(o, o.k), extra = 2 * groups + (o.int8_x ? 1 : 0);
+  return {2 * out * o.k + out * extra + (o.int8_x ? o.slots * int8_row_ops(o.k) : 0),
           o.slots * (o.k * size(o.x) + size(o.token)) + (o.experts + 1) * size(o.first) +
-              touched_experts * o.n * o.k * size(o.weight),
+              touched_experts * o.n * (o.k * size(o.weight) + groups * size(o.scales)),
           out * size(o.out)};
 }
 

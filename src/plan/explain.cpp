@@ -5,6 +5,10 @@
 namespace tidemark {
 namespace {
 
+std::string_view in_8_bits(const auto& o) {
+  return o.int8_x ? ", w8a8" : o.scales ? ", w8a16" : "";
+}
+
 std::string text(const Embedding& o) {
   return fmt::format("{}x{} from {}x{}", o.batch * o.length, o.width, o.vocab, o.width);
 }
@@ -19,8 +23,8 @@ std::string text(const GatedNorm& o) {
   return fmt::format("{}x{}", o.rows * o.groups, o.width);
 }
 std::string text(const Gemm& o) {
-  return fmt::format("{}x{} . {}x{}^T{}{}", o.m, o.k, o.n, o.k, o.bias ? " +bias" : "",
-                     o.accumulate ? " +residual" : "");
+  return fmt::format("{}x{} . {}x{}^T{}{}{}", o.m, o.k, o.n, o.k, o.bias ? " +bias" : "",
+                     o.accumulate ? " +residual" : "", in_8_bits(o));
 }
 std::string text(const BlockGemm& o) {
   return fmt::format("{}x{} . {} blocks {}x{}{}", o.m, o.blocks * o.k, o.blocks, o.k, o.n,
@@ -42,7 +46,8 @@ std::string text(const Route& o) {
   return fmt::format("{} tokens, {} of {} experts", o.rows, o.top_k, o.experts);
 }
 std::string text(const ExpertGemm& o) {
-  return fmt::format("{}x{} . {} experts {}x{}^T", o.slots, o.k, o.experts, o.n, o.k);
+  return fmt::format("{}x{} . {} experts {}x{}^T{}", o.slots, o.k, o.experts, o.n, o.k,
+                     in_8_bits(o));
 }
 std::string text(const Combine& o) {
   return fmt::format("{}x{} of {} each{}", o.rows, o.width, o.top_k,

@@ -23,6 +23,7 @@ Footprint footprint(const ModelSpec& spec, DType dtype) {
   const int64_t far = std::min(int64_t{1} << 24, max_context(spec, 1));
   const Plan plan = plan_at(far);
   Footprint f;
+  f.weight_bytes = bytes_of(plan, Tag::weights);
   const int64_t kv = bytes_of(plan, Tag::kv_cache);
   if (far > 1) {
     f.kv_bytes_per_token = kv_at(2) - kv_at(1);

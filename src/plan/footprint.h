@@ -1,4 +1,5 @@
-// What a sequence costs in memory beyond the weights: what grows with it, and what does not.
+// What a model and a sequence cost in memory: the weights, what grows with the sequence, and what
+// does not.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +9,7 @@
 namespace tidemark {
 
 struct Footprint {
+  int64_t weight_bytes = 0;               // with the scales of 8-bit ones
   int64_t kv_bytes_per_token = 0;         // growth of the KV cache per token, inside every window
   int64_t kv_bytes_per_token_beyond = 0;  // growth beyond every sliding window
   int64_t fixed_kv_bytes = 0;             // of full sliding windows (and what else does not grow)

@@ -64,12 +64,12 @@ Touched touched(const Op& op) {
   };
   std::visit(
       Overloaded{
-          [&](const Embedding& o) { reads(o.ids, o.table, o.positions), writes(o.out); },
+          [&](const Embedding& o) { reads(o.ids, o.table, o.scales, o.positions), writes(o.out); },
           [&](const Add& o) { reads(o.x, o.y), writes(o.out); },
           [&](const Norm& o) { reads(o.x, o.weight, o.bias), writes(o.out); },
           [&](const GatedNorm& o) { reads(o.x, o.z, o.weight), writes(o.out); },
           [&](const Gemm& o) {
-            reads(o.x, o.weight, o.bias), writes(o.out);
+            reads(o.x, o.weight, o.scales, o.bias), writes(o.out);
             if (o.accumulate) reads(o.out);
           },
           [&](const BlockGemm& o) { reads(o.x, o.weight, o.bias), writes(o.out); },
@@ -80,7 +80,9 @@ Touched touched(const Op& op) {
           [&](const Route& o) {
             reads(o.logits, o.bias), writes(o.weights, o.token, o.position, o.first);
           },
-          [&](const ExpertGemm& o) { reads(o.x, o.weight, o.token, o.first), writes(o.out); },
+          [&](const ExpertGemm& o) {
+            reads(o.x, o.weight, o.scales, o.token, o.first), writes(o.out);
+          },
           [&](const Combine& o) {
             reads(o.x, o.weights, o.position), writes(o.out);
             if (o.accumulate) reads(o.out);

@@ -28,12 +28,21 @@ struct Operand {
   explicit operator bool() const { return tensor != no_tensor; }
 };
 
+// Weights in 8 bits: element (n, k) stands for scales[n, k / group] * weight[n, k], with weight i8
+// and scales bf16 [N, K / group, rounded up]. With `int8_x`, where a group is a whole row, the
+// activations that meet them are rounded row by row, too: the row's scale is max|x| / 127, and x
+// becomes the nearest integer to x * (127 / max|x|) in fp32, 0 where max|x| is below 1e-30.
+// docs/quantization.md
+inline constexpr double least_int8_row = 1e-30;
+
 // out[b*L+t, :] = scale * table[ids[b, past + t], :] (+ positions[past + t, :])
 struct Embedding {
   Operand ids, table, out;
   int64_t batch, length, past, width, vocab;
   float scale;
   Operand positions = {};
+  Operand scales = {};  // of an i8 table
+  int64_t group = 0;
 };
 
 // out = x + y; without y a copy.
@@ -72,6 +81,9 @@ struct Gemm {
   float scale = 1;
   bool accumulate = false;
   int64_t past = 0, out_per_past = 0;
+  Operand scales = {};  // of an i8 weight
+  int64_t group = 0;
+  bool int8_x = false;
 };
 
 // Block-diagonal product: out[m, g*N + j] = sum_i x[m, g*K + i] * weight[g*K + i, j] + bias[g*N +
@@ -129,6 +141,9 @@ struct Route {
 struct ExpertGemm {
   Operand x, weight, token, first, out;
   int64_t slots, experts, n, k;
+  Operand scales = {};  // of an i8 weight
+  int64_t group = 0;
+  bool int8_x = false;  // a token is rounded for every slot it has
 };
 
 // out[r, :] (+)= sum_j weights[r, j] * x[position[r, j], :]

@@ -16,10 +16,12 @@ namespace tidemark {
 // What is asked of a model.
 struct Workload {
   int64_t batch = 1;
-  int64_t context = 512;     // prompt tokens per sequence
-  int64_t new_tokens = 1;    // output tokens, the first of which the prefill gives
-  int64_t chunk = 512;       // prefill tokens per step
-  DType dtype = DType::f32;  // weights, activations, KV and conv state; SSM state is f32
+  int64_t context = 512;   // prompt tokens per sequence
+  int64_t new_tokens = 1;  // output tokens, the first of which the prefill gives
+  int64_t chunk = 512;     // prefill tokens per step
+  // Weights, activations, KV and conv state; SSM state is f32. With 8-bit weights all but those
+  // (Builder::projection) are bf16.
+  DType dtype = DType::f32;
   LogitsPolicy logits = LogitsPolicy::last;
   // Backends compute f32 logits. bf16 is for memory alone: to plan as those do who keep 16 bits.
   DType logits_dtype = DType::f32;
@@ -31,6 +33,8 @@ struct Tensor {
   DType dtype = DType::f32;
   int64_t rows = 0, cols = 0;
   WeightId weight = no_weight;  // for Tag::weights
+  int64_t group = 0;            // of an i8 weight: so many columns of a row share a scale
+  bool is_scales = false;       // of the i8 weight that is the tensor before
 };
 int64_t size_bytes(const Tensor&);
 

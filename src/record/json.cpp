@@ -170,7 +170,7 @@ constexpr Bound last(Bound) {
   return Bound::launch;
 }
 constexpr DType last(DType) {
-  return DType::i64;
+  return DType::w8a8;
 }
 constexpr LogitsPolicy last(LogitsPolicy) {
   return LogitsPolicy::all;

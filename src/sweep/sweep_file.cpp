@@ -202,9 +202,8 @@ std::vector<int64_t> counts(const Value& value, int64_t least = 1) {
 }
 
 DType dtype_of(const Value& value) {
-  const auto dtype = parse_dtype(value.text);
-  if (!dtype || (*dtype != DType::f32 && *dtype != DType::bf16))
-    fail_at(value.place, "expected f32 or bf16, found '{}'", value.text);
+  const auto dtype = parse_model_dtype(value.text);
+  if (!dtype) fail_at(value.place, "expected {}, found '{}'", model_dtypes, value.text);
   return *dtype;
 }
 

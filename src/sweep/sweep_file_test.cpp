@@ -130,7 +130,7 @@ TEST(SweepFile, ErrorsNameFileLineAndKey) {
   EXPECT_EQ(error_of("[grid]\nmodel = []\ncontext = 5\n"),
             "s.toml:2: grid.model: expected at least one value");
   EXPECT_EQ(error_of("[grid]\nmodel = 'a'\ncontext = 5\ndtype = 'f64'\n"),
-            "s.toml:4: grid.dtype: expected f32 or bf16, found 'f64'");
+            "s.toml:4: grid.dtype: expected f32, bf16, w8a16 or w8a8, found 'f64'");
   EXPECT_EQ(error_of("[grid]\nmodel = 'a'\ncontext = 5\n[sweep]\nrepeats = 0\n"),
             "s.toml:5: sweep.repeats: expected a whole number from 1 up");
   EXPECT_EQ(error_of("[grid]\nmodel = 'a'\ncontext = 5\n[measure]\nbudget_s = 'x'\n"),

@@ -20,7 +20,7 @@ struct Row {
   template <Act act>
   void run() const {
     for (int64_t i = 0; i < count; i += lanes)
-      store_row(activate<act>(load_row(x + i, count - i)), out + i, count - i);
+      store_row(activate<act, T>(load_row(x + i, count - i)), out + i, count - i);
   }
 };
 

@@ -13,6 +13,9 @@
 namespace tidemark {
 
 class OneDnnGemms;
+namespace cpu {
+struct Bf16Unit;
+}
 
 using Arenas = std::array<Arena, tag_count>;
 
@@ -22,6 +25,8 @@ template <>
 inline constexpr DType dtype_of<Bf16> = DType::bf16;
 template <>
 inline constexpr DType dtype_of<int32_t> = DType::i32;
+template <>
+inline constexpr DType dtype_of<int8_t> = DType::i8;
 
 // Scratch rows are padded to this many floats, the longest vector's.
 inline constexpr int64_t vector_floats = 16;
@@ -37,6 +42,7 @@ struct CpuContext {
   const MemoryLayout* layout = nullptr;  // null until memory is attached
   Arenas* arenas = nullptr;
   OneDnnGemms* gemms = nullptr;
+  const cpu::Bf16Unit* bf16 = nullptr;  // what multiplies bf16 faster than fp32, if anything does
   int threads = 1;
 
   const Tensor& tensor(const Operand& operand) const {

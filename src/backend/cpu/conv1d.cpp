@@ -1,6 +1,7 @@
 // Conv1d: depthwise causal convolution of Mamba (arXiv 2312.00752, section 3.4) with carried state.
-// A task is 64 channels of one sequence: the last K inputs of each stay in an L1 ring, the weights
-// are turned to [K][64], and each row is read once and written once. Bound by memory.
+// A task is 64 channels of one sequence, whose weights are turned to [K][64]; each row is written
+// once and read K times, from L1 but for the first. Bound by memory and, with SiLU, by its
+// exponential.
 #include <algorithm>
 
 #undef HWY_TARGET_INCLUDE
@@ -17,59 +18,78 @@ namespace {
 
 constexpr int64_t block_channels = 64;
 
-// scratch: ring [K][64], weights [K][64], bias [64].
-template <class T>
+int64_t scratch_floats(const Conv1d& op) {
+  return (3 * op.width - 1) * block_channels;
+}
+
+// scratch: weights [K][64], bias [64], the first inputs [2 (K - 1)][64]: the state's and as many of
+// this step's. `taps`: K where it is a constant, else 0.
+template <int taps, class T>
 void channel_block(const Conv1d& op, const CpuContext& context, int64_t b, int64_t first,
                    float* scratch) {
-  const int64_t width = op.width, channels = std::min(block_channels, op.channels - first);
+  const int64_t width = taps > 0 ? taps : op.width, before = width - 1;
+  const int64_t channels = std::min(block_channels, op.channels - first);
   const T* x = context.pointer<T>(op.x, op.batch * op.length, op.channels) +
                b * op.length * op.x.stride + first;
   T* out = context.pointer<T>(op.out, op.batch * op.length, op.channels) +
            b * op.length * op.out.stride + first;
   const T* weight = context.block<T>(op.weight, op.channels * width) + first * width;
-  T* state = context.block<T>(op.state, op.batch * op.channels * (width - 1)) +
-             (b * op.channels + first) * (width - 1);
-  float* ring = scratch;
-  float* weights = ring + width * block_channels;
+  T* state = context.block<T>(op.state, op.batch * op.channels * before) +
+             (b * op.channels + first) * before;
+  float* weights = scratch;
   float* bias = weights + width * block_channels;
-  std::memset(scratch, 0, static_cast<size_t>((2 * width + 1) * block_channels) * sizeof(float));
+  float* head = bias + block_channels;
+  std::memset(scratch, 0, static_cast<size_t>(scratch_floats(op)) * sizeof(float));
   if (op.bias) unpack_row(context.block<T>(op.bias, op.channels) + first, channels, bias);
   for (int64_t c = 0; c < channels; ++c) {
     for (int64_t k = 0; k < width; ++k)
       weights[k * block_channels + c] = static_cast<float>(weight[c * width + k]);
-    for (int64_t k = 0; op.past > 0 && k < width - 1; ++k)
-      ring[k * block_channels + c] = static_cast<float>(state[c * (width - 1) + k]);
+    for (int64_t k = 0; op.past > 0 && k < before; ++k)
+      head[k * block_channels + c] = static_cast<float>(state[c * before + k]);
   }
-  // Ring slot of the newest input; the oldest of the K follows it.
-  int64_t slot = width - 1;
-  for (int64_t t = 0; t < op.length; ++t) {
-    unpack_row(x + t * op.x.stride, channels, ring + slot * block_channels);
-    for (int64_t c = 0; c < channels; c += lanes) {
-      Vec y = load(bias + c);
-      int64_t from = slot + 1 == width ? 0 : slot + 1;
-      for (int64_t k = 0; k < width; ++k) {
-        y = hn::MulAdd(load(ring + from * block_channels + c),
-                       load(weights + k * block_channels + c), y);
-        from = from + 1 == width ? 0 : from + 1;
-      }
-      store_row(op.silu ? silu(y) : y, out + t * op.out.stride + c, channels - c);
-    }
-    slot = slot + 1 == width ? 0 : slot + 1;
+  const int64_t early = std::min(before, op.length);
+  for (int64_t t = 0; t < early; ++t)
+    unpack_row(x + t * op.x.stride, channels, head + (before + t) * block_channels);
+
+  // row(k): where the k-th of the K inputs of a position lies.
+  const auto convolve = [&](int64_t t, int64_t c, const auto& row) {
+    Vec y = load(bias + c);
+    for (int64_t k = 0; k < width; ++k)
+      y = hn::MulAdd(row(k), load(weights + k * block_channels + c), y);
+    store_row(op.silu ? silu_to<T>(y) : y, out + t * op.out.stride + c, channels - c);
+  };
+  for (int64_t c = 0; c < channels; c += lanes) {
+    const int64_t left = channels - c;
+    for (int64_t t = 0; t < early; ++t)
+      convolve(t, c, [&](int64_t k) { return load(head + (t + k) * block_channels + c); });
+    for (int64_t t = early; t < op.length; ++t)
+      convolve(t, c,
+               [&](int64_t k) { return load_row(x + (t - before + k) * op.x.stride + c, left); });
   }
-  // `slot` now holds the oldest, which the state drops.
-  for (int64_t k = 0; k < width - 1; ++k)
+  for (int64_t k = 0; k < before; ++k) {
+    const int64_t t = op.length - before + k;  // of the input that is then the k-th oldest
     for (int64_t c = 0; c < channels; ++c)
-      state[c * (width - 1) + k] =
-          static_cast<T>(ring[(slot + 1 + k) % width * block_channels + c]);
+      state[c * before + k] =
+          t < 0 ? static_cast<T>(head[(t + before) * block_channels + c]) : x[t * op.x.stride + c];
+  }
+}
+
+template <class T>
+void any_width(const Conv1d& op, const CpuContext& context, int64_t b, int64_t first,
+               float* scratch) {
+  if (op.width == 4)
+    channel_block<4, T>(op, context, b, first, scratch);
+  else
+    channel_block<0, T>(op, context, b, first, scratch);
 }
 
 void conv1d(const Conv1d& op, const CpuContext& context, int64_t item, float* scratch) {
   const int64_t blocks = divide_up(op.channels, block_channels);
   const int64_t b = item / blocks, first = item % blocks * block_channels;
   if (context.is_f32(op.x))
-    channel_block<float>(op, context, b, first, scratch);
+    any_width<float>(op, context, b, first, scratch);
   else
-    channel_block<Bf16>(op, context, b, first, scratch);
+    any_width<Bf16>(op, context, b, first, scratch);
 }
 
 }  // namespace
@@ -79,24 +99,19 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tidemark::cpu {
 HWY_EXPORT(conv1d);
-
-namespace {
-int64_t scratch_floats(const Conv1d& op) {
-  return (2 * op.width + 1) * 64;
-}
-}  // namespace
+HWY_EXPORT(scratch_floats);
 
 int64_t workspace_bytes(const Conv1d& op, const CpuContext& context) {
-  return context.threads * scratch_floats(op) * 4;
+  return context.threads * HWY_DYNAMIC_DISPATCH(scratch_floats)(op) * 4;
 }
 
 void run(const Conv1d& op, const CpuContext& context) {
   auto* scratch = context.workspace<float>(workspace_bytes(op, context));
   const int64_t items = op.batch * divide_up(op.channels, 64);
-  const int64_t grain = 1 + 512 / op.length;
+  const int64_t grain = 1 + 512 / op.length, size = HWY_DYNAMIC_DISPATCH(scratch_floats)(op);
   parallel_ranges(context.threads, items, grain, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t item = begin; item < end; ++item)
-      HWY_DYNAMIC_DISPATCH(conv1d)(op, context, item, scratch + thread * scratch_floats(op));
+      HWY_DYNAMIC_DISPATCH(conv1d)(op, context, item, scratch + thread * size);
   });
 }
 

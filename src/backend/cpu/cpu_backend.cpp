@@ -51,9 +51,10 @@ std::string isa() {
 
 }  // namespace
 
-CpuBackend::CpuBackend(int threads, int64_t memory_limit_bytes)
+CpuBackend::CpuBackend(int threads, int64_t memory_limit_bytes, const cpu::Bf16Unit* bf16)
     : threads_(threads > 0 ? threads : omp_get_num_procs()),
-      memory_limit_bytes_(memory_limit_bytes) {
+      memory_limit_bytes_(memory_limit_bytes),
+      bf16_(bf16) {
   cpu::apply_max_isa();
 }
 
@@ -68,14 +69,18 @@ BackendInfo CpuBackend::info() const {
 }
 
 bool CpuBackend::supports(DType dtype) const {
-  return dtype == DType::f32 || dtype == DType::bf16;
+  return is_model_dtype(dtype);
 }
 
 CpuContext CpuBackend::context(const Plan& plan) const {
   // oneDNN takes its threads from OpenMP's current setting, when making and when running.
   omp_set_num_threads(threads_);
-  return {
-      .plan = &plan, .layout = &layout_, .arenas = &arenas_, .gemms = &gemms_, .threads = threads_};
+  return {.plan = &plan,
+          .layout = &layout_,
+          .arenas = &arenas_,
+          .gemms = &gemms_,
+          .bf16 = bf16_,
+          .threads = threads_};
 }
 
 int64_t CpuBackend::workspace_bytes(const Node& node, const Plan& plan) const {

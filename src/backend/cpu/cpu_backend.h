@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "backend/backend.h"
+#include "backend/cpu/bf16_product.h"
 #include "backend/cpu/context.h"
 #include "backend/cpu/onednn.h"
 
@@ -13,7 +14,8 @@ namespace tidemark {
 class CpuBackend : public Backend {
  public:
   // threads 0: all cores this process may use; memory_limit_bytes 0: what the machine has.
-  CpuBackend(int threads, int64_t memory_limit_bytes);
+  // bf16: the unit for products inside attention and SSD, null: none but fp32.
+  CpuBackend(int threads, int64_t memory_limit_bytes, const cpu::Bf16Unit* bf16 = cpu::bf16_unit());
   BackendInfo info() const override;
   bool supports(DType) const override;
   int64_t workspace_bytes(const Node&, const Plan&) const override;
@@ -32,6 +34,7 @@ class CpuBackend : public Backend {
 
   int threads_;
   int64_t memory_limit_bytes_;
+  const cpu::Bf16Unit* bf16_;
   mutable OneDnnGemms gemms_;  // a cache: what is asked about a node makes its primitive
   mutable Arenas arenas_;      // reading marks what was read
   Plan plan_;

@@ -1,21 +1,33 @@
-// Embedding: one row of the table per token, scaled, plus the row of its position when positions
-// are learned. Bound by memory: table row in, row out.
+// Embedding: one row of the table (f32, bf16, or i8 with a scale) per token, scaled, plus the row
+// of its position when positions are learned. Bound by memory: table row in, row out.
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/embedding.cpp"
 #include "backend/cpu/targets.h"
 // After the targets:
+#include "backend/cpu/int8-inl.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/parallel.h"
-#include "backend/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
 namespace {
 
-template <class T>
+HWY_INLINE Vec load_weights(const float* from, int64_t count) {
+  return load_row(from, count);
+}
+HWY_INLINE Vec load_weights(const Bf16* from, int64_t count) {
+  return load_row(from, count);
+}
+HWY_INLINE Vec load_weights(const int8_t* from, int64_t count) {
+  return load_int8_row(from, count);
+}
+
+template <class T, class Table>
 void rows(const Embedding& op, const CpuContext& context, int64_t begin, int64_t end) {
   const int32_t* ids = context.pointer<int32_t>(op.ids, op.batch, op.past + op.length);
-  const T* table = context.pointer<T>(op.table, op.vocab, op.width);
+  const Table* table = context.pointer<Table>(op.table, op.vocab, op.width);
+  const int64_t groups = op.scales ? divide_up(op.width, op.group) : 0;
+  const Bf16* scales = op.scales ? context.pointer<Bf16>(op.scales, op.vocab, groups) : nullptr;
   T* out = context.pointer<T>(op.out, op.batch * op.length, op.width);
   const T* positions =
       op.positions ? context.pointer<T>(op.positions, op.past + op.length, op.width) : nullptr;
@@ -25,11 +37,14 @@ void rows(const Embedding& op, const CpuContext& context, int64_t begin, int64_t
     if (id < 0 || id >= op.vocab)
       fail("token {} of sequence {}: id {} is outside the vocabulary of {}", op.past + t, b, id,
            op.vocab);
-    const T* from = table + id * op.table.stride;
+    const Table* from = table + id * op.table.stride;
+    const Bf16* scale_of = scales ? scales + id * op.scales.stride : nullptr;
     T* to = out + row * op.out.stride;
     const T* position = positions ? positions + (op.past + t) * op.positions.stride : nullptr;
     for (int64_t i = 0; i < op.width; i += lanes) {
-      Vec x = hn::Mul(load_row(from + i, op.width - i), all(op.scale));
+      // A vector lies within a group of 8-bit weights: those are of 32, or the row.
+      const float scale = scale_of ? static_cast<float>(scale_of[i / op.group]) : 1;
+      Vec x = hn::Mul(load_weights(from + i, op.width - i), all(scale * op.scale));
       if (position) x = hn::Add(x, load_row(position + i, op.width - i));
       store_row(x, to + i, op.width - i);
     }
@@ -37,10 +52,12 @@ void rows(const Embedding& op, const CpuContext& context, int64_t begin, int64_t
 }
 
 void embedding(const Embedding& op, const CpuContext& context, int64_t begin, int64_t end) {
-  if (context.is_f32(op.out))
-    rows<float>(op, context, begin, end);
+  if (op.scales)
+    rows<Bf16, int8_t>(op, context, begin, end);
+  else if (context.is_f32(op.out))
+    rows<float, float>(op, context, begin, end);
   else
-    rows<Bf16>(op, context, begin, end);
+    rows<Bf16, Bf16>(op, context, begin, end);
 }
 
 }  // namespace

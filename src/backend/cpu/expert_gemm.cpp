@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "backend/cpu/gemm.h"
+#include "backend/cpu/int8.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/parallel.h"
@@ -50,6 +51,17 @@ GemmShape shape_of(const Gemm& gemm, const CpuContext& context) {
           .scale = 1};
 }
 
+// The same with 8-bit weights, its tensors not found yet.
+Int8Product int8_product(const ExpertGemm& op, int64_t rows) {
+  Int8Product p{};
+  p.m = rows, p.n = op.n, p.k = op.k;
+  p.x_stride = op.token ? op.k : op.x.stride;
+  p.weight_stride = op.weight.stride, p.out_stride = op.out.stride;
+  p.scales_stride = op.scales.stride, p.group = op.group;
+  p.scale = 1, p.int8_x = op.int8_x;
+  return p;
+}
+
 int64_t gathered_bytes(const ExpertGemm& op, const CpuContext& context) {
   if (!op.token) return 0;
   const int64_t rows = std::min(op.slots, row_counts[0]);
@@ -63,15 +75,17 @@ class Products {
       : op_(op),
         context_(context),
         x_(context.pointer<T>(op.x, op.token ? tokens(op) : op.slots, op.k)),
-        weight_(context.pointer<T>(op.weight, op.experts * op.n, op.k)),
+        weight_(op.scales ? nullptr : context.pointer<T>(op.weight, op.experts * op.n, op.k)),
         out_(context.pointer<T>(op.out, op.slots, op.n)),
         token_(op.token ? context.pointer<int32_t>(op.token, op.slots, 1) : nullptr),
         workspace_(context.workspace<std::byte>(workspace_bytes(op, context))) {}
 
   // Slots [begin, begin + rows) of `expert`.
   void run(int64_t expert, int64_t begin, int64_t rows) const {
-    const Gemm gemm = product(op_, rows);
     const T* x = token_ ? gather(begin, rows) : x_ + begin * op_.x.stride;
+    if constexpr (std::is_same_v<T, Bf16>)
+      if (op_.scales) return run_8_bits(expert, x, begin, rows);
+    const Gemm gemm = product(op_, rows);
     const GemmArgs args{.x = x,
                         .weight = weight_ + expert * op_.n * op_.weight.stride,
                         .bias = nullptr,
@@ -95,6 +109,18 @@ class Products {
   }
 
  private:
+  void run_8_bits(int64_t expert, const Bf16* x, int64_t begin, int64_t rows) const {
+    const int64_t first = expert * op_.n;  // of the weight's rows
+    Int8Product p = int8_product(op_, rows);
+    p.x = x;
+    p.weight = context_.pointer<int8_t>(op_.weight, op_.experts * op_.n, op_.k) +
+               first * op_.weight.stride;
+    p.scales =
+        context_.pointer<Bf16>(op_.scales, op_.experts * op_.n, divide_up(op_.k, op_.group)) +
+        first * op_.scales.stride;
+    p.out = out_ + begin * op_.out.stride;
+    run_int8(p, context_, workspace_ + gathered_bytes(op_, context_));
+  }
   // Tokens the slots may name: as many rows as x has from its offset.
   int64_t tokens(const ExpertGemm& op) const {
     const Tensor& x = context_.tensor(op.x);
@@ -138,6 +164,14 @@ void run_all(const ExpertGemm& op, const CpuContext& context) {
 }  // namespace
 
 int64_t workspace_bytes(const ExpertGemm& op, const CpuContext& context) {
+  if (op.scales) {
+    const int64_t few = std::min(op.slots, skinny_rows);
+    int64_t scratch = int8_workspace_bytes(int8_product(op, few), context);
+    for (const int64_t rows : row_counts)
+      if (rows <= op.slots)
+        scratch = std::max(scratch, int8_workspace_bytes(int8_product(op, rows), context));
+    return gathered_bytes(op, context) + scratch;
+  }
   int64_t scratch = skinny_workspace_bytes(product(op, std::min(op.slots, skinny_rows)));
   for (const int64_t rows : row_counts) {
     if (rows > op.slots) continue;
@@ -151,6 +185,7 @@ int64_t workspace_bytes(const ExpertGemm& op, const CpuContext& context) {
 }
 
 std::string_view variant(const ExpertGemm& op, const CpuContext& context) {
+  if (op.scales) return int8_variant(int8_product(op, next_rows(op.slots)), context);
   if (op.slots <= skinny_rows) return "skinny";
   const Gemm gemm = product(op, std::max<int64_t>(16, next_rows(op.slots)));
   const std::string& name = context.gemms->implementation(shape_of(gemm, context));

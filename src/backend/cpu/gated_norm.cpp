@@ -31,14 +31,14 @@ void vectors(const GatedNorm& op, const CpuContext& context, int64_t begin, int6
     Vec squares = hn::Zero(floats);
     for (int64_t i = 0; i < width; i += lanes) {
       Vec v = load_row(from + i, width - i);
-      if (!op.norm_before_gate) v = hn::Mul(v, silu(load_row(gate + i, width - i)));
+      if (!op.norm_before_gate) v = hn::Mul(v, silu_to<T>(load_row(gate + i, width - i)));
       squares = hn::MulAdd(v, v, squares);
       store(v, scratch + i);
     }
     const float scale = 1.0F / std::sqrt(sum(squares) / static_cast<float>(width) + op.eps);
     for (int64_t i = 0; i < width; i += lanes) {
       Vec y = hn::Mul(hn::Mul(load(scratch + i), all(scale)), load_row(factor + i, width - i));
-      if (op.norm_before_gate) y = hn::Mul(y, silu(load_row(gate + i, width - i)));
+      if (op.norm_before_gate) y = hn::Mul(y, silu_to<T>(load_row(gate + i, width - i)));
       store_row(y, to + i, width - i);
     }
   }

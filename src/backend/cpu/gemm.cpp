@@ -1,9 +1,10 @@
 // Gemm: out (+)= scale * (x weight^T + bias), weights row-major as they are in a checkpoint.
 // Few rows (decode): gemm_skinny.cpp, bound by the memory of the weight. Else oneDNN where it has
 // an optimised implementation (AMX, AVX-512, AVX2, Arm), and gemm_tiled.cpp where it has none (bf16
-// without AVX-512). All accumulate in fp32.
+// without AVX-512). All accumulate in fp32. Weights in 8 bits go their own way: int8_gemm.cpp.
 #include "backend/cpu/gemm.h"
 
+#include "backend/cpu/int8.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/onednn.h"
 
@@ -51,9 +52,34 @@ GemmArgs resolve(const Gemm& op, const CpuContext& context) {
           .out_f32 = std::is_same_v<Out, float>};
 }
 
+// A Gemm with 8-bit weights, its tensors not found yet.
+Int8Product int8_product(const Gemm& op, const CpuContext& context) {
+  Int8Product p{};
+  p.m = op.m, p.n = op.n, p.k = op.k;
+  p.x_stride = op.x.stride, p.weight_stride = op.weight.stride, p.out_stride = op.out.stride;
+  p.scales_stride = op.scales.stride, p.group = op.group;
+  p.scale = op.scale, p.has_bias = static_cast<bool>(op.bias), p.accumulate = op.accumulate;
+  p.out_f32 = context.is_f32(op.out), p.int8_x = op.int8_x;
+  return p;
+}
+
+void run_int8(const Gemm& op, const CpuContext& context) {
+  Operand out = op.out;
+  out.offset += op.past * op.out_per_past;
+  Int8Product p = int8_product(op, context);
+  p.x = context.pointer<Bf16>(op.x, op.m, op.k);
+  p.weight = context.pointer<int8_t>(op.weight, op.n, op.k);
+  p.scales = context.pointer<Bf16>(op.scales, op.n, divide_up(op.k, op.group));
+  p.bias = op.bias ? context.block<Bf16>(op.bias, op.n) : nullptr;
+  p.out = p.out_f32 ? static_cast<void*>(context.pointer<float>(out, op.m, op.n))
+                    : context.pointer<Bf16>(out, op.m, op.n);
+  run_int8(p, context, context.workspace<std::byte>(workspace_bytes(op, context)));
+}
+
 }  // namespace
 
 int64_t workspace_bytes(const Gemm& op, const CpuContext& context) {
+  if (op.scales) return int8_workspace_bytes(int8_product(op, context), context);
   switch (choose(op, context)) {
     case Way::skinny:
       return skinny_workspace_bytes(op);
@@ -66,6 +92,7 @@ int64_t workspace_bytes(const Gemm& op, const CpuContext& context) {
 }
 
 std::string_view variant(const Gemm& op, const CpuContext& context) {
+  if (op.scales) return int8_variant(int8_product(op, context), context);
   switch (choose(op, context)) {
     case Way::skinny:
       return "skinny";
@@ -78,6 +105,7 @@ std::string_view variant(const Gemm& op, const CpuContext& context) {
 }
 
 void run(const Gemm& op, const CpuContext& context) {
+  if (op.scales) return run_int8(op, context);
   const bool out_f32 = context.is_f32(op.out);
   const GemmArgs args = context.is_f32(op.x) ? resolve<float, float>(op, context)
                         : out_f32            ? resolve<Bf16, float>(op, context)

@@ -1,9 +1,9 @@
 // Products of a few rows (decode: one per sequence), at the speed of memory.
-// x is unpacked to fp32 once; threads share the rows of the weight, and 4 of them at a time (2
-// where x has many rows) are multiplied with every row of x, so that each weight is loaded once and
-// several streams of memory are open. bf16 weights are loaded 32 at a time: even ones by a shift,
-// odd ones by a mask, x being unpacked in that order.
-// Limit: bytes of the weight; 8 rows of x are where arithmetic catches up.
+// x is unpacked to fp32 once; each thread takes a share of the weight's rows one after the other,
+// so that it reads one stream of memory from end to end: rows side by side, which would use x more
+// often, cost a third of the bandwidth (docs/kernels.md). bf16 weights are loaded 32 at a time:
+// even ones by a shift, odd ones by a mask, x being unpacked in that order. Limit: bytes of the
+// weight; 8 rows of x are where arithmetic catches up.
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
@@ -64,27 +64,32 @@ void write(const GemmArgs& g, int64_t i, int64_t j, float value) {
 // Rows [j, j + rows) of the weight times m rows of x.
 template <int m, int rows, class T, class Out>
 HWY_INLINE void weight_rows(const GemmArgs& g, const float* x, int64_t j) {
+  constexpr int chains = m * rows == 1 ? 2 : 1;  // enough sums under way to hide their latency
   const int64_t stride = round_up(g.k, vector_floats), whole = g.k / (2 * lanes) * (2 * lanes);
   const T* weight = static_cast<const T*>(g.weight) + j * g.weight_stride;
-  Vec total[rows][m];
+  Vec total[rows][m][chains];
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
-    for (int i = 0; i < m; ++i) total[r][i] = hn::Zero(floats);
+    for (int i = 0; i < m; ++i)
+      for (int c = 0; c < chains; ++c) total[r][i][c] = hn::Zero(floats);
   for (int64_t k = 0; k < whole; k += 2 * lanes) {
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r) {
       const Pair w = load_pair(weight + r * g.weight_stride + k);
 #pragma GCC unroll 8
       for (int i = 0; i < m; ++i) {
-        total[r][i] = hn::MulAdd(w.first, load(x + i * stride + k), total[r][i]);
-        total[r][i] = hn::MulAdd(w.second, load(x + i * stride + k + lanes), total[r][i]);
+        Vec* sums = total[r][i];
+        sums[0] = hn::MulAdd(w.first, load(x + i * stride + k), sums[0]);
+        Vec& other = sums[chains - 1];
+        other = hn::MulAdd(w.second, load(x + i * stride + k + lanes), other);
       }
     }
   }
   for (int r = 0; r < rows; ++r)
     for (int i = 0; i < m; ++i) {
-      float value = sum(total[r][i]);
+      const Vec* sums = total[r][i];
+      float value = sum(chains == 1 ? sums[0] : hn::Add(sums[0], sums[chains - 1]));
       for (int64_t k = whole; k < g.k; ++k)
         value += static_cast<float>(weight[r * g.weight_stride + k]) * x[i * stride + k];
       write<Out>(g, i, j + r, value);
@@ -93,7 +98,7 @@ HWY_INLINE void weight_rows(const GemmArgs& g, const float* x, int64_t j) {
 
 template <int m, class T, class Out>
 void some_rows(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
-  constexpr int rows = m <= 4 ? 4 : 2;
+  constexpr int rows = m == 1 ? 1 : m <= 4 ? 4 : 2;
   int64_t j = begin;
   for (; j + rows <= end; j += rows) weight_rows<m, rows, T, Out>(g, x, j);
   for (; j < end; ++j) weight_rows<m, 1, T, Out>(g, x, j);

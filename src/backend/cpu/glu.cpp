@@ -21,8 +21,9 @@ struct Row {
   template <Act act>
   void run() const {
     for (int64_t i = 0; i < count; i += lanes)
-      store_row(hn::Mul(activate<act>(load_row(gate + i, count - i)), load_row(up + i, count - i)),
-                out + i, count - i);
+      store_row(
+          hn::Mul(activate<act, T>(load_row(gate + i, count - i)), load_row(up + i, count - i)),
+          out + i, count - i);
   }
 };
 

@@ -56,6 +56,7 @@ std::string_view variant(const BlockGemm&, const CpuContext&);
 std::string_view variant(const ExpertGemm&, const CpuContext&);
 std::string_view variant(const Attention&, const CpuContext&);
 std::string_view variant(const SelectiveScan&, const CpuContext&);
+std::string_view variant(const Ssd&, const CpuContext&);
 
 // The instruction set the kernels dispatch to on this machine: "AVX3", "AVX2", "NEON".
 std::string_view simd_target();

@@ -40,7 +40,16 @@ bool is_empty(const memory::desc& desc) {
 }
 
 memory::data_type data_type(DType dtype) {
-  return dtype == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+  switch (dtype) {
+    case DType::bf16:
+      return memory::data_type::bf16;
+    case DType::i8:
+      return memory::data_type::s8;
+    case DType::i32:
+      return memory::data_type::s32;
+    default:
+      return memory::data_type::f32;
+  }
 }
 
 // No memory yet: it is set at every run. oneDNN writes through x, weight and bias never.

@@ -15,7 +15,7 @@ namespace tidemark {
 // block g out[m, g * n + j] = x[m, g * k + i] * weight[g * k + i, j] + bias[g * n + j].
 struct GemmShape {
   int64_t m, n, k, x_stride, weight_stride, out_stride;
-  DType dtype, out_dtype;  // of x, weight, bias; of out
+  DType dtype, out_dtype;  // of x, weight, bias; of out: i32 where those are i8
   bool bias, accumulate;
   float scale;
   int64_t blocks = 0;

@@ -16,7 +16,7 @@ struct One {
   float* out;
   template <Act act>
   void run() const {
-    *out = hn::GetLane(activate<act>(all(x)));
+    *out = hn::GetLane(activate<act, float>(all(x)));
   }
 };
 

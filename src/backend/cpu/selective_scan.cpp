@@ -1,10 +1,12 @@
 // Selective scan of Mamba (arXiv 2312.00752, section 3.3, algorithm 2), fused with softplus, skip
 // and gate. Nothing of size [L, D, N] is stored. Many positions: a task is one vector of channels
-// of one sequence; its N states and rates stay in L1 while time runs, B and C are broadcast, so no
-// sum crosses lanes. Few positions (decode): lanes run over the state, which is read and written
-// once, in place. Limit: one exp per channel, state and position. It is about 13 of the 16 vector
-// operations, so many positions are bound by arithmetic; decode is bound by the memory of state and
-// rates.
+// of one sequence; its states stay in registers while time runs, B and C are broadcast, so no sum
+// crosses lanes. Few positions (decode): lanes run over the state, which is read and written once,
+// in place. Limit: one exp per channel, state and position. It is 10 of the 13 vector operations of
+// AVX-512 (exp2_product), so many positions are bound by arithmetic; decode is bound by the memory
+// of state and rates. Threads share channels alone: sharing positions too would take a second pass
+// of as many exponentials, so it could pay only beyond twice as many threads as there are vectors
+// of channels (96 of Mamba-130m's, 192 threads).
 #include <algorithm>
 
 #undef HWY_TARGET_INCLUDE
@@ -18,6 +20,8 @@
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
 namespace {
+
+constexpr int64_t time_tile = 32;  // positions
 
 template <class T>
 struct ScanPointers {
@@ -50,16 +54,58 @@ ScanPointers<T> resolve(const SelectiveScan& op, const CpuContext& context, int6
           context.pointer<T>(op.out, rows, channels) + first * op.out.stride};
 }
 
-// One vector of channels through all positions. scratch: h [N][lanes], rates [N][lanes], B [N],
-// C [N] padded.
+// Some of the states of a vector of channels through `count` positions: y += C h. h, rates
+// [.][lanes], d, dx, y [count][lanes], b, c [count] rows of `row` floats.
+struct TimeTile {
+  const float* d;
+  const float* dx;
+  const float* b;
+  const float* c;
+  float* y;
+  int64_t count, row;
+};
+
+template <int states>
+HWY_INLINE void scan_states(const TimeTile& tile, const Exp2Table& table, int64_t i,
+                            const float* rates, float* carried) {
+  Vec h[states], rate[states];
+#pragma GCC unroll 4
+  for (int j = 0; j < states; ++j) {
+    h[j] = load(carried + (i + j) * lanes);
+    rate[j] = load(rates + (i + j) * lanes);
+  }
+  for (int64_t t = 0; t < tile.count; ++t) {
+    const Vec d = load(tile.d + t * lanes), dx = load(tile.dx + t * lanes);
+    const float* b = tile.b + t * tile.row + i;
+    const float* c = tile.c + t * tile.row + i;
+    Vec y = load(tile.y + t * lanes);
+#pragma GCC unroll 4
+    for (int j = 0; j < states; ++j) {
+      h[j] = hn::MulAdd(exp2_product(d, rate[j], table), h[j], hn::Mul(dx, all(b[j])));
+      y = hn::MulAdd(all(c[j]), h[j], y);
+    }
+    store(y, tile.y + t * lanes);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < states; ++j) store(h[j], carried + (i + j) * lanes);
+}
+
+// One vector of channels through all positions, `time_tile` of them at a time: the step sizes
+// first, then the states by fours, which stay in registers, then the gate; so positions are
+// independent of one another in all but the middle. scratch: h [N][lanes], rates [N][lanes], d, dx,
+// y [time_tile] [lanes], B, C [time_tile][N padded].
 template <class T>
 void scan_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t first,
                    float* scratch) {
   const int64_t n = op.state_size, count = std::min(lanes, op.channels - first);
+  const int64_t row = round_up(n, vector_floats);
   float* h = scratch;
   float* rates = h + n * lanes;
-  float* b = rates + n * lanes;
-  float* c = b + round_up(n, vector_floats);
+  float* d = rates + n * lanes;
+  float* dx = d + time_tile * lanes;
+  float* y = dx + time_tile * lanes;
+  float* b = y + time_tile * lanes;
+  float* c = b + time_tile * row;
   for (int64_t i = 0; i < n; ++i)
     for (int64_t lane = 0; lane < lanes; ++lane) {
       const int64_t at = (first + std::min(lane, count - 1)) * n + i;
@@ -70,35 +116,30 @@ void scan_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t fi
   for (int64_t i = 0; i < n * lanes; i += lanes)
     store(hn::Mul(exp(load(rates + i)), all(-log2_e)), rates + i);
 
+  const Exp2Table table;
   const Vec skip = load_row(p.d_skip + first, count);
   const Vec bias = p.dt_bias ? load_row(p.dt_bias + first, count) : hn::Zero(floats);
-  for (int64_t t = 0; t < op.length; ++t) {
-    const Vec d = softplus(hn::Add(load_row(p.dt + t * op.dt.stride + first, count), bias));
-    const Vec x = load_row(p.x + t * op.x.stride + first, count);
-    const Vec dx = hn::Mul(d, x);
-    unpack_row(p.b + t * op.b.stride, n, b);
-    unpack_row(p.c + t * op.c.stride, n, c);
-    Vec y = hn::Mul(skip, x), more = hn::Zero(floats);
+  for (int64_t begin = 0; begin < op.length; begin += time_tile) {
+    const TimeTile tile{d, dx, b, c, y, std::min(time_tile, op.length - begin), row};
+    for (int64_t t = 0; t < tile.count; ++t) {
+      const Vec step =
+          softplus(hn::Add(load_row(p.dt + (begin + t) * op.dt.stride + first, count), bias));
+      const Vec x = load_row(p.x + (begin + t) * op.x.stride + first, count);
+      store(step, d + t * lanes);
+      store(hn::Mul(step, x), dx + t * lanes);
+      store(hn::Mul(skip, x), y + t * lanes);
+      unpack_row(p.b + (begin + t) * op.b.stride, n, b + t * row);
+      unpack_row(p.c + (begin + t) * op.c.stride, n, c + t * row);
+    }
     int64_t i = 0;
-    for (; i + 2 <= n; i += 2) {
-      const Vec decay0 = exp2(hn::Mul(d, load(rates + i * lanes)));
-      const Vec decay1 = exp2(hn::Mul(d, load(rates + (i + 1) * lanes)));
-      const Vec h0 = hn::MulAdd(decay0, load(h + i * lanes), hn::Mul(dx, all(b[i])));
-      const Vec h1 = hn::MulAdd(decay1, load(h + (i + 1) * lanes), hn::Mul(dx, all(b[i + 1])));
-      store(h0, h + i * lanes);
-      store(h1, h + (i + 1) * lanes);
-      y = hn::MulAdd(all(c[i]), h0, y);
-      more = hn::MulAdd(all(c[i + 1]), h1, more);
+    for (; i + 4 <= n; i += 4) scan_states<4>(tile, table, i, rates, h);
+    for (; i < n; ++i) scan_states<1>(tile, table, i, rates, h);
+    for (int64_t t = 0; t < tile.count; ++t) {
+      Vec out = load(y + t * lanes);
+      if (p.z)
+        out = hn::Mul(out, silu_to<T>(load_row(p.z + (begin + t) * op.z.stride + first, count)));
+      store_row(out, p.out + (begin + t) * op.out.stride + first, count);
     }
-    if (i < n) {
-      const Vec decay = exp2(hn::Mul(d, load(rates + i * lanes)));
-      const Vec next = hn::MulAdd(decay, load(h + i * lanes), hn::Mul(dx, all(b[i])));
-      store(next, h + i * lanes);
-      y = hn::MulAdd(all(c[i]), next, y);
-    }
-    y = hn::Add(y, more);
-    if (p.z) y = hn::Mul(y, silu(load_row(p.z + t * op.z.stride + first, count)));
-    store_row(y, p.out + t * op.out.stride + first, count);
   }
   for (int64_t i = 0; i < n; ++i)
     for (int64_t lane = 0; lane < count; ++lane)
@@ -141,7 +182,7 @@ void step_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t fi
       y[channel] = sum(total);
     }
     Vec value = hn::MulAdd(load_row(p.d_skip + first, count), x, load(y));
-    if (p.z) value = hn::Mul(value, silu(load_row(p.z + t * op.z.stride + first, count)));
+    if (p.z) value = hn::Mul(value, silu_to<T>(load_row(p.z + t * op.z.stride + first, count)));
     store_row(value, p.out + t * op.out.stride + first, count);
   }
 }
@@ -156,6 +197,11 @@ void channels(const SelectiveScan& op, const CpuContext& context, int64_t item, 
   const int64_t end = std::min(begin + vector_floats, op.channels);
   for (int64_t first = begin; first < end; first += lanes)
     few ? step_channels(op, p, first, scratch) : scan_channels(op, p, first, scratch);
+}
+
+int64_t scratch_floats(const SelectiveScan& op) {
+  const int64_t row = round_up(op.state_size, vector_floats);
+  return (2 * op.state_size + 3 * time_tile) * vector_floats + 2 * time_tile * row;
 }
 
 void selective_scan(const SelectiveScan& op, const CpuContext& context, int64_t item, bool few,
@@ -173,6 +219,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tidemark::cpu {
 HWY_EXPORT(selective_scan);
+HWY_EXPORT(scratch_floats);
 
 namespace {
 
@@ -181,14 +228,10 @@ bool few_positions(const SelectiveScan& op) {
   return op.length < 8;
 }
 
-int64_t scratch_floats(const SelectiveScan& op) {
-  return (2 * op.state_size + 3) * vector_floats + 2 * round_up(op.state_size, vector_floats);
-}
-
 }  // namespace
 
 int64_t workspace_bytes(const SelectiveScan& op, const CpuContext& context) {
-  return context.threads * scratch_floats(op) * 4;
+  return context.threads * HWY_DYNAMIC_DISPATCH(scratch_floats)(op) * 4;
 }
 
 std::string_view variant(const SelectiveScan& op, const CpuContext&) {
@@ -198,9 +241,10 @@ std::string_view variant(const SelectiveScan& op, const CpuContext&) {
 void run(const SelectiveScan& op, const CpuContext& context) {
   auto* scratch = context.workspace<float>(workspace_bytes(op, context));
   const int64_t items = op.batch * divide_up(op.channels, vector_floats);
+  const int64_t size = HWY_DYNAMIC_DISPATCH(scratch_floats)(op);
   parallel_ranges(context.threads, items, 8, [&](int64_t begin, int64_t end, int thread) {
     for (int64_t item = begin; item < end; ++item) HWY_DYNAMIC_DISPATCH(selective_scan)
-    (op, context, item, few_positions(op), scratch + thread * scratch_floats(op));
+    (op, context, item, few_positions(op), scratch + thread * size);
   });
 }
 

@@ -2,11 +2,14 @@
 //   within:  Y = (C B^T * decay(t, s), s <= t) (d X)     decay(t, s) = exp(a_t - a_s)
 //   carried: Y += exp(a_t) C S^T
 //   state:   S = exp(a_Q) S + (exp(a_Q - a_t) d X)^T B,  a the running sum of d * A
-// C B^T is computed once per group and shared by its heads. All products use product-inl.h, the
-// same as attention. Running sums are kept in two floats: their differences matter, not their size.
-// Limit: multiply-adds of the four products; the decay costs one exp per (t, s) pair beside P +
-// N/H. The recurrence (decode) reads and writes the state once: bound by memory. Work is split over
-// sequences and heads, so at most batch * heads threads are busy.
+// C B^T is computed once per group and shared by its heads. Products here are in fp32
+// (product-inl.h); bf16 on units made for it is ssd_bf16.cpp. Running sums are kept in two floats:
+// their differences matter, not their size. Limit: multiply-adds of the four products; the decay
+// costs one exp per (t, s) pair beside P + N/H. The recurrence (decode) reads and writes the state
+// once: bound by memory. Work is split over sequences and heads, so at most batch * heads threads
+// are busy.
+#include "backend/cpu/ssd.h"
+
 #include <algorithm>
 
 #undef HWY_TARGET_INCLUDE
@@ -17,6 +20,7 @@
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/product-inl.h"
 #include "backend/cpu/simd-inl.h"
+#include "backend/cpu/ssd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
@@ -80,11 +84,6 @@ int64_t scratch_floats(const Ssd& op, int64_t threads) {
   if (op.form == SsdForm::recurrence) return 0;
   const Sizes s(op);
   return op.batch * op.groups * s.shared() + threads * s.own();
-}
-
-Vec step_size(const Ssd& op, Vec dt) {
-  const Vec d = hn::Max(all(op.dt_min), softplus(dt));
-  return op.dt_max > 0 ? hn::Min(all(op.dt_max), d) : d;
 }
 
 // Row `t` of the block at `start` of B and C in fp32, and B turned.
@@ -151,17 +150,7 @@ void head_block(const Ssd& op, const CpuContext& context, int64_t start, int64_t
   const float bias =
       op.dt_bias ? static_cast<float>(context.block<T>(op.dt_bias, op.heads)[head]) : 0.0F;
 
-  // Step sizes and their running sums.
-  for (int64_t t = 0; t < length; ++t) r.d[t] = static_cast<float>(dt[t * op.dt.stride]) + bias;
-  for (int64_t t = length; t < s.q; ++t) r.d[t] = 0;
-  for (int64_t t = 0; t < length; t += lanes) store(step_size(op, load(r.d + t)), r.d + t);
-  double total = 0;
-  for (int64_t t = 0; t < s.q; ++t) {
-    if (t < length) total += static_cast<double>(r.d[t]) * rate;
-    r.sum[t] = static_cast<float>(total);
-    r.rest[t] = static_cast<float>(total - r.sum[t]);
-  }
-
+  running_sums(op, dt, bias, rate, length, s.q, r.d, r.sum, r.rest);
   for (int64_t t = 0; t < length; ++t)
     for (int64_t i = 0; i < head_dim; i += lanes)
       store(hn::Mul(load_row(x + t * op.x.stride + i, head_dim - i), all(r.d[t])),
@@ -324,11 +313,26 @@ HWY_EXPORT(ssd_scores);
 HWY_EXPORT(ssd_head);
 HWY_EXPORT(ssd_recurrence);
 
+namespace {
+
+bool on_bf16_unit(const Ssd& op, const CpuContext& context) {
+  return op.form == SsdForm::chunked && context.bf16 && !context.is_f32(op.x);
+}
+
+}  // namespace
+
 int64_t workspace_bytes(const Ssd& op, const CpuContext& context) {
+  if (on_bf16_unit(op, context)) return bf16_ssd_bytes(op, context);
   return HWY_DYNAMIC_DISPATCH(scratch_floats)(op, context.threads) * 4;
 }
 
+std::string_view variant(const Ssd& op, const CpuContext& context) {
+  if (on_bf16_unit(op, context)) return context.bf16->name;
+  return op.form == SsdForm::chunked ? "blocks" : "recurrence";
+}
+
 void run(const Ssd& op, const CpuContext& context) {
+  if (on_bf16_unit(op, context)) return run_bf16_ssd(op, context);
   const int64_t heads = op.batch * op.heads;
   if (op.form == SsdForm::recurrence) {
     parallel_ranges(context.threads, heads, 1, [&](int64_t begin, int64_t end, int) {

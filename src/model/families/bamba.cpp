@@ -14,15 +14,18 @@ ModelSpec make_bamba(const Json& config) {
   const double eps = positive(config, "rms_norm_eps", 1e-5);
   const Heads heads = read_heads(config, hidden, 32, 8);
   require_silu(config, "hidden_act");
-  require_flag(config, "attention_bias", false);
-  require_flag(config, "mlp_bias", false);
+  const bool attention_bias = flag(config, "attention_bias", false);
   // transformers rotates half of each head, whatever the config says elsewhere.
   const AttentionShape attention{.hidden = hidden,
                                  .heads = heads.heads,
                                  .kv_heads = heads.kv_heads,
                                  .head_dim = heads.head_dim,
+                                 .qkv_bias = attention_bias,
+                                 .o_bias = attention_bias,
                                  .rope = read_rope(config, heads.head_dim, {.fraction = 0.5})};
-  const MlpShape mlp{.hidden = hidden, .width = dimension(config, "intermediate_size", 14336)};
+  const MlpShape mlp{.hidden = hidden,
+                     .width = dimension(config, "intermediate_size", 14336),
+                     .bias = flag(config, "mlp_bias", false)};
   const Mamba2Shape mamba = read_bamba_mixer(config, hidden, eps);
   const std::vector<bool> attends = read_layer_flags(config, "attn_layer_indices", layers);
 

@@ -7,6 +7,17 @@
 
 namespace tidemark {
 
+void untie(ModelSpec& spec) {
+  spec.weights.push_back({.name = "lm_head.weight",
+                          .rows = spec.vocab,
+                          .cols = spec.hidden,
+                          .draw = Draw::linear,
+                          .parts = {{.names = {"lm_head.weight"},
+                                     .file_shape = {spec.vocab, spec.hidden},
+                                     .rows = spec.vocab}}});
+  spec.lm_head = static_cast<WeightId>(spec.weights.size() - 1);
+}
+
 void SpecBuilder::count_tensors(size_t more) {
   constexpr size_t most = size_t{1} << 20;
   if ((tensors_ += more) > most)

@@ -20,6 +20,9 @@ struct Part {
   int64_t of = 0;  // 0: the part is the whole
 };
 
+// The head of a model that was read as tied to the embedding becomes a matrix of its own.
+void untie(ModelSpec&);
+
 class SpecBuilder {
  public:
   explicit SpecBuilder(const Json& config) : config_(config) {}

@@ -106,12 +106,16 @@ ModelSpec make_zamba2(const Json& config) {
   mamba.dt_min = positive(config, "time_step_min", 0.001);
   mamba.in_bias = mamba.out_bias = bias;
   mamba.norm_eps = 1e-5;
-  const SideShape side = read_side(config, hidden, eps);
+  SideShape side = read_side(config, hidden, eps);
   const std::vector<std::string> kinds = read_layer_kinds(config, "layers_block_type", layers);
+  // transformers (5.x) shares the blocks by the means that tie the head: without that, a checkpoint
+  // holds a block for every use.
+  const bool tied = flag(config, "tie_word_embeddings", true);
+  if (!tied) side.blocks = layers;
 
   builder.spec.family = "zamba2";
   builder.vocabulary({"model.embed_tokens.weight"}, dimension(config, "vocab_size", 32000), hidden,
-                     flag(config, "tie_word_embeddings", true));
+                     tied);
   std::vector<SideTransformer> shared;
   std::vector<std::string> shared_prefix;
   int64_t use = 0;

@@ -69,7 +69,7 @@ Operand attend(const AttentionBlock& block, Builder& b, Operand q, Operand k, Op
     if (block.k_norm)
       b.norm_in_place(*block.k_norm, k, b.rows(), block.kv_heads, block.head_dim, Role::qk_norm);
     const int64_t cache_rows = b.batch() * block.kv_heads * capacity;
-    const DType dtype = b.workload().dtype;
+    const DType dtype = b.dtype();
     cache.k = k;
     cache.v = v;
     cache.k_cache = b.state(Tag::kv_cache, "k", cache_rows, block.head_dim, dtype);

@@ -5,19 +5,19 @@ namespace tidemark {
 Operand convolve(Builder& b, Operand x, WeightId weight, WeightId bias, int64_t channels,
                  int64_t width, bool silu) {
   const Operand out = b.activation("conv_out", b.rows(), channels);
-  b.emit(Conv1d{.x = x,
-                .weight = b.weight(weight),
-                .bias = b.weight(bias),
-                .state = b.state(Tag::conv_state, "conv", b.batch() * channels, width - 1,
-                                 b.workload().dtype),
-                .out = out,
-                .batch = b.batch(),
-                .length = b.length(),
-                .past = 0,
-                .channels = channels,
-                .width = width,
-                .silu = silu},
-         Role::conv);
+  b.emit(
+      Conv1d{.x = x,
+             .weight = b.weight(weight),
+             .bias = b.weight(bias),
+             .state = b.state(Tag::conv_state, "conv", b.batch() * channels, width - 1, b.dtype()),
+             .out = out,
+             .batch = b.batch(),
+             .length = b.length(),
+             .past = 0,
+             .channels = channels,
+             .width = width,
+             .silu = silu},
+      Role::conv);
   return out;
 }
 

@@ -37,15 +37,19 @@ void lower(const MoeBlock& block, Builder& b, Operand x, const Into& into) {
     b.gemm(x, rows, block.to_latent, block.to_latent_bias, in, false, Role::mlp_up);
   }
   const Operand up = b.activation("experts_up", slots, up_width);
+  const auto [up_weight, up_scales, up_group] = b.projection(block.up);
   b.emit(ExpertGemm{.x = in,
-                    .weight = b.weight(block.up),
+                    .weight = up_weight,
                     .token = token,
                     .first = first,
                     .out = up,
                     .slots = slots,
                     .experts = block.experts,
                     .n = up_width,
-                    .k = block.expert_width},
+                    .k = block.expert_width,
+                    .scales = up_scales,
+                    .group = up_group,
+                    .int8_x = up_scales && b.int8_x()},
          Role::mlp_up);
   if (block.gated)
     b.emit(Glu{.act = block.act,
@@ -59,15 +63,19 @@ void lower(const MoeBlock& block, Builder& b, Operand x, const Into& into) {
     b.emit(Activation{.act = block.act, .x = up, .out = up, .rows = slots, .width = block.width},
            Role::mlp_act);
   const Operand down = b.activation("experts_down", slots, block.expert_width);
+  const auto [down_weight, down_scales, down_group] = b.projection(block.down);
   b.emit(ExpertGemm{.x = up,
-                    .weight = b.weight(block.down),
+                    .weight = down_weight,
                     .token = {},
                     .first = first,
                     .out = down,
                     .slots = slots,
                     .experts = block.experts,
                     .n = block.expert_width,
-                    .k = block.width},
+                    .k = block.width,
+                    .scales = down_scales,
+                    .group = down_group,
+                    .int8_x = down_scales && b.int8_x()},
          Role::mlp_down);
   const Operand sum = latent ? b.activation("latent_sum", rows, block.expert_width) : into.out;
   b.emit(Combine{.x = down,

@@ -1,6 +1,8 @@
 // Scalar references of everything but attention and the state-space operators.
 #pragma once
 
+#include <algorithm>
+
 #include "plan/reference/memory.h"
 #include "plan/reference/number.h"
 
@@ -13,6 +15,7 @@ void run(const Embedding& o, Memory<T>& m) {
       const int32_t id = m.ids[static_cast<size_t>(o.ids.offset + b * o.ids.stride + o.past + t)];
       for (int64_t i = 0; i < o.width; ++i) {
         T x = m.at(o.table, id, i);
+        if (o.scales) x = x * m.at(o.scales, id, i / o.group);
         if (o.scale != 1.0F) x = x * T(o.scale);
         if (o.positions) x += m.at(o.positions, o.past + t, i);
         m.at(o.out, b * o.length + t, i) = x;
@@ -84,19 +87,59 @@ void run(const GatedNorm& o, Memory<T>& m) {
     }
 }
 
+// A row of activations as a product reads it: as it is, or rounded to 8 bits with a scale.
+template <class T>
+struct ProductRow {
+  std::vector<T> x;
+  T scale = T(1);
+};
+
+template <class T>
+ProductRow<T> product_row(const Operand& x, int64_t row, int64_t width, bool int8, Memory<T>& m) {
+  ProductRow<T> out;
+  for (int64_t k = 0; k < width; ++k) out.x.push_back(m.at(x, row, k));
+  if (!int8) return out;
+  T most(0);
+  for (const T& v : out.x) most = max_of(most, abs_of(v));
+  out.scale = fp32_of(most / T(127));
+  const T inverse = fp32_of(T(127) / most);
+  const bool rounded = greater(most, T(least_int8_row));
+  for (T& v : out.x) {
+    const T scaled = fp32_of(v * inverse);
+    v = rounded ? nearest_of(scaled) : T(0);
+  }
+  return out;
+}
+
+// With row j of the weight, group by group where it has 8 bits.
+template <class T>
+T dot(const ProductRow<T>& row, const auto& o, int64_t j, int64_t width, Memory<T>& m) {
+  T total(0);
+  const int64_t group = o.scales ? o.group : width;
+  for (int64_t first = 0; first < width; first += group) {
+    T sum(0);
+    for (int64_t k = first; k < std::min(first + group, width); ++k)
+      sum += row.x[static_cast<size_t>(k)] * m.at(o.weight, j, k);
+    if (!o.scales) return sum;
+    total += sum * m.at(o.scales, j, first / group);
+  }
+  return o.int8_x ? total * row.scale : total;
+}
+
 template <class T>
 void run(const Gemm& o, Memory<T>& m) {
   Operand out = o.out;
   out.offset += o.past * o.out_per_past;
-  for (int64_t i = 0; i < o.m; ++i)
+  for (int64_t i = 0; i < o.m; ++i) {
+    const ProductRow<T> row = product_row(o.x, i, o.k, o.int8_x, m);
     for (int64_t j = 0; j < o.n; ++j) {
-      T sum(0);
-      for (int64_t k = 0; k < o.k; ++k) sum += m.at(o.x, i, k) * m.at(o.weight, j, k);
+      T sum = dot(row, o, j, o.k, m);
       if (o.bias) sum += m.at(o.bias, j, 0);
       if (o.scale != 1.0F) sum = sum * T(o.scale);
       if (o.accumulate) sum += m.at(out, i, j);
       m.at(out, i, j) = sum;
     }
+  }
 }
 
 template <class T>

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "plan/reference/dense.h"
 #include "plan/reference/memory.h"
 #include "plan/reference/number.h"
 
@@ -93,13 +94,11 @@ void run(const Route& o, Memory<T>& m) {
 template <class T>
 void run(const ExpertGemm& o, Memory<T>& m) {
   for (int64_t e = 0; e < o.experts; ++e)
-    for (int64_t i = m.integer(o.first, e); i < m.integer(o.first, e + 1); ++i)
-      for (int64_t j = 0; j < o.n; ++j) {
-        const int64_t row = o.token ? m.integer(o.token, i) : i;
-        T sum(0);
-        for (int64_t k = 0; k < o.k; ++k) sum += m.at(o.x, row, k) * m.at(o.weight, e * o.n + j, k);
-        m.at(o.out, i, j) = sum;
-      }
+    for (int64_t i = m.integer(o.first, e); i < m.integer(o.first, e + 1); ++i) {
+      const ProductRow<T> row =
+          product_row(o.x, o.token ? m.integer(o.token, i) : i, o.k, o.int8_x, m);
+      for (int64_t j = 0; j < o.n; ++j) m.at(o.out, i, j) = dot(row, o, e * o.n + j, o.k, m);
+    }
 }
 
 template <class T>

@@ -59,6 +59,20 @@ inline bool greater(double a, double b) {
   return a > b;
 }
 
+// Rounded to fp32, and to the nearest integer, of two equally near the even one; neither counts.
+inline double fp32_of(double v) {
+  return static_cast<float>(v);
+}
+inline double nearest_of(double v) {
+  return std::nearbyint(v);
+}
+inline Counted fp32_of(Counted v) {
+  return Counted(fp32_of(v.value));
+}
+inline Counted nearest_of(Counted v) {
+  return Counted(nearest_of(v.value));
+}
+
 inline Counted exp_of(Counted v) {
   return Counted::counted(std::exp(v.value));
 }

@@ -1,0 +1,328 @@
+// Rows of docs/performance-cpu.md, a group at a time, so that what fails takes no other row along
+// (bench/cpu calls this and puts the page together):
+//   tidemark_bench_cpu machine         the page's head: processor, threads, libraries, commit
+//   tidemark_bench_cpu limits          "READ GEMM FMA EXP" measured, in GB/s and 10^9 operations/s
+//   tidemark_bench_cpu GROUP READ GEMM FMA EXP    rows; GROUP: kernels, or a preset of the table
+// Times of models are those of `tidemark run`: synthetic weights, batch 1, bf16, last-position
+// logits, all cores that the process may use.
+#include <omp.h>
+
+#include <cmath>
+#include <map>
+
+#include "app/measure_model.h"
+#include "backend/arena.h"
+#include "backend/cpu/context.h"
+#include "backend/cpu/onednn.h"
+#include "base/units.h"
+#include "kernel_steps.h"
+#include "limits.h"
+#include "measure/operator_rows.h"
+#include "measure/stats.h"
+#include "page.h"
+
+namespace tidemark {
+namespace {
+
+constexpr int64_t chunk = 512;
+constexpr double prefill_bar = 0.60, decode_bar = 0.85;  // of oneDNN's GEMM rate, of reading memory
+
+// What the machine can do, as `limits` measured it: bytes, operations, exponentials per second.
+struct Limits {
+  double read, gemm, fma, exp;
+};
+
+int threads() {
+  return omp_get_num_procs();
+}
+
+// Samples of `run`, in seconds per unit of what it returns: after a warm-up of the same length, 15
+// of at least 10 ms, within `budget_s` in all.
+template <class Run>
+Summary sample(double budget_s, const Run& run) {
+  std::vector<double> seconds;
+  const double start = steady_now_s();
+  for (double warm = start; warm - start < budget_s / 4; warm = steady_now_s()) run();
+  while (seconds.size() < 15 && (seconds.size() < 3 || steady_now_s() - start < budget_s)) {
+    double done = 0;
+    const double begin = steady_now_s();
+    do done += static_cast<double>(run());
+    while (steady_now_s() - begin < 0.01);
+    seconds.push_back((steady_now_s() - begin) / done);
+  }
+  return summarize(std::move(seconds));
+}
+
+// ---- limits ----
+
+// Seconds of one oneDNN product of a shape on memory of its own.
+double onednn_seconds(const GemmShape& s, double budget_s) {
+  omp_set_num_threads(threads());
+  OneDnnGemms gemms;
+  if (gemms.implementation(s).empty()) fail("oneDNN has no optimised product of bf16 here");
+  const int64_t item = size_bytes(s.dtype), out_item = size_bytes(s.out_dtype);
+  std::array<int64_t, 5> bytes = {s.m * s.x_stride * item, s.n * s.weight_stride * item, s.n * item,
+                                  s.m * s.out_stride * out_item, gemms.scratch_bytes(s)};
+  int64_t total = 0;
+  for (int64_t& size : bytes) total += size = round_up(size, 64);
+  Arena arena(Tag::workspace, total, threads());
+  std::byte* at = arena.at(0, total);
+  std::fill(at, at + total, std::byte{0});  // zero: its time does not depend on values
+  std::array<std::byte*, 5> part{};
+  for (size_t i = 0; i < part.size(); ++i) part[i] = at, at += bytes[i];
+  const auto run = [&] {
+    gemms.run(s, part[0], part[1], part[2], part[3], part[4]);
+    return 1;
+  };
+  return sample(budget_s, run).median;
+}
+
+GemmShape plain(int64_t m, int64_t n, int64_t k) {
+  return {.m = m,
+          .n = n,
+          .k = k,
+          .x_stride = k,
+          .weight_stride = k,
+          .out_stride = n,
+          .dtype = DType::bf16,
+          .out_dtype = DType::bf16,
+          .bias = false,
+          .accumulate = false,
+          .scale = 1};
+}
+
+double large_gemm_rate() {
+  constexpr int64_t n = 2048;
+  return 2.0 * n * n * n / onednn_seconds(plain(n, n, n), 4);
+}
+
+// oneDNN over the projections of one whole chunk of a plan, each by its time: operations a second.
+double own_gemm_rate(const Plan& plan) {
+  std::map<std::tuple<int64_t, int64_t, int64_t>, int64_t> count;
+  for (const Node& node : plan.step(StepKind::tail).nodes)
+    if (const auto* gemm = std::get_if<Gemm>(&node.op); gemm && gemm->m > 8)
+      ++count[{gemm->m, gemm->n, gemm->k}];
+  double operations = 0, seconds = 0;
+  for (const auto& [shape, layers] : count) {
+    const auto [m, n, k] = shape;
+    operations += static_cast<double>(2 * m * n * k * layers);
+    seconds += static_cast<double>(layers) * onednn_seconds(plain(m, n, k), 0.6);
+  }
+  return operations / seconds;
+}
+
+void print_limits() {
+  const auto best = [](int64_t (*work)(int)) {
+    return 1 / sample(2, [&] { return work(threads()); }).median;
+  };
+  fmt::print("{:.2f} {:.1f} {:.1f} {:.2f}\n", best(cpu::read_memory) * 1e-9,
+             large_gemm_rate() * 1e-9, best(cpu::multiply_adds) * 1e-9,
+             best(cpu::exponentials) * 1e-9);
+}
+
+// ---- whole models ----
+
+// As the issue states them, for two cores of a machine with AMX, in tokens a second.
+struct Bar {
+  double tokens_per_s = 0;  // 0: none
+  const char* peers = "-";  // llama.cpp; the fork ik_llama.cpp
+};
+
+struct ModelRow {
+  const char* preset;
+  const char* title;
+  int64_t context, new_tokens, runs;  // runs 0: as many as settle; of few the first is measured too
+  Bar prefill, decode{};
+};
+
+const std::vector<ModelRow>& model_rows() {
+  static const std::vector<ModelRow> rows = {
+      {"qwen2.5-0.5b", "Qwen2.5-0.5B", 512, 65, 0, {1600, "178; 230"}, {26, "17.3; 22.9"}},
+      {"qwen2.5-0.5b", "Qwen2.5-0.5B", 2048, 1, 0, {1400, "144; 208"}},
+      {"qwen2.5-0.5b", "Qwen2.5-0.5B", 8192, 33, 2, {800, "81; 149"}, {22, "12.4"}},
+      {"mamba-130m", "Mamba-130m", 512, 129, 0, {2500, "331"}, {95, "51"}},
+      {"mamba-130m", "Mamba-130m", 8192, 1, 3, {2500, "347"}},
+      {"mamba-130m", "Mamba-130m", 65536, 1, 1, {2500}},
+      {"mamba2-130m", "Mamba2-130m", 512, 129, 0, {2500}},
+      {"mamba2-130m", "Mamba2-130m", 8192, 1, 3, {2500}},
+      {"falcon-h1-0.5b", "Falcon-H1-0.5B", 2048, 65, 0, {1000}},
+  };
+  return rows;
+}
+
+std::string number(double value) {
+  return fmt::format("{:.{}f}", value, value < 100 ? 1 : 0);
+}
+
+std::string verdict(bool met) {
+  return met ? "met" : "**not met**";
+}
+
+void print_row(const std::string& what, const Summary& s, double fraction, double bar,
+               const Bar& absolute, const std::string& limit) {
+  std::string spread = "-", wanted = "-";
+  if (s.n > 1) spread = number(s.p5) + " - " + number(s.p95);
+  if (absolute.tokens_per_s > 0)
+    wanted =
+        fmt::format("{:g}: {}", absolute.tokens_per_s, verdict(s.median >= absolute.tokens_per_s));
+  fmt::print("| {} | {} | {} | {} | {:.0f} % | {:.0f} %: {} | {} | {} | {} |\n", what,
+             number(s.median), spread, s.n, 100 * fraction, 100 * bar, verdict(fraction >= bar),
+             wanted, absolute.peers, limit);
+  std::fflush(stdout);
+}
+
+// Operations of the pass: projections, and with them attention's and SSD's products.
+struct MatrixWork {
+  double gemm = 0, all = 0;
+};
+
+MatrixWork matrix_work(const Plan& plan) {
+  MatrixWork work;
+  for (const OperatorRow& row : phase_rows(plan, Phase::prefill).rows) {
+    const auto operations = static_cast<double>(row.ops);
+    if (row.category == Category::gemm) work.gemm += operations;
+    if (row.category == Category::gemm || row.category == Category::attention || row.op == "ssd")
+      work.all += operations;
+  }
+  return work;
+}
+
+void print_prefill(const ModelRow& row, const Plan& plan, const Summary& tokens_per_s,
+                   const Limits& limits) {
+  const MatrixWork work = matrix_work(plan);
+  const double per_s = tokens_per_s.median / static_cast<double>(row.context);
+  const double own = own_gemm_rate(plan);
+  print_row(
+      fmt::format("{} prefill {}", row.title, row.context), tokens_per_s,
+      work.gemm * per_s / limits.gemm, prefill_bar, row.prefill,
+      fmt::format("projections {:.0f} GFLOP/s; oneDNN at these shapes {:.0f}: {:.0f} % of it; "
+                  "with attention and SSD {:.0f} GFLOP/s, {:.0f} % of large products",
+                  work.gemm * per_s * 1e-9, own * 1e-9, 100 * work.gemm * per_s / own,
+                  work.all * per_s * 1e-9, 100 * work.all * per_s / limits.gemm));
+}
+
+void print_decode(const ModelRow& row, const Plan& plan, const Summary& tokens_per_s,
+                  const Limits& limits) {
+  double bytes = 0;
+  for (const OperatorRow& op : phase_rows(plan, Phase::decode).rows)
+    bytes += static_cast<double>(op.bytes_read + op.bytes_written);
+  const double per_s = bytes * tokens_per_s.median;
+  print_row(fmt::format("{} decode at {}", row.title, row.context), tokens_per_s,
+            per_s / limits.read, decode_bar, row.decode,
+            fmt::format("{:.3f} GB a token, {:.1f} GB/s", bytes * 1e-9, per_s * 1e-9));
+}
+
+void print_model(const std::string& preset, const Limits& limits) {
+  const Model model = open_model(preset, true, 0);
+  bool known = false;
+  for (const ModelRow& row : model_rows()) {
+    if (preset != row.preset) continue;
+    known = true;
+    MeasureRequest request;
+    request.cell = {.model = preset,
+                    .device = "cpu",
+                    .dtype = DType::bf16,
+                    .context = row.context,
+                    .new_tokens = row.new_tokens,
+                    .chunk = chunk,
+                    .threads = threads()};
+    request.options.prefill_profile_passes = request.options.decode_profile_passes = 0;
+    request.options.stopping.max_runs = row.runs > 0 ? row.runs : 12;
+    request.options.stopping.warmup_runs = row.runs > 0 ? 0 : 1;
+    request.options.stopping.time_budget_s = row.runs > 0 ? 120 : 20;
+    const Record record = measure_model(model, request);
+    if (record.outcome != Outcome::ok) fail("{}: {}", name(record.outcome), record.reason);
+    const Plan plan = build_plan(model.spec, {.context = row.context,
+                                              .new_tokens = row.new_tokens,
+                                              .chunk = chunk,
+                                              .dtype = DType::bf16});
+    print_prefill(row, plan, *record.metrics.prefill_tokens_per_s, limits);
+    if (row.new_tokens > 1) print_decode(row, plan, *record.metrics.decode_tokens_per_s, limits);
+  }
+  if (!known) fail("'{}' is no group of the table", preset);
+}
+
+// ---- kernels alone ----
+
+// What bounds a kernel beside its bytes: products at the better of oneDNN's rate and multiply-adds
+// in fp32, or a number of exponentials.
+enum class Bound { bytes, products, exponentials };
+
+void print_kernel(const std::string& what, int copies, int64_t past, const Build& build,
+                  const Limits& limits, Bound bound, double exponentials = 0) {
+  const KernelStep step = make_step(DType::bf16, threads(), copies, past, build);
+  const Summary s = sample(2, [&] {
+    step.run();
+    return copies;
+  });
+  const double bytes_s = static_cast<double>(step.cost.bytes()) / copies / limits.read;
+  double limit_s = bytes_s;
+  const char* limited = "bytes";
+  const auto consider = [&](double seconds, const char* name) {
+    if (seconds > limit_s) limit_s = seconds, limited = name;
+  };
+  if (bound == Bound::products)
+    consider(static_cast<double>(step.cost.ops) / copies / std::max(limits.gemm, limits.fma),
+             "products");
+  if (bound == Bound::exponentials) consider(exponentials / limits.exp, "exponentials");
+  fmt::print("| {} | {:.1f} | {:.1f} - {:.1f} | {} | {} | {:.1f} | {:.0f} % | {} |\n", what,
+             s.median * 1e6, s.p5 * 1e6, s.p95 * 1e6, s.n, limited, limit_s * 1e6,
+             100 * limit_s / s.median, step.backend->implementation(StepKind::tail, 0));
+  std::fflush(stdout);
+}
+
+void print_kernels(const Limits& l) {
+  print_kernel("GEMV 4864 x 896", 24, 0, gemm(1, 4864, 896), l, Bound::bytes);
+  print_kernel("GEMV 896 x 4864", 24, 0, gemm(1, 896, 4864), l, Bound::bytes);
+  print_kernel("GEMV 3072 x 768", 48, 0, gemm(1, 3072, 768), l, Bound::bytes);
+  print_kernel("GEMV 151936 x 896", 1, 0, gemm(1, 151936, 896), l, Bound::bytes);
+  print_kernel("attention, 14:2 heads x 64, 1 token at 8191", 16, 8191,
+               attention(1, 1, 8191, 14, 2, 64, 0), l, Bound::bytes);
+  print_kernel("attention, 14:2 heads x 64, 512 tokens at 0", 4, 0,
+               attention(1, 512, 0, 14, 2, 64, 0), l, Bound::products);
+  print_kernel("attention, 14:2 heads x 64, 512 tokens at 7680", 1, 7680,
+               attention(1, 512, 7680, 14, 2, 64, 0), l, Bound::products);
+  print_kernel("SSD, 24 heads x 64, state 128, 512 tokens in blocks of 256", 4, 512,
+               ssd(SsdForm::chunked, 1, 512, 24, 128, 256), l, Bound::products);
+  print_kernel("SSD, 24 heads x 64, state 128, 512 tokens in blocks of 128", 4, 512,
+               ssd(SsdForm::chunked, 1, 512, 24, 128, 128), l, Bound::products);
+  print_kernel("SSD, 24 heads x 64, state 128, 1 token", 96, 512,
+               ssd(SsdForm::recurrence, 1, 1, 24, 128, 256), l, Bound::bytes);
+  print_kernel("selective scan, 1536 channels x 16, 512 tokens", 4, 512, scan(1, 512, 1536), l,
+               Bound::exponentials, 512.0 * 1536 * 16);
+  print_kernel("selective scan, 1536 channels x 16, 1 token", 192, 512, scan(1, 1, 1536), l,
+               Bound::exponentials, 1536.0 * 16 * 2);
+  print_kernel("causal conv1d, 1536 channels, 512 tokens", 16, 512, conv(512, 1536), l,
+               Bound::exponentials, 512.0 * 1536);
+  print_kernel("RMS norm, 512 x 896", 32, 0, norm(512, 896), l, Bound::bytes);
+  print_kernel("gated RMS norm, 512 x 1536", 16, 0, gated_norm(512, 1536), l, Bound::exponentials,
+               512.0 * 1536);
+}
+
+// ---- the page's head ----
+
+void print_machine() {
+  const BackendInfo info = make_cpu_backend(threads(), 0)->info();
+  const Provenance p = machine_provenance();
+  fmt::print("{}, {}, {} thread{}, {}; {}; {}. {}\n", info.name, info.isa, info.threads,
+             info.threads == 1 ? "" : "s", format_bytes(info.memory_bytes), joined(info.libraries),
+             p.os, origin(p));
+}
+
+void run(int argc, char** argv) {
+  const std::string group = argc > 1 ? argv[1] : "";
+  if (group == "machine") return print_machine();
+  if (group == "limits") return print_limits();
+  if (argc != 6) fail("expected: machine | limits | GROUP READ GEMM FMA EXP");
+  const auto giga = [&](int i) { return std::stod(argv[i]) * 1e9; };
+  const Limits limits{giga(2), giga(3), giga(4), giga(5)};
+  if (group == "kernels") return print_kernels(limits);
+  print_model(group, limits);
+}
+
+}  // namespace
+}  // namespace tidemark
+
+int main(int argc, char** argv) {
+  return tidemark::run_page_program([&] { tidemark::run(argc, argv); });
+}

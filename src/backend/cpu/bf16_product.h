@@ -1,0 +1,51 @@
+// Products of bf16 matrices summed in fp32, on the units that some x86 processors have for them:
+// what attention and SSD are made of where the dtype is bf16. Elsewhere they use product-inl.h.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "backend/cpu/max_isa.h"
+#include "base/bf16.h"
+
+namespace tidemark::cpu {
+
+// c[rows, cols] (+)= a[rows, depth] * b[depth, cols]. The right side has rows 2k and 2k + 1
+// interleaved: element (2k + i, j) at b[k * b_row + 2 * j + i]. `cols` is a multiple of 16 and
+// `depth` of 32 (padding: zeros on both sides); up to the next multiple of 16, rows of a are
+// readable and rows of c writable.
+struct Bf16Product {
+  const Bf16* a;
+  int64_t a_row;
+  const Bf16* b;
+  int64_t b_row;
+  float* c;
+  int64_t c_row;
+  int64_t rows, cols, depth;
+  bool accumulate;
+};
+inline constexpr int64_t product_rows = 16, product_cols = 16, product_depth = 32;
+
+// A thread calls begin() before its products and end() when it has no more for now.
+struct Bf16Unit {
+  std::string_view name;
+  void (*begin)();
+  void (*multiply)(const Bf16Product&);
+  void (*end)();
+};
+
+// bf16_product_dot.cpp: AVX-512 vdpbf16ps, two multiply-adds a lane. Null where there is none, or
+// where it is no faster than multiply-adds in fp32 (Intel's processors, measured by none here).
+const Bf16Unit* dot_unit();
+// bf16_product_amx.cpp: AMX tiles. Null where processor or system lack them.
+const Bf16Unit* amx_unit();
+
+// The fastest that this machine has, or null. Asked once, when a backend is made.
+inline const Bf16Unit* bf16_unit() {
+  const Bf16Unit* tiles = max_isa() == Isa::all ? amx_unit() : nullptr;
+  if (tiles) return tiles;
+  return max_isa() >= Isa::avx512_bf16 ? dot_unit() : nullptr;
+}
+
+}  // namespace tidemark::cpu

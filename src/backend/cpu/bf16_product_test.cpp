@@ -1,0 +1,89 @@
+#include "backend/cpu/bf16_product.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+
+#include "emulated_tiles.h"
+
+namespace tidemark::cpu {
+namespace {
+
+int64_t padded(int64_t count) {
+  return (count + product_rows - 1) / product_rows * product_rows;
+}
+
+// Against sums in double of the elements that the layout's definition names; what lies beside the
+// result stays.
+void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool accumulate) {
+  SCOPED_TRACE(testing::Message() << unit.name << ": " << rows << " x " << cols << " x " << depth
+                                  << (accumulate ? ", accumulating" : ""));
+  std::mt19937 random(static_cast<unsigned>(rows * 7919 + cols * 31 + depth));
+  std::normal_distribution<float> normal(0, 1);
+  const int64_t a_row = depth + 32, b_row = 2 * (cols + 16), c_row = cols + 16;
+  std::vector<Bf16> a(static_cast<size_t>(padded(rows) * a_row)),
+      b(static_cast<size_t>(depth / 2 * b_row));
+  std::vector<float> c(static_cast<size_t>(padded(rows) * c_row));
+  for (Bf16& value : a) value = Bf16(normal(random));
+  for (Bf16& value : b) value = Bf16(normal(random));
+  for (float& value : c) value = normal(random);
+  const std::vector<float> before = c;
+  unit.begin();
+  unit.multiply({.a = a.data(),
+                 .a_row = a_row,
+                 .b = b.data(),
+                 .b_row = b_row,
+                 .c = c.data(),
+                 .c_row = c_row,
+                 .rows = rows,
+                 .cols = cols,
+                 .depth = depth,
+                 .accumulate = accumulate});
+  unit.end();
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < c_row; ++j) {
+      const auto at = static_cast<size_t>(i * c_row + j);
+      if (j >= cols) {
+        ASSERT_EQ(c[at], before[at]) << i << ", " << j;
+        continue;
+      }
+      double sum = accumulate ? before[at] : 0, size = std::abs(sum);
+      for (int64_t k = 0; k < depth; ++k) {
+        const double term =
+            static_cast<double>(static_cast<float>(a[static_cast<size_t>(i * a_row + k)])) *
+            static_cast<float>(b[static_cast<size_t>(k / 2 * b_row + 2 * j + k % 2)]);
+        sum += term, size += std::abs(term);
+      }
+      ASSERT_NEAR(c[at], sum, 2e-6 * size) << i << ", " << j;
+    }
+}
+
+void check_shapes(const Bf16Unit& unit) {
+  for (const bool accumulate : {false, true}) {
+    check(unit, 1, 16, 32, accumulate);
+    check(unit, 16, 16, 32, accumulate);
+    check(unit, 17, 32, 64, accumulate);
+    check(unit, 23, 48, 96, accumulate);
+    check(unit, 48, 80, 32, accumulate);
+    check(unit, 96, 128, 64, accumulate);
+    check(unit, 61, 112, 160, accumulate);
+  }
+}
+
+TEST(Bf16Product, EmulatedTiles) {
+  check_shapes(emulated_tiles);
+}
+
+TEST(Bf16Product, Dots) {
+  if (!dot_unit()) GTEST_SKIP() << "no processor with fast vdpbf16ps";
+  check_shapes(*dot_unit());
+}
+
+TEST(Bf16Product, Amx) {
+  if (!amx_unit()) GTEST_SKIP() << "no AMX";
+  check_shapes(*amx_unit());
+}
+
+}  // namespace
+}  // namespace tidemark::cpu

@@ -1,0 +1,242 @@
+// Products of a few rows with 8-bit weights, at the speed of memory: as gemm_skinny.cpp, threads
+// share the rows of the weight, and some of them at a time are multiplied with every row of x.
+// Activations of 16 bits: integers become fp32, sums are fp32. Activations of 8 bits: x is rounded
+// to integers first, kept as 16 bits; products of 16 bits add up in pairs to 32 (vpmaddwd, smlal).
+// Limit: bytes of the weight.
+#include <hwy/cache_control.h>
+
+#include <algorithm>
+
+#include "backend/cpu/gemm.h"
+#include "backend/cpu/int8.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "backend/cpu/int8_skinny.cpp"
+#include "backend/cpu/targets.h"
+// After the targets:
+#include "backend/cpu/int8-inl.h"
+#include "backend/cpu/parallel.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tidemark::cpu::HWY_NAMESPACE {
+namespace {
+
+using ShortTag = hn::ScalableTag<int16_t>;
+using SumTag = hn::ScalableTag<int32_t>;
+constexpr int64_t short_lanes = static_cast<int64_t>(hn::MaxLanes(ShortTag()));
+
+// Columns that are taken at a time; of activations of 16 bits a group, which has one scale.
+constexpr int64_t block = 32;
+constexpr int64_t line = 64;  // of the cache
+
+HWY_INLINE Vec broadcast(const Bf16* from) {
+  return hn::BitCast(floats, hn::Set(WordTag(), uint32_t{from->bits} << 16));
+}
+
+// Sums of products with activations of 16 bits, as fp32.
+struct Wide {
+  using X = float;
+  using Total = Vec;
+  static HWY_INLINE Total zero() { return hn::Zero(floats); }
+  static HWY_INLINE Vec floating(Total total) { return total; }
+
+  // `block` columns of a row of the weight and m rows of x.
+  template <int m>
+  static HWY_INLINE void add(Total (&total)[m], const int8_t* weight, const Bf16* scale,
+                             const float* x, int64_t x_stride) {
+    const Vec factor = broadcast(scale);
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < block; k += lanes) {
+      const Vec w = hn::Mul(load_int8(weight + k), factor);
+#pragma GCC unroll 8
+      for (int i = 0; i < m; ++i) total[i] = hn::MulAdd(w, load(x + i * x_stride + k), total[i]);
+    }
+  }
+  static HWY_INLINE float finished(const Int8Product&, const float*, int64_t, int64_t, float sum) {
+    return sum;
+  }
+};
+
+// The same of 8 bits, as i16. The second total takes the other half of the pairs on Arm.
+struct Narrow {
+  using X = int16_t;
+  struct Total {
+    hn::Vec<SumTag> first, second;
+  };
+  static HWY_INLINE Total zero() { return {hn::Zero(SumTag()), hn::Zero(SumTag())}; }
+  static HWY_INLINE Vec floating(Total total) {
+    return hn::ConvertTo(floats, hn::Add(total.first, total.second));
+  }
+
+  template <int m>
+  static HWY_INLINE void add(Total (&total)[m], const int8_t* weight, const Bf16*, const int16_t* x,
+                             int64_t x_stride) {
+    const hn::Rebind<int8_t, ShortTag> bytes;
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < block; k += short_lanes) {
+      const auto w = hn::PromoteTo(ShortTag(), hn::LoadU(bytes, weight + k));
+#pragma GCC unroll 8
+      for (int i = 0; i < m; ++i)
+        total[i].first =
+            hn::ReorderWidenMulAccumulate(SumTag(), w, hn::LoadU(ShortTag(), x + i * x_stride + k),
+                                          total[i].first, total[i].second);
+    }
+  }
+  static HWY_INLINE float finished(const Int8Product& p, const float* row_scales, int64_t i,
+                                   int64_t j, float sum) {
+    return sum * static_cast<float>(p.scales[j * p.scales_stride]) * row_scales[i];
+  }
+};
+
+template <class Out>
+void write(const Int8Product& p, int64_t i, int64_t j, float value) {
+  Out* out = static_cast<Out*>(p.out) + i * p.out_stride + j;
+  if (p.has_bias) value += static_cast<float>(p.bias[j]);
+  value *= p.scale;
+  if (p.accumulate) value += static_cast<float>(*out);
+  *out = static_cast<Out>(value);
+}
+
+// Rows [j, j + rows) of the weight times m rows of x.
+template <class Dot, int m, int rows, class Out>
+HWY_INLINE void weight_rows(const Int8Product& p, const typename Dot::X* x, const float* row_scales,
+                            int64_t j) {
+  const int64_t x_stride = round_up(p.k, int8_x_padding), whole = p.k / block * block;
+  const int8_t* weight = p.weight + j * p.weight_stride;
+  const Bf16* scales = p.scales + j * p.scales_stride;
+  typename Dot::Total total[rows][m];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 8
+    for (int i = 0; i < m; ++i) total[r][i] = Dot::zero();
+  for (int64_t k = 0; k < whole; k += block) {
+    const Bf16* scale = scales + (p.group == block ? k / block : 0);
+    // The rows that come next: short rows end before the processor has seen where they lead.
+    if (k % line == 0)
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) hwy::Prefetch(weight + (rows + r) * p.weight_stride + k);
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; ++r)
+      Dot::add(total[r], weight + r * p.weight_stride + k, scale + r * p.scales_stride, x + k,
+               x_stride);
+  }
+  if (whole < p.k) {
+    const int64_t group = p.group == block ? whole / block : 0;
+    for (int r = 0; r < rows; ++r) {
+      int8_t rest[block] = {};
+      std::memcpy(rest, weight + r * p.weight_stride + whole, static_cast<size_t>(p.k - whole));
+      Dot::add(total[r], rest, scales + r * p.scales_stride + group, x + whole, x_stride);
+    }
+  }
+  for (int i = 0; i < m; ++i) {
+    float sums[rows];
+    if constexpr (rows % 4 == 0) {
+      for (int r = 0; r < rows; r += 4)
+        store_sums(Dot::floating(total[r][i]), Dot::floating(total[r + 1][i]),
+                   Dot::floating(total[r + 2][i]), Dot::floating(total[r + 3][i]), sums + r);
+    } else {
+      for (int r = 0; r < rows; ++r) sums[r] = sum(Dot::floating(total[r][i]));
+    }
+    for (int r = 0; r < rows; ++r)
+      write<Out>(p, i, j + r, Dot::finished(p, row_scales, i, j + r, sums[r]));
+  }
+}
+
+template <class Dot, int m, class Out>
+void some_rows(const Int8Product& p, const typename Dot::X* x, const float* row_scales,
+               int64_t begin, int64_t end) {
+  constexpr int rows = m == 1 ? 8 : m <= 4 ? 4 : 2;
+  int64_t j = begin;
+  for (; j + rows <= end; j += rows) weight_rows<Dot, m, rows, Out>(p, x, row_scales, j);
+  for (; j < end; ++j) weight_rows<Dot, m, 1, Out>(p, x, row_scales, j);
+}
+
+template <class Dot, class Out>
+void by_count(const Int8Product& p, const typename Dot::X* x, const float* row_scales,
+              int64_t begin, int64_t end) {
+  switch (p.m) {
+    case 1:
+      return some_rows<Dot, 1, Out>(p, x, row_scales, begin, end);
+    case 2:
+      return some_rows<Dot, 2, Out>(p, x, row_scales, begin, end);
+    case 3:
+      return some_rows<Dot, 3, Out>(p, x, row_scales, begin, end);
+    case 4:
+      return some_rows<Dot, 4, Out>(p, x, row_scales, begin, end);
+    case 5:
+      return some_rows<Dot, 5, Out>(p, x, row_scales, begin, end);
+    case 6:
+      return some_rows<Dot, 6, Out>(p, x, row_scales, begin, end);
+    case 7:
+      return some_rows<Dot, 7, Out>(p, x, row_scales, begin, end);
+    case 8:
+      return some_rows<Dot, 8, Out>(p, x, row_scales, begin, end);
+    default:
+      fail("skinny product: at most {} rows, found {}", skinny_rows, p.m);
+  }
+}
+
+void unpack_rows(const Int8Product& p, float* to, int64_t stride) {
+  for (int64_t i = 0; i < p.m; ++i) {
+    unpack_row(p.x + i * p.x_stride, p.k, to + i * stride);
+    for (int64_t k = round_up(p.k, lanes); k < stride; k += lanes)
+      store(hn::Zero(floats), to + i * stride + k);
+  }
+}
+
+void skinny_w8a16(const Int8Product& p, const float* x, int64_t begin, int64_t end) {
+  if (p.out_f32)
+    by_count<Wide, float>(p, x, nullptr, begin, end);
+  else
+    by_count<Wide, Bf16>(p, x, nullptr, begin, end);
+}
+
+void skinny_w8a8(const Int8Product& p, const int16_t* x, const float* row_scales, int64_t begin,
+                 int64_t end) {
+  if (p.out_f32)
+    by_count<Narrow, float>(p, x, row_scales, begin, end);
+  else
+    by_count<Narrow, Bf16>(p, x, row_scales, begin, end);
+}
+
+}  // namespace
+}  // namespace tidemark::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace tidemark::cpu {
+
+HWY_EXPORT(unpack_rows);
+HWY_EXPORT(skinny_w8a16);
+HWY_EXPORT(skinny_w8a8);
+
+namespace {
+
+constexpr int64_t scales_bytes = skinny_rows * 4 + 32;  // a whole cache line
+
+}  // namespace
+
+int64_t int8_skinny_workspace_bytes(const Int8Product& p) {
+  return scales_bytes + p.m * round_up(p.k, int8_x_padding) * (p.int8_x ? 2 : 4);
+}
+
+void run_int8_skinny(const Int8Product& p, int threads, std::byte* scratch) {
+  auto* row_scales = reinterpret_cast<float*>(scratch);
+  auto* short_x = reinterpret_cast<int16_t*>(scratch + scales_bytes);
+  auto* float_x = reinterpret_cast<float*>(scratch + scales_bytes);
+  const int64_t stride = round_up(p.k, int8_x_padding);
+  if (p.int8_x)
+    round_x(p, 1, short_x, stride, row_scales);
+  else
+    HWY_DYNAMIC_DISPATCH(unpack_rows)(p, float_x, stride);
+  // Shares of whole groups of 8 rows; a few thousand weights are not worth waking a team.
+  const int64_t groups = divide_up(p.n, 8), grain = 1 + 4096 / p.k;
+  parallel_ranges(threads, groups, grain, [&](int64_t begin, int64_t end, int) {
+    if (p.int8_x) HWY_DYNAMIC_DISPATCH(skinny_w8a8)
+    (p, short_x, row_scales, 8 * begin, std::min(8 * end, p.n));
+    else HWY_DYNAMIC_DISPATCH(skinny_w8a16)(p, float_x, 8 * begin, std::min(8 * end, p.n));
+  });
+}
+
+}  // namespace tidemark::cpu
+#endif

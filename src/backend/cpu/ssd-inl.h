@@ -1,0 +1,42 @@
+// Step sizes of SSD and their running sums.
+#if defined(TIDEMARK_SSD_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef TIDEMARK_SSD_INL_H
+#undef TIDEMARK_SSD_INL_H
+#else
+#define TIDEMARK_SSD_INL_H
+#endif
+
+#include "backend/cpu/context.h"
+#include "backend/cpu/simd-inl.h"
+#include "plan/ops.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tidemark::cpu::HWY_NAMESPACE {
+
+inline Vec step_size(const Ssd& op, Vec dt) {
+  const Vec d = hn::Max(all(op.dt_min), softplus(dt));
+  return op.dt_max > 0 ? hn::Min(all(op.dt_max), d) : d;
+}
+
+// One head's block: d[t], and the running sum of d * rate rounded to fp32 in sum[t] with what that
+// lost in rest[t], because differences of sums matter, not their size. From `length` to `padded` (a
+// multiple of 16) d is zero and the sums stay.
+template <class T>
+void running_sums(const Ssd& op, const T* dt, float bias, double rate, int64_t length,
+                  int64_t padded, float* d, float* sum, float* rest) {
+  for (int64_t t = 0; t < length; ++t) d[t] = static_cast<float>(dt[t * op.dt.stride]) + bias;
+  for (int64_t t = length; t < padded; ++t) d[t] = 0;
+  for (int64_t t = 0; t < length; t += lanes) store(step_size(op, load(d + t)), d + t);
+  for (int64_t t = length; t < padded; ++t) d[t] = 0;
+  double total = 0;
+  for (int64_t t = 0; t < padded; ++t) {
+    total += static_cast<double>(d[t]) * rate;
+    sum[t] = static_cast<float>(total);
+    rest[t] = static_cast<float>(total - sum[t]);
+  }
+}
+
+}  // namespace tidemark::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
