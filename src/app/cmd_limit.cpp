@@ -6,6 +6,7 @@
 #include "app/options.h"
 #include "app/session.h"
 #include "backend/arena.h"
+#include "backend/cuda_plan.h"
 #include "base/error.h"
 #include "base/units.h"
 #include "device/profile.h"
@@ -198,10 +199,15 @@ int run(const Options& options) {
 
   const auto backend = open_backend(options.device.device, options.device.threads, 0);
   require_support(*backend, asked.workload.dtype);
+  // A GPU that is not here.
+  const bool on_gpu = !options.on.empty() && options.device.device == "cpu" && !options.measure &&
+                      load_profile(options.on).kind == DeviceKind::gpu;
   // What the arenas get of it.
   const int64_t overhead_bytes = backend->overhead_bytes();
   asked.budget_bytes -= overhead_bytes;
-  const auto planned = [&](const Plan& plan) { return layout_on(*backend, plan).size_bytes; };
+  const auto planned = [&](const Plan& plan) {
+    return (on_gpu ? layout_on_cuda(plan) : layout_on(*backend, plan)).size_bytes;
+  };
   const auto freed_at_once = [&](const Plan& plan) {
     return peak_live_memory(plan, [](const Node&) { return int64_t{0}; });
   };
@@ -213,7 +219,7 @@ int run(const Options& options) {
 
   if (options.json) {
     nlohmann::ordered_json json = {{"model", spec.name},
-                                   {"device", options.device.device},
+                                   {"device", on_gpu ? options.on : options.device.device},
                                    {"dtype", name(asked.workload.dtype)},
                                    {"batch", asked.workload.batch},
                                    {"new_tokens", asked.workload.new_tokens},
@@ -226,7 +232,10 @@ int run(const Options& options) {
                options.on.empty()
                    ? options.memory
                    : fmt::format("the {} of {}", format_bytes(budget_bytes(options)), options.on),
-               name(asked.workload.dtype), asked.workload.batch, options.device.device);
+               name(asked.workload.dtype), asked.workload.batch,
+               on_gpu ? "cuda" : options.device.device);
+    if (on_gpu)
+      fmt::print("Driver and libraries are not counted: on an H200 they take half a GiB\n\n");
     if (overhead_bytes > 0)
       fmt::print("Driver and libraries take {} of it\n\n", format_bytes(overhead_bytes));
     print_table(rows);

@@ -43,11 +43,13 @@ int run(const Options& options) {
     std::vector<Record> records = read_study_records(options.stores[i], {});
     std::erase_if(records, [](const Record& r) { return r.source != Source::measured; });
     const DeviceProfile profile = load_profile(options.on[i]);
-    text += fmt::format(
-                "\n# Against our own measurements: {}\n\nWith the {} profile of {}. Memory is "
-                "without scratch.\n",
-                profile.name, name(profile.origin), profile.title) +
-            error_markdown(against_records(records, profile));
+    text +=
+        fmt::format(
+            "\n# Against our own measurements: {}\n\nWith the {} profile of {}. Memory is that of "
+            "the arenas{}.\n",
+            profile.name, name(profile.origin), profile.title,
+            profile.kind == DeviceKind::cpu ? ", without scratch" : "") +
+        error_markdown(against_records(records, profile));
   }
   write_output(options.output, text);
   return exit_ok;

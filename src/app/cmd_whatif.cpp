@@ -110,8 +110,9 @@ void print_limits(const Options& options, const ModelSpec& spec, const DevicePro
         request.workload = eager_workload(request.workload);
         request.whole_chunk = true;
       }
-      return find_limit(spec, request,
-                        [&](const Plan& plan) { return planned_memory(spec, plan, engine); })
+      return find_limit(
+                 spec, request,
+                 [&](const Plan& plan) { return planned_memory(spec, plan, engine, profile.kind); })
           .context;
     };
     const double bytes = profile.memory_bytes.value;

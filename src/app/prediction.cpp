@@ -1,6 +1,7 @@
 #include "app/prediction.h"
 
 #include "app/session.h"
+#include "backend/cuda_plan.h"
 #include "base/error.h"
 #include "measure/provenance.h"
 #include "plan/live_memory.h"
@@ -21,26 +22,6 @@ MemoryByTag mask_memory(const ModelSpec& spec, const Plan& plan) {
   return memory;
 }
 
-// On a GPU this program computes chunked forms in blocks of 64, whatever the model's own chunk, and
-// in fp32 by the recurrence (docs/cuda.md, "What it computes").
-void take_gpu_forms(Plan& plan) {
-  constexpr int64_t block = 64;
-  const bool chunked = activation_dtype(plan.workload.dtype) == DType::bf16;
-  for (Step& step : plan.steps)
-    for (Node& node : step.nodes)
-      std::visit(
-          [&](auto& op) {
-            if constexpr (requires { op.form = SsdForm::recurrence; }) {
-              if (op.form != SsdForm::chunked) return;
-              if (chunked)
-                op.chunk = block;
-              else
-                op.form = SsdForm::recurrence;
-            }
-          },
-          node.op);
-}
-
 }  // namespace
 
 EngineModel engine_option(const std::string& text) {
@@ -49,8 +30,10 @@ EngineModel engine_option(const std::string& text) {
   fail("--engine-model: expected own or eager-full, found '{}'", text);
 }
 
-MemoryByTag planned_memory(const ModelSpec& spec, const Plan& plan, EngineModel engine) {
+MemoryByTag planned_memory(const ModelSpec& spec, const Plan& plan, EngineModel engine,
+                           DeviceKind device) {
   if (engine == EngineModel::own) {
+    if (device == DeviceKind::gpu) return layout_on_cuda(plan).size_bytes;
     static const std::unique_ptr<Backend> backend = open_backend("cpu", 0, 0);
     return layout_on(*backend, plan).size_bytes;
   }
@@ -69,8 +52,8 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
   Plan plan = build_plan(spec, workload);
   PredictOptions options{.scales = prediction.scales};
   if (eager) options.launches = eager_launches(profile, eager_options(spec));
-  const MemoryByTag memory = planned_memory(spec, plan, prediction.engine);
-  if (!eager && profile.kind == DeviceKind::gpu) take_gpu_forms(plan);
+  const MemoryByTag memory = planned_memory(spec, plan, prediction.engine, profile.kind);
+  if (!eager && profile.kind == DeviceKind::gpu) choose_cuda_forms(plan);
   Record record = predict(plan, profile, memory, options);
   record.cell.family = spec.family;
   if (profile.kind == DeviceKind::gpu && has_int8_weights(workload.dtype))

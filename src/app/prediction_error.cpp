@@ -216,13 +216,15 @@ ErrorTable against_records(const std::vector<Record>& measured, const DeviceProf
     };
     if (m.metrics.ttft_s) add_time(table, row("TTFT", m.metrics.ttft_s->median), p.metrics.ttft_s);
     if (m.metrics.tpot_s) add_time(table, row("TPOT", m.metrics.tpot_s->median), p.metrics.tpot_s);
-    // Scratch depends on the kernels and threads of the machine; all else is the plan's alone.
+    // A processor's scratch depends on libraries and threads of the machine; all else is the
+    // plan's.
     if (m.memory.high_water) {
-      const auto without_scratch = [](const MemoryByTag& memory) {
-        return static_cast<double>(memory.total() - memory[Tag::workspace]) / mib;
+      const auto counted = [&](const MemoryByTag& memory) {
+        const int64_t scratch = profile.kind == DeviceKind::cpu ? memory[Tag::workspace] : 0;
+        return static_cast<double>(memory.total() - scratch) / mib;
       };
-      table.rows.push_back(row("memory", without_scratch(*m.memory.high_water)));
-      table.rows.back().predicted = without_scratch(p.memory.predicted);
+      table.rows.push_back(row("memory", counted(*m.memory.high_water)));
+      table.rows.back().predicted = counted(p.memory.predicted);
     }
   }
   return table;

@@ -9,7 +9,7 @@
 namespace tidemark {
 namespace {
 
-constexpr float most_steps = 127, least_steps = 121;
+constexpr float most_steps = 127, least_steps = 117;
 
 // Of a positive number: bf16 at or above it, so that the largest weight has no more than 127 steps.
 Bf16 rounded_up(float value) {

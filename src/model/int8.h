@@ -13,7 +13,7 @@
 namespace tidemark {
 
 // q = round(x / scale), at most 127 to either side, of two equally near integers the even one. The
-// scale is that among max|x| / 127, / 126.5, ... / 121, each rounded up to bf16, which leaves the
+// scale is that among max|x| / 127, / 126.5, ... / 117, each rounded up to bf16, which leaves the
 // least sum of squared errors. It is 0 for zeros, and not finite where a value isn't; q is then
 // zero.
 Bf16 round_to_int8(std::span<const float> x, std::span<int8_t> q);

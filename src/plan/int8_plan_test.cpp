@@ -58,7 +58,9 @@ std::set<TensorId> int8_tensors(const ModelSpec& spec, const Plan& plan) {
       EXPECT_EQ(scales.rows, weight.rows);
       EXPECT_EQ(scales.cols, (weight.cols + group - 1) / group);
       EXPECT_EQ(op.scales.tensor, weight_of(op).tensor + 1) << "filled one after the other";
-      if constexpr (requires { op.int8_x; }) EXPECT_EQ(op.int8_x, whole_rows);
+      if constexpr (requires { op.int8_x; }) {
+        EXPECT_EQ(op.int8_x, whole_rows);
+      }
       found.insert({weight_of(op).tensor});
     }
   };

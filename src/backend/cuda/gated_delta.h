@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "backend/cuda/queue.h"
+#include "backend/cuda_plan.h"
 #include "base/vocab.h"
 
 namespace tidemark::cuda {
@@ -29,7 +30,7 @@ struct GatedDeltaArgs {
   DType dtype = DType::f32;
 };
 
-inline constexpr int gated_delta_chunk = 64;
+inline constexpr int gated_delta_chunk = chunk_tokens;
 // A step shorter than this is left to the recurrence.
 inline constexpr int64_t gated_delta_chunked_min_length = 64;
 

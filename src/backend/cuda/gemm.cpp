@@ -70,12 +70,6 @@ struct GemmLibrary::Kernel {
   Kernel& operator=(const Kernel&) = delete;
 };
 
-int64_t gemm_workspace_bytes(int64_t m, int64_t n) {
-  // Enough for four partial products of a split k; the libraries' own advice for Hopper is 32 MiB.
-  constexpr int64_t mebibyte = 1 << 20;
-  return std::clamp(m * n * 4 * int64_t{sizeof(float)}, mebibyte, 32 * mebibyte);
-}
-
 GemmLibrary::GemmLibrary() {
   check_lt(cublasLtCreate(&handle_), "create");
 }

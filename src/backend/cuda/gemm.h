@@ -11,6 +11,7 @@
 #include <string>
 
 #include "backend/cuda/queue.h"
+#include "backend/cuda_plan.h"
 #include "base/vocab.h"
 
 namespace tidemark::cuda {
@@ -26,9 +27,6 @@ struct GemmArgs {
   bool accumulate = false;
   DType dtype = DType::f32, out_dtype = DType::f32;
 };
-
-// Scratch that the product may use; algorithms that want more are not considered.
-int64_t gemm_workspace_bytes(int64_t m, int64_t n);
 
 class GemmLibrary {
  public:

@@ -8,6 +8,7 @@
 #include "backend/cuda/conv1d.h"
 #include "backend/cuda/positions.h"
 #include "backend/cuda/queue.h"
+#include "backend/cuda_plan.h"
 #include "base/vocab.h"
 
 namespace tidemark::cuda {
@@ -41,8 +42,6 @@ struct GemvArgs {
   Act act = Act::silu;
   int32_t conv_begin = 0;
 };
-
-inline constexpr int32_t gemv_max_rows = 8;
 
 // Which shape of the kernel runs; its name goes into the records.
 struct GemvChoice {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backend/cuda/queue.h"
+#include "backend/cuda_plan.h"
 #include "base/vocab.h"
 
 namespace tidemark::cuda {
@@ -40,8 +41,7 @@ struct SsdChoice {
   int segments = 1;         // of `blocks`: parts of the sequence computed at once
 };
 
-// Tokens that `blocks` turns into matrix products at a time, whatever the model's own chunk is.
-inline constexpr int ssd_block_length = 64;
+inline constexpr int ssd_block_length = chunk_tokens;  // of `blocks`
 
 // chunked: whether the plan asks for matrix products. They need bf16, a head_dim that is a multiple
 // of 64, a state_size of 64, 128 or 256, and rows of x, b, c, out aligned to 16 bytes; all else

@@ -1,0 +1,42 @@
+#include "backend/cuda_plan.h"
+
+#include <algorithm>
+
+namespace tidemark {
+
+namespace cuda {
+
+int64_t gemm_workspace_bytes(int64_t m, int64_t n) {
+  // Enough for four partial products of a split k; the libraries' own advice for Hopper is 32 MiB.
+  constexpr int64_t mebibyte = 1 << 20;
+  return std::clamp(m * n * 4 * int64_t{sizeof(float)}, mebibyte, 32 * mebibyte);
+}
+
+}  // namespace cuda
+
+void choose_cuda_forms(Plan& plan) {
+  const bool chunked = activation_dtype(plan.workload.dtype) == DType::bf16;
+  for (Step& step : plan.steps)
+    for (Node& node : step.nodes)
+      std::visit(
+          [&](auto& op) {
+            if constexpr (requires { op.form = SsdForm::recurrence; }) {
+              if (op.form != SsdForm::chunked) return;
+              if (chunked)
+                op.chunk = cuda::chunk_tokens;
+              else
+                op.form = SsdForm::recurrence;
+            }
+          },
+          node.op);
+}
+
+MemoryLayout layout_on_cuda(const Plan& plan) {
+  return layout_memory(plan, [](const Node& node) {
+    const auto* gemm = std::get_if<Gemm>(&node.op);
+    return gemm && gemm->m > cuda::gemv_max_rows ? cuda::gemm_workspace_bytes(gemm->m, gemm->n)
+                                                 : int64_t{0};
+  });
+}
+
+}  // namespace tidemark
