@@ -445,10 +445,12 @@ void add_ssm(std::vector<OpCase>& cases, DType dtype) {
           dtype);
       const int64_t rows = s.batch * s.length, inner = s.heads * s.head_dim;
       const int64_t bc = s.groups * s.state;
-      const Operand x = c.act("xbc", rows, inner + 2 * bc);
+      // Of its own, or within a projection that no convolution follows.
+      const int64_t before = s.batch == 3 ? 13 : 0;
+      const Operand x = c.act("xbc", rows, inner + 2 * bc, before, before / 2);
       Operand b = x, cc = x;
-      b.offset = inner;
-      cc.offset = inner + bc;
+      b.offset += inner;
+      cc.offset += inner + bc;
       const Operand dt = c.act("dt", rows, s.heads, 11);
       const Operand a = c.weight("a_log", s.heads), d = c.weight("d_skip", s.heads);
       const Operand bias = c.weight("dt_bias", s.heads), out = c.act("out", rows, inner);
