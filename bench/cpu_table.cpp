@@ -1,8 +1,10 @@
 // Rows of docs/performance-cpu.md, a group at a time, so that what fails takes no other row along
 // (bench/cpu calls this and puts the page together):
-//   tidemark_bench_cpu machine         the page's head: processor, threads, libraries, commit
-//   tidemark_bench_cpu limits          "READ GEMM FMA EXP" measured, in GB/s and 10^9 operations/s
-//   tidemark_bench_cpu GROUP READ GEMM FMA EXP    rows; GROUP: kernels, or a preset of the table
+//   tidemark_bench_cpu machine             the page's head: processor, threads, libraries, commit
+//   tidemark_bench_cpu limits              rows of what the machine can do
+//   tidemark_bench_cpu GROUP BUDGET_S      rows; GROUP: kernels, or a preset of the table; the
+//   budget
+//                                          is a row's of a model
 // Times of models are those of `tidemark run`: synthetic weights, batch 1, bf16, last-position
 // logits, all cores that the process may use.
 #include <omp.h>
@@ -27,7 +29,7 @@ namespace {
 constexpr int64_t chunk = 512;
 constexpr double prefill_bar = 0.60, decode_bar = 0.85;  // of oneDNN's GEMM rate, of reading memory
 
-// What the machine can do, as `limits` measured it: bytes, operations, exponentials per second.
+// What the machine can do: bytes, operations, exponentials per second.
 struct Limits {
   double read, gemm, fma, exp;
 };
@@ -91,9 +93,14 @@ GemmShape plain(int64_t m, int64_t n, int64_t k) {
           .scale = 1};
 }
 
-double large_gemm_rate() {
-  constexpr int64_t n = 2048;
-  return 2.0 * n * n * n / onednn_seconds(plain(n, n, n), 4);
+// The better of two square products: the larger of them may leave the caches.
+double large_gemm_rate(double budget_s) {
+  double best = 0;
+  for (const double n : {1024, 2048}) {
+    const auto side = static_cast<int64_t>(n);
+    best = std::max(best, 2 * n * n * n / onednn_seconds(plain(side, side, side), budget_s / 2));
+  }
+  return best;
 }
 
 // oneDNN over the projections of one whole chunk of a plan, each by its time: operations a second.
@@ -106,18 +113,40 @@ double own_gemm_rate(const Plan& plan) {
   for (const auto& [shape, layers] : count) {
     const auto [m, n, k] = shape;
     operations += static_cast<double>(2 * m * n * k * layers);
-    seconds += static_cast<double>(layers) * onednn_seconds(plain(m, n, k), 0.6);
+    seconds += static_cast<double>(layers) * onednn_seconds(plain(m, n, k), 0.4);
   }
   return operations / seconds;
 }
 
+double rate(int64_t (*work)(int), double budget_s) {
+  return 1 / sample(budget_s, [&] { return work(threads()); }).median;
+}
+
+Limits measure_limits(double budget_s) {
+  return {rate(cpu::read_memory, budget_s), large_gemm_rate(budget_s),
+          rate(cpu::multiply_adds, budget_s), rate(cpu::exponentials, budget_s)};
+}
+
+// The two that models are held against. Other programs on the machine move them, so that a row has
+// the mean of what was measured right before and right after it.
+struct RowLimits {
+  double read, gemm;
+};
+
+RowLimits measure_row_limits() {
+  return {rate(cpu::read_memory, 0.5), large_gemm_rate(0.5)};
+}
+
+RowLimits between(const RowLimits& a, const RowLimits& b) {
+  return {(a.read + b.read) / 2, (a.gemm + b.gemm) / 2};
+}
+
 void print_limits() {
-  const auto best = [](int64_t (*work)(int)) {
-    return 1 / sample(2, [&] { return work(threads()); }).median;
-  };
-  fmt::print("{:.2f} {:.1f} {:.1f} {:.2f}\n", best(cpu::read_memory) * 1e-9,
-             large_gemm_rate() * 1e-9, best(cpu::multiply_adds) * 1e-9,
-             best(cpu::exponentials) * 1e-9);
+  const Limits l = measure_limits(2);
+  fmt::print("| reading 256 MiB | {:.1f} GB/s |\n", l.read * 1e-9);
+  fmt::print("| a bf16 product of 1024 or 2048 cubed, oneDNN | {:.0f} GFLOP/s |\n", l.gemm * 1e-9);
+  fmt::print("| multiply-adds of fp32 in registers | {:.0f} GFLOP/s |\n", l.fma * 1e-9);
+  fmt::print("| 2^x, the kernels' own to fp32 precision | {:.1f} * 10^9/s |\n", l.exp * 1e-9);
 }
 
 // ---- whole models ----
@@ -188,7 +217,7 @@ MatrixWork matrix_work(const Plan& plan) {
 }
 
 void print_prefill(const ModelRow& row, const Plan& plan, const Summary& tokens_per_s,
-                   const Limits& limits) {
+                   const RowLimits& limits) {
   const MatrixWork work = matrix_work(plan);
   const double per_s = tokens_per_s.median / static_cast<double>(row.context);
   const double own = own_gemm_rate(plan);
@@ -198,21 +227,22 @@ void print_prefill(const ModelRow& row, const Plan& plan, const Summary& tokens_
       fmt::format("projections {:.0f} GFLOP/s; oneDNN at these shapes {:.0f}: {:.0f} % of it; "
                   "with attention and SSD {:.0f} GFLOP/s, {:.0f} % of large products",
                   work.gemm * per_s * 1e-9, own * 1e-9, 100 * work.gemm * per_s / own,
-                  work.all * per_s * 1e-9, 100 * work.all * per_s / limits.gemm));
+                  work.all * per_s * 1e-9, limits.gemm * 1e-9));
 }
 
 void print_decode(const ModelRow& row, const Plan& plan, const Summary& tokens_per_s,
-                  const Limits& limits) {
+                  const RowLimits& limits) {
   double bytes = 0;
   for (const OperatorRow& op : phase_rows(plan, Phase::decode).rows)
     bytes += static_cast<double>(op.bytes_read + op.bytes_written);
   const double per_s = bytes * tokens_per_s.median;
   print_row(fmt::format("{} decode at {}", row.title, row.context), tokens_per_s,
             per_s / limits.read, decode_bar, row.decode,
-            fmt::format("{:.3f} GB a token, {:.1f} GB/s", bytes * 1e-9, per_s * 1e-9));
+            fmt::format("{:.3f} GB a token: {:.1f} GB/s; reading {:.1f}", bytes * 1e-9,
+                        per_s * 1e-9, limits.read * 1e-9));
 }
 
-void print_model(const std::string& preset, const Limits& limits) {
+void print_model(const std::string& preset, double budget_s) {
   const Model model = open_model(preset, true, 0);
   bool known = false;
   for (const ModelRow& row : model_rows()) {
@@ -227,11 +257,14 @@ void print_model(const std::string& preset, const Limits& limits) {
                     .chunk = chunk,
                     .threads = threads()};
     request.options.prefill_profile_passes = request.options.decode_profile_passes = 0;
-    request.options.stopping.max_runs = row.runs > 0 ? row.runs : 12;
+    const bool hurried = budget_s < 10;
+    request.options.stopping.max_runs = row.runs == 0 ? 12 : hurried ? 1 : row.runs;
     request.options.stopping.warmup_runs = row.runs > 0 ? 0 : 1;
-    request.options.stopping.time_budget_s = row.runs > 0 ? 120 : 20;
+    request.options.stopping.time_budget_s = row.runs > 0 ? 300 : budget_s;
+    const RowLimits before = measure_row_limits();
     const Record record = measure_model(model, request);
     if (record.outcome != Outcome::ok) fail("{}: {}", name(record.outcome), record.reason);
+    const RowLimits limits = between(before, measure_row_limits());
     const Plan plan = build_plan(model.spec, {.context = row.context,
                                               .new_tokens = row.new_tokens,
                                               .chunk = chunk,
@@ -251,7 +284,7 @@ enum class Bound { bytes, products, exponentials };
 void print_kernel(const std::string& what, int copies, int64_t past, const Build& build,
                   const Limits& limits, Bound bound, double exponentials = 0) {
   const KernelStep step = make_step(DType::bf16, threads(), copies, past, build);
-  const Summary s = sample(2, [&] {
+  const Summary s = sample(0.8, [&] {
     step.run();
     return copies;
   });
@@ -271,7 +304,8 @@ void print_kernel(const std::string& what, int copies, int64_t past, const Build
   std::fflush(stdout);
 }
 
-void print_kernels(const Limits& l) {
+void print_kernels() {
+  const Limits l = measure_limits(1);
   print_kernel("GEMV 4864 x 896", 24, 0, gemm(1, 4864, 896), l, Bound::bytes);
   print_kernel("GEMV 896 x 4864", 24, 0, gemm(1, 896, 4864), l, Bound::bytes);
   print_kernel("GEMV 3072 x 768", 48, 0, gemm(1, 3072, 768), l, Bound::bytes);
@@ -313,11 +347,9 @@ void run(int argc, char** argv) {
   const std::string group = argc > 1 ? argv[1] : "";
   if (group == "machine") return print_machine();
   if (group == "limits") return print_limits();
-  if (argc != 6) fail("expected: machine | limits | GROUP READ GEMM FMA EXP");
-  const auto giga = [&](int i) { return std::stod(argv[i]) * 1e9; };
-  const Limits limits{giga(2), giga(3), giga(4), giga(5)};
-  if (group == "kernels") return print_kernels(limits);
-  print_model(group, limits);
+  if (argc != 3) fail("expected: machine | limits | GROUP BUDGET_S");
+  if (group == "kernels") return print_kernels();
+  print_model(group, std::stod(argv[2]));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 # Sourced by the scripts that write performance pages (bench/h200, bench/cpu), which set before it:
-#   page (the default file), target (the program's), groups (all of them); and leave "$@" to it.
+#   page (the default file), target (the program's), groups (all of them), and may set budget
+#   (seconds; then --budget changes it); and leave "$@" to it.
 # Gives: program, out, groups, rows, has.
 cd "$(dirname "$0")/.."
 bin_dir="" out=$page
@@ -8,6 +9,7 @@ while (($#)); do
     --bin-dir) bin_dir=$2 ;;
     --out) out=$2 ;;
     --groups) groups=$2 ;;
+    --budget) [[ -v budget ]] || { echo "$0 has no --budget" >&2; exit 2; }; budget=$2 ;;
     *) echo "usage: $0 [--bin-dir DIR] [--out FILE] [--groups \"GROUP...\"]" >&2; exit 2 ;;
   esac
   shift 2

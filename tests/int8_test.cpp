@@ -3,8 +3,8 @@
 
 #include <filesystem>
 #include <map>
+#include <string>
 
-#include "app/session.h"
 #include "app/verify.h"
 #include "base/error.h"
 
@@ -18,18 +18,39 @@ double error_of(const VerifyResult& result, const std::string& tensor) {
   return 0;
 }
 
+// Beyond the dtype's own tolerance (docs/quantization.md): the four that are beyond that of bf16,
+// too, and the decode of jamba.
+double tolerance(DType dtype, const std::string& folder) {
+  static const std::map<std::string, double> w8a16 = {{"hymba-tiny", 6.5e-2},
+                                                      {"jamba-tiny", 3.8e-2},
+                                                      {"qwen3-next-tiny", 1.2e-1},
+                                                      {"zamba2-1.2b-tiny", 8e-2},
+                                                      {"zamba2-2.7b-tiny", 7.5e-2}};
+  static const std::map<std::string, double> w8a8 = {{"hymba-tiny", 1.05e-1},
+                                                     {"qwen3-next-tiny", 1.9e-1},
+                                                     {"zamba2-1.2b-tiny", 1.4e-1},
+                                                     {"zamba2-2.7b-tiny", 1.35e-1}};
+  const auto& beyond = dtype == DType::w8a16 ? w8a16 : w8a8;
+  const auto found = beyond.find(folder);
+  return found == beyond.end() ? 0 : found->second;
+}
+
 TEST(Int8Golden, LogitsAreWithinTheToleranceOfTheDtype) {
   const auto backend = make_cpu_backend(2, 0);
   for (const DType dtype : {DType::w8a16, DType::w8a8})
     for (const auto& entry : std::filesystem::directory_iterator(TIDEMARK_TEST_DATA "/golden")) {
       if (!entry.is_directory()) continue;
-      SCOPED_TRACE(std::string(name(dtype)) + " " + entry.path().filename().string());
-      VerifyOptions options{.dtype = dtype};
+      const std::string folder = entry.path().filename().string();
+      SCOPED_TRACE(std::string(name(dtype)) + " " + folder);
+      // A chunk of 7 takes the products of few rows, the 16 and more of others those of many.
+      const VerifyOptions options{.dtype = dtype,
+                                  .chunk = dtype == DType::w8a8 ? 7 : 16,
+                                  .tolerance = tolerance(dtype, folder)};
       const VerifyResult result = verify_folder(entry.path(), *backend, options);
-      EXPECT_TRUE(result.ok()) << error_of(result, "logits") << " "
-                               << error_of(result, "decode_logits");
-      // A bug that leaves weights in 16 bits would go unnoticed otherwise.
-      EXPECT_GT(error_of(result, "logits"), 1e-3);
+      const double logits = error_of(result, "logits");
+      EXPECT_TRUE(result.ok()) << logits << ", decode " << error_of(result, "decode_logits");
+      // Weights that were left in 16 bits would go unnoticed otherwise.
+      EXPECT_GT(logits, 5e-3);
     }
 }
 

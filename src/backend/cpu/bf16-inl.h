@@ -20,7 +20,7 @@ using Words = hn::Vec<WordTag>;
 // Rows mostly lie behind one another, and hardware alone does not look far enough ahead of vector
 // code that works on each of them for a while.
 HWY_INLINE void prefetch_ahead(const Bf16* at) {
-  __builtin_prefetch(at + 1024);
+  __builtin_prefetch(at + 4096, 0, 2);
 }
 
 HWY_INLINE Words load_words(const void* from) {

@@ -41,11 +41,8 @@ const Bf16Unit* dot_unit();
 // bf16_product_amx.cpp: AMX tiles. Null where processor or system lack them.
 const Bf16Unit* amx_unit();
 
-// The fastest that this machine has, or null. Asked once, when a backend is made.
-inline const Bf16Unit* bf16_unit() {
-  const Bf16Unit* tiles = max_isa() == Isa::all ? amx_unit() : nullptr;
-  if (tiles) return tiles;
-  return max_isa() >= Isa::avx512_bf16 ? dot_unit() : nullptr;
-}
+// bf16_product.cpp: the fastest that this machine has and max_isa() allows, or null. Asked once,
+// when a backend is made.
+const Bf16Unit* bf16_unit();
 
 }  // namespace tidemark::cpu

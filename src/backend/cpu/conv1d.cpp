@@ -10,6 +10,7 @@
 // After the targets:
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/parallel.h"
+#include "backend/cpu/prefetch.h"
 #include "backend/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -62,9 +63,11 @@ void channel_block(const Conv1d& op, const CpuContext& context, int64_t b, int64
     const int64_t left = channels - c;
     for (int64_t t = 0; t < early; ++t)
       convolve(t, c, [&](int64_t k) { return load(head + (t + k) * block_channels + c); });
-    for (int64_t t = early; t < op.length; ++t)
+    for (int64_t t = early; t < op.length; ++t) {
+      prefetch_row(x + (t + rows_ahead) * op.x.stride + c, 1);
       convolve(t, c,
                [&](int64_t k) { return load_row(x + (t - before + k) * op.x.stride + c, left); });
+    }
   }
   for (int64_t k = 0; k < before; ++k) {
     const int64_t t = op.length - before + k;  // of the input that is then the k-th oldest

@@ -1,5 +1,5 @@
-// Products of a few rows with 8-bit weights, at the speed of memory: as gemm_skinny.cpp, threads
-// share the rows of the weight, and some of them at a time are multiplied with every row of x.
+// Products of a few rows with 8-bit weights, at the speed of memory. Threads share the rows of the
+// weight; they are read one after the other while x fits the first-level cache, else some abreast.
 // Activations of 16 bits: integers become fp32, sums are fp32. Activations of 8 bits: x is rounded
 // to integers first, kept as 16 bits; products of 16 bits add up in pairs to 32 (vpmaddwd, smlal).
 // Limit: bytes of the weight.
@@ -38,6 +38,7 @@ struct Wide {
   using X = float;
   using Total = Vec;
   static HWY_INLINE Total zero() { return hn::Zero(floats); }
+  static HWY_INLINE Total plus(Total a, Total b) { return hn::Add(a, b); }
   static HWY_INLINE Vec floating(Total total) { return total; }
 
   // `block` columns of a row of the weight and m rows of x.
@@ -68,6 +69,9 @@ struct Narrow {
     HWY_INLINE Total(Sum first, Sum second) : first(first), second(second) {}
   };
   static HWY_INLINE Total zero() { return {hn::Zero(SumTag()), hn::Zero(SumTag())}; }
+  static HWY_INLINE Total plus(Total a, Total b) {
+    return {hn::Add(a.first, b.first), hn::Add(a.second, b.second)};
+  }
   static HWY_INLINE Vec floating(Total total) {
     return hn::ConvertTo(floats, hn::Add(total.first, total.second));
   }
@@ -101,36 +105,86 @@ void write(const Int8Product& p, int64_t i, int64_t j, float value) {
   *out = static_cast<Out>(value);
 }
 
-// Rows [j, j + rows) of the weight times m rows of x.
-template <class Dot, int m, int rows, class Out>
-HWY_INLINE void weight_rows(const Int8Product& p, const typename Dot::X* x, const float* row_scales,
-                            int64_t j) {
-  const int64_t x_stride = round_up(p.k, int8_x_padding), whole = p.k / block * block;
-  const int8_t* weight = p.weight + j * p.weight_stride;
-  const Bf16* scales = p.scales + j * p.scales_stride;
-  typename Dot::Total total[rows][m];
+// What is left of a row behind whole blocks, filled up with zeros.
+template <class Dot, int m>
+HWY_INLINE void add_rest(const Int8Product& p, typename Dot::Total (&total)[m],
+                         const int8_t* weight, const Bf16* scales, const typename Dot::X* x,
+                         int64_t x_stride) {
+  const int64_t whole = p.k / block * block;
+  if (whole == p.k) return;
+  int8_t rest[block] = {};
+  std::memcpy(rest, weight + whole, static_cast<size_t>(p.k - whole));
+  Dot::add(total, rest, scales + (p.group == block ? whole / block : 0), x + whole, x_stride);
+}
+
+// A row of the weight from end to end: memory is read in one stream, which the processor follows
+// best, and x comes from the first-level cache every time.
+template <class Dot, int m>
+HWY_INLINE void one_row(const Int8Product& p, typename Dot::Total (&total)[m], const int8_t* weight,
+                        const Bf16* scales, const typename Dot::X* x, int64_t x_stride) {
+  constexpr int parts = m == 1 ? 4 : m == 2 ? 2 : 1;  // sums that do not wait for each other
+  typename Dot::Total part[parts][m];
+#pragma GCC unroll 4
+  for (int s = 0; s < parts; ++s)
+#pragma GCC unroll 8
+    for (int i = 0; i < m; ++i) part[s][i] = Dot::zero();
+  const Bf16* scale = scales;
+  const int64_t next = p.group == block ? 1 : 0, whole = p.k / block * block;
+  int64_t k = 0;
+  for (; k + parts * block <= whole; k += parts * block)
+#pragma GCC unroll 4
+    for (int s = 0; s < parts; ++s, scale += next)
+      Dot::add(part[s], weight + k + s * block, scale, x + k + s * block, x_stride);
+  for (; k < whole; k += block, scale += next)
+    Dot::add(part[0], weight + k, scale, x + k, x_stride);
+  add_rest<Dot>(p, part[0], weight, scales, x, x_stride);
+#pragma GCC unroll 8
+  for (int i = 0; i < m; ++i) {
+    total[i] = part[0][i];
+#pragma GCC unroll 4
+    for (int s = 1; s < parts; ++s) total[i] = Dot::plus(total[i], part[s][i]);
+  }
+}
+
+// Several rows side by side, so that each vector of a long x is loaded once for all of them.
+template <class Dot, int m, int rows>
+HWY_INLINE void rows_abreast(const Int8Product& p, typename Dot::Total (&total)[rows][m],
+                             const int8_t* weight, const Bf16* scales, const typename Dot::X* x,
+                             int64_t x_stride) {
 #pragma GCC unroll 8
   for (int r = 0; r < rows; ++r)
 #pragma GCC unroll 8
     for (int i = 0; i < m; ++i) total[r][i] = Dot::zero();
+  const int64_t next = p.group == block ? 1 : 0, whole = p.k / block * block;
   for (int64_t k = 0; k < whole; k += block) {
-    const Bf16* scale = scales + (p.group == block ? k / block : 0);
-    // The rows that come next: short rows end before the processor has seen where they lead.
+    // The rows that come next: the processor has not seen yet where those lead.
     if (k % line == 0)
 #pragma GCC unroll 8
       for (int r = 0; r < rows; ++r) hwy::Prefetch(weight + (rows + r) * p.weight_stride + k);
 #pragma GCC unroll 8
     for (int r = 0; r < rows; ++r)
-      Dot::add(total[r], weight + r * p.weight_stride + k, scale + r * p.scales_stride, x + k,
-               x_stride);
+      Dot::add(total[r], weight + r * p.weight_stride + k,
+               scales + r * p.scales_stride + k / block * next, x + k, x_stride);
   }
-  if (whole < p.k) {
-    const int64_t group = p.group == block ? whole / block : 0;
-    for (int r = 0; r < rows; ++r) {
-      int8_t rest[block] = {};
-      std::memcpy(rest, weight + r * p.weight_stride + whole, static_cast<size_t>(p.k - whole));
-      Dot::add(total[r], rest, scales + r * p.scales_stride + group, x + whole, x_stride);
-    }
+  for (int r = 0; r < rows; ++r)
+    add_rest<Dot>(p, total[r], weight + r * p.weight_stride, scales + r * p.scales_stride, x,
+                  x_stride);
+}
+
+// Rows [j, j + rows) of the weight times m rows of x.
+template <class Dot, int m, int rows, bool abreast, class Out>
+HWY_INLINE void weight_rows(const Int8Product& p, const typename Dot::X* x, const float* row_scales,
+                            int64_t j) {
+  const int64_t x_stride = round_up(p.k, int8_x_padding);
+  const int8_t* weight = p.weight + j * p.weight_stride;
+  const Bf16* scales = p.scales + j * p.scales_stride;
+  typename Dot::Total total[rows][m];
+  if constexpr (abreast) {
+    rows_abreast<Dot>(p, total, weight, scales, x, x_stride);
+  } else {
+    for (int r = 0; r < rows; ++r)
+      one_row<Dot>(p, total[r], weight + r * p.weight_stride, scales + r * p.scales_stride, x,
+                   x_stride);
   }
   for (int i = 0; i < m; ++i) {
     float sums[rows];
@@ -149,10 +203,14 @@ HWY_INLINE void weight_rows(const Int8Product& p, const typename Dot::X* x, cons
 template <class Dot, int m, class Out>
 void some_rows(const Int8Product& p, const typename Dot::X* x, const float* row_scales,
                int64_t begin, int64_t end) {
-  constexpr int rows = m == 1 ? 8 : m <= 4 ? 4 : 2;
+  constexpr int64_t half_the_cache = 16384;  // of the first level, in bytes
+  const bool long_x = m * p.k * static_cast<int64_t>(sizeof(typename Dot::X)) > half_the_cache;
+  constexpr int wide = m == 1 ? 8 : m <= 4 ? 4 : 2;
   int64_t j = begin;
-  for (; j + rows <= end; j += rows) weight_rows<Dot, m, rows, Out>(p, x, row_scales, j);
-  for (; j < end; ++j) weight_rows<Dot, m, 1, Out>(p, x, row_scales, j);
+  if (long_x)
+    for (; j + wide <= end; j += wide) weight_rows<Dot, m, wide, true, Out>(p, x, row_scales, j);
+  for (; j + 4 <= end; j += 4) weight_rows<Dot, m, 4, false, Out>(p, x, row_scales, j);
+  for (; j < end; ++j) weight_rows<Dot, m, 1, false, Out>(p, x, row_scales, j);
 }
 
 template <class Dot, class Out>

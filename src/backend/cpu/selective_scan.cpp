@@ -15,6 +15,7 @@
 // After the targets:
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/parallel.h"
+#include "backend/cpu/prefetch.h"
 #include "backend/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -122,6 +123,9 @@ void scan_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t fi
   for (int64_t begin = 0; begin < op.length; begin += time_tile) {
     const TimeTile tile{d, dx, b, c, y, std::min(time_tile, op.length - begin), row};
     for (int64_t t = 0; t < tile.count; ++t) {
+      prefetch_row(p.dt + (begin + t + rows_ahead) * op.dt.stride + first, 1);
+      prefetch_row(p.x + (begin + t + rows_ahead) * op.x.stride + first, 1);
+      if (p.z) prefetch_row(p.z + (begin + t) * op.z.stride + first, 1);
       const Vec step =
           softplus(hn::Add(load_row(p.dt + (begin + t) * op.dt.stride + first, count), bias));
       const Vec x = load_row(p.x + (begin + t) * op.x.stride + first, count);

@@ -7,6 +7,7 @@
 #endif
 
 #include "backend/cpu/context.h"
+#include "backend/cpu/prefetch.h"
 #include "backend/cpu/simd-inl.h"
 #include "plan/ops.h"
 
@@ -24,7 +25,10 @@ inline Vec step_size(const Ssd& op, Vec dt) {
 template <class T>
 void running_sums(const Ssd& op, const T* dt, float bias, double rate, int64_t length,
                   int64_t padded, float* d, float* sum, float* rest) {
-  for (int64_t t = 0; t < length; ++t) d[t] = static_cast<float>(dt[t * op.dt.stride]) + bias;
+  for (int64_t t = 0; t < length; ++t) {
+    prefetch_row(dt + (t + rows_ahead) * op.dt.stride, 1);
+    d[t] = static_cast<float>(dt[t * op.dt.stride]) + bias;
+  }
   for (int64_t t = length; t < padded; ++t) d[t] = 0;
   for (int64_t t = 0; t < length; t += lanes) store(step_size(op, load(d + t)), d + t);
   for (int64_t t = length; t < padded; ++t) d[t] = 0;

@@ -16,6 +16,7 @@
 // After the targets:
 #include "backend/cpu/bf16-inl.h"
 #include "backend/cpu/parallel.h"
+#include "backend/cpu/prefetch.h"
 #include "backend/cpu/ssd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -195,6 +196,8 @@ void prepare(const Ssd& op, const CpuContext& context, int64_t head, int64_t fir
   }
   for (int64_t t = 0; t < s.q; t += 2) {
     const bool both = t + 1 < length;
+    for (int64_t next = t + rows_ahead; next < t + rows_ahead + 2; ++next)
+      prefetch_row(x + next * op.x.stride, head_dim);
     for (int64_t i = 0; i < head_dim; i += lanes) {
       Vec low = hn::Zero(floats), high = hn::Zero(floats);
       if (t < length) low = hn::Mul(load_row(x + t * op.x.stride + i, head_dim - i), all(r.d[t]));
@@ -314,12 +317,14 @@ void head_span(const Ssd& op, const CpuContext& context, int64_t start, int64_t 
                     head * head_dim;
     Bf16* out = context.pointer<Bf16>(op.out, rows, op.heads * head_dim) + first * op.out.stride +
                 head * head_dim;
-    for (int64_t t = 0; t < length; ++t)
+    for (int64_t t = 0; t < length; ++t) {
+      prefetch_row(x + (t + rows_ahead) * op.x.stride, head_dim);
       for (int64_t i = 0; i < head_dim; i += lanes) {
         const Vec input = load_row(x + t * op.x.stride + i, head_dim - i);
         store_row(hn::MulAdd(all(skip), input, load(r.y + t * s.p + i)),
                   out + t * op.out.stride + i, head_dim - i);
       }
+    }
     advance(op, context, length, r);
   }
   context.bf16->end();
