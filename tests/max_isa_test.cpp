@@ -10,6 +10,7 @@
 #include <string>
 
 #include "backend/backend.h"
+#include "backend/cpu/bf16_product.h"
 #include "golden_folders.h"
 #include "op_cases.h"
 
@@ -59,8 +60,9 @@ TEST(MaxIsa, IsWhatRuns) {
   EXPECT_TRUE(level->targets.contains(target)) << isa;
   EXPECT_EQ(isa, target + level->added);
   EXPECT_EQ(dnnl::get_effective_cpu_isa(), level->onednn);
+  EXPECT_EQ(cpu::bf16_unit(), level->name == "avx512_bf16" ? cpu::dot_unit() : nullptr);
   int ours = 0, onednns = 0;
-  for (const DType dtype : {DType::f32, DType::bf16})
+  for (const DType dtype : {DType::f32, DType::bf16, DType::w8a16, DType::w8a8})
     for (const OpCase& c : op_cases(dtype)) {
       backend->attach(c.plan, layout_on(*backend, c.plan));
       const std::string ran = backend->implementation(StepKind::tail, 0);

@@ -2,11 +2,10 @@
 // weight. Many rows: a panel of rows of the weight at a time, so that what lies between the steps
 // stays in the cache.
 // - Activations of 16 bits: the panel is scaled to bf16 and multiplied as bf16 weights are (oneDNN,
-// or
-//   gemm_tiled.cpp where it has nothing).
-// - Of 8 bits: oneDNN's i8 x i8 -> i32 (AMX, VNNI, AVX2); where it has none, both sides as integers
-// in
-//   bf16, which holds them exactly. Scales, bias and the residual come last, in fp32.
+//   or gemm_tiled.cpp where it has nothing).
+// - Of 8 bits: oneDNN's i8 x i8 -> i32 (AMX, VNNI); where it has none, or none that sums exactly,
+//   both sides as integers in bf16, which holds them exactly. Scales, bias and the residual come
+//   last, in fp32.
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"

@@ -61,8 +61,12 @@ struct Wide {
 // The same of 8 bits, as i16. The second total takes the other half of the pairs on Arm.
 struct Narrow {
   using X = int16_t;
+  // Its constructors are written out: those the compiler adds are not for this instruction set.
   struct Total {
-    hn::Vec<SumTag> first, second;
+    using Sum = hn::Vec<SumTag>;
+    Sum first, second;
+    HWY_INLINE Total() {}
+    HWY_INLINE Total(Sum first, Sum second) : first(first), second(second) {}
   };
   static HWY_INLINE Total zero() { return {hn::Zero(SumTag()), hn::Zero(SumTag())}; }
   static HWY_INLINE Total plus(Total a, Total b) {

@@ -52,6 +52,21 @@ memory::data_type data_type(DType dtype) {
   }
 }
 
+// Without VNNI oneDNN adds pairs of 8-bit products in 16 bits, where they saturate (its developer
+// guide: nuances of int8 computations).
+bool sums_exactly(DType dtype) {
+  if (dtype != DType::i8) return true;
+  switch (dnnl::get_effective_cpu_isa()) {
+    case dnnl::cpu_isa::sse41:
+    case dnnl::cpu_isa::avx:
+    case dnnl::cpu_isa::avx2:
+    case dnnl::cpu_isa::avx512_core:
+      return false;
+    default:
+      return true;
+  }
+}
+
 // No memory yet: it is set at every run. oneDNN writes through x, weight and bias never.
 memory placeholder(const memory::desc& desc, const dnnl::engine& engine) {
   return is_empty(desc) ? memory() : memory(desc, engine, DNNL_MEMORY_NONE);
@@ -114,7 +129,8 @@ OneDnnGemms::Entry& OneDnnGemms::find(const GemmShape& s) {
   auto entry = std::make_unique<Entry>();
   if (const auto desc = describe(library_->engine, x, weight, bias, out, attr)) {
     const std::string name = desc.impl_info_str();
-    if (name.find("ref") == std::string::npos) entry->implementation = name;
+    if (name.find("ref") == std::string::npos && sums_exactly(s.dtype))
+      entry->implementation = name;
     entry->scratch_bytes = static_cast<int64_t>(desc.scratchpad_desc().get_size());
     entry->matmul = dnnl::matmul(desc);
     const dnnl::engine& engine = library_->engine;
