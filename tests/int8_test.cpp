@@ -42,10 +42,9 @@ TEST(Int8Golden, LogitsAreWithinTheToleranceOfTheDtype) {
       if (!entry.is_directory()) continue;
       const std::string folder = entry.path().filename().string();
       SCOPED_TRACE(std::string(name(dtype)) + " " + folder);
-      // A chunk of 7 takes the products of few rows, the 16 and more of others those of many.
-      const VerifyOptions options{.dtype = dtype,
-                                  .chunk = dtype == DType::w8a8 ? 7 : 16,
-                                  .tolerance = tolerance(dtype, folder)};
+      // 16 tokens of 2 sequences take the products of many rows, decode those of few.
+      const VerifyOptions options{
+          .dtype = dtype, .chunk = 16, .tolerance = tolerance(dtype, folder)};
       const VerifyResult result = verify_folder(entry.path(), *backend, options);
       const double logits = error_of(result, "logits");
       EXPECT_TRUE(result.ok()) << logits << ", decode " << error_of(result, "decode_logits");

@@ -44,6 +44,9 @@ TEST(Profile, TakesWhatItDoesNotSayFromItsKind) {
   EXPECT_EQ(p.matrix_peak(DType::bf16), 1000);
   EXPECT_EQ(p.matrix_peak(DType::f32), 10);
   EXPECT_EQ(p.matrix_peak(DType::f16), 10);
+  EXPECT_EQ(p.matrix_peak(DType::i8), 1000);
+  const DeviceProfile amx = load_profile("xeon-8480");
+  EXPECT_EQ(amx.matrix_peak(DType::i8), 2 * amx.matrix_peak(DType::bf16));
   EXPECT_GT(p.launch_s.value, 0);
   EXPECT_FALSE(p.launch_s.source.empty());
   for (const Efficiency& e : p.efficiency) {
