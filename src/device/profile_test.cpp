@@ -68,7 +68,7 @@ TEST(Profile, ErrorsNameTheKey) {
   EXPECT_EQ(error_of(replaced(R"("shared": false)", R"("shared": 3)")),
             "x.json: key 'memory.shared': expected true or false, found 3");
   EXPECT_EQ(error_of(replaced(R"("vector_f32")", R"("vector")")),
-            "x.json: key 'peaks': unknown key 'vector', expected bf16, f16, f32, vector_f32, "
+            "x.json: key 'peaks': unknown key 'vector', expected bf16, f16, f32, i8, vector_f32, "
             "special_f32");
   EXPECT_EQ(error_of(replaced(R"({"value": 100, "source": "s"})", R"({"value": 100})")),
             "x.json: key 'memory.bandwidth_bytes_per_s.source': missing");
