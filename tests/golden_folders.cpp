@@ -17,6 +17,7 @@ double bf16_tolerance(const std::string& folder) {
     return 2e-1;  // a token whose second and third expert are close
   if (folder.starts_with("qwen3-next") || folder == "jamba-moe-tiny") return 1.2e-1;
   if (folder.starts_with("zamba2")) return 7e-2;
+  if (folder == "nemotron-moe-tiny") return 1.5e-1;  // where one position visits another expert
   return folder == "hymba-tiny" ? 4e-2 : 3e-2;
 }
 
