@@ -224,9 +224,9 @@ void print_prefill(const ModelRow& row, const Plan& plan, const Summary& tokens_
   print_row(
       fmt::format("{} prefill {}", row.title, row.context), tokens_per_s,
       work.gemm * per_s / limits.gemm, prefill_bar, row.prefill,
-      fmt::format("projections {:.0f} GFLOP/s; oneDNN at these shapes {:.0f}: {:.0f} % of it; "
-                  "with attention and SSD {:.0f} GFLOP/s, {:.0f} % of large products",
-                  work.gemm * per_s * 1e-9, own * 1e-9, 100 * work.gemm * per_s / own,
+      fmt::format("projections {:.0f} GFLOP/s, {:.0f} % of oneDNN's {:.0f} at these shapes; with "
+                  "attention and SSD {:.0f}; large products {:.0f}",
+                  work.gemm * per_s * 1e-9, 100 * work.gemm * per_s / own, own * 1e-9,
                   work.all * per_s * 1e-9, limits.gemm * 1e-9));
 }
 

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
-#include <map>
 #include <string>
 
 #include "app/verify.h"
@@ -18,21 +17,16 @@ double error_of(const VerifyResult& result, const std::string& tensor) {
   return 0;
 }
 
-// Beyond the dtype's own tolerance (docs/quantization.md): the four that are beyond that of bf16,
-// too, and the decode of jamba.
+// Where it is wider than the dtype's own: most are beyond that of bf16 in bf16, too, and where a
+// token chooses other experts than the reference nothing is near (docs/quantization.md).
 double tolerance(DType dtype, const std::string& folder) {
-  static const std::map<std::string, double> w8a16 = {{"hymba-tiny", 6.5e-2},
-                                                      {"jamba-tiny", 3.8e-2},
-                                                      {"qwen3-next-tiny", 1.2e-1},
-                                                      {"zamba2-1.2b-tiny", 8e-2},
-                                                      {"zamba2-2.7b-tiny", 7.5e-2}};
-  static const std::map<std::string, double> w8a8 = {{"hymba-tiny", 1.05e-1},
-                                                     {"qwen3-next-tiny", 1.9e-1},
-                                                     {"zamba2-1.2b-tiny", 1.4e-1},
-                                                     {"zamba2-2.7b-tiny", 1.35e-1}};
-  const auto& beyond = dtype == DType::w8a16 ? w8a16 : w8a8;
-  const auto found = beyond.find(folder);
-  return found == beyond.end() ? 0 : found->second;
+  const bool a8 = dtype == DType::w8a8;
+  if (folder.starts_with("qwen3-next") || folder == "nemotron-moe-tiny") return 2.3e-1;
+  if (folder.starts_with("zamba2") || folder == "jamba-moe-tiny") return a8 ? 2e-1 : 1.3e-1;
+  if (folder == "hymba-tiny") return a8 ? 1.05e-1 : 6.5e-2;
+  if (a8) return 0;  // the dtype's own
+  if (folder == "bamba-bias-tiny") return 4.7e-2;
+  return folder == "jamba-tiny" || folder == "phi3-longrope-long-tiny" ? 3.8e-2 : 0;
 }
 
 TEST(Int8Golden, LogitsAreWithinTheToleranceOfTheDtype) {
@@ -42,10 +36,9 @@ TEST(Int8Golden, LogitsAreWithinTheToleranceOfTheDtype) {
       if (!entry.is_directory()) continue;
       const std::string folder = entry.path().filename().string();
       SCOPED_TRACE(std::string(name(dtype)) + " " + folder);
-      // A chunk of 7 takes the products of few rows, the 16 and more of others those of many.
-      const VerifyOptions options{.dtype = dtype,
-                                  .chunk = dtype == DType::w8a8 ? 7 : 16,
-                                  .tolerance = tolerance(dtype, folder)};
+      // 16 tokens of 2 sequences take the products of many rows, decode those of few.
+      const VerifyOptions options{
+          .dtype = dtype, .chunk = 16, .tolerance = tolerance(dtype, folder)};
       const VerifyResult result = verify_folder(entry.path(), *backend, options);
       const double logits = error_of(result, "logits");
       EXPECT_TRUE(result.ok()) << logits << ", decode " << error_of(result, "decode_logits");

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "cost/predict.h"
+#include "cost/work.h"
 #include "model/load.h"
 
 namespace tidemark {
@@ -27,6 +28,24 @@ DeviceProfile round_device() {
   for (Efficiency& e : p.efficiency)
     e = {.compute = constant_curve(0.5), .bandwidth = constant_curve(0.5), .error = 0.25};
   return p;
+}
+
+TEST(Work, EightBitWeightsComeFromMemoryAndMeetTheirActivations) {
+  const ModelSpec spec = load_spec("qwen2.5-0.5b");
+  const auto head = [&](DType dtype) {
+    const Plan plan = build_plan(spec, {.context = 64, .dtype = dtype});
+    for (const Node& node : plan.step(StepKind::tail).nodes)
+      if (node.role == Role::lm_head) return work(node.op, plan);
+    return Work{};
+  };
+  constexpr double weights = 151936.0 * 896;
+  const Work a16 = head(DType::w8a16), a8 = head(DType::w8a8);
+  EXPECT_EQ(a16.dtype, DType::bf16) << "widened for activations of 16 bits";
+  EXPECT_EQ(a8.dtype, DType::i8);
+  EXPECT_DOUBLE_EQ(a16.cold_bytes, weights * (1 + 2.0 / 32));
+  EXPECT_DOUBLE_EQ(a8.cold_bytes, weights * (1 + 2.0 / 896));
+  EXPECT_EQ(a16.matrix_ops, 2 * weights);
+  EXPECT_EQ(a8.matrix_ops, 2 * weights);
 }
 
 TEST(Roofline, TakesTheSlowerOfComputeAndBandwidth) {

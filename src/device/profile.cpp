@@ -132,7 +132,7 @@ void read_memory(const Json& memory, DeviceProfile& profile) {
 }
 
 void read_peaks(const Json& peaks, DeviceProfile& profile) {
-  check_keys(peaks, {"bf16", "f16", "f32", "vector_f32", "special_f32"});
+  check_keys(peaks, {"bf16", "f16", "f32", "i8", "vector_f32", "special_f32"});
   profile.vector_ops_per_s = quantity(peaks["vector_f32"]);
   profile.special_ops_per_s.value *= profile.vector_ops_per_s.value;
   read(peaks, "special_f32", profile.special_ops_per_s);

@@ -44,6 +44,9 @@ TEST(Profile, TakesWhatItDoesNotSayFromItsKind) {
   EXPECT_EQ(p.matrix_peak(DType::bf16), 1000);
   EXPECT_EQ(p.matrix_peak(DType::f32), 10);
   EXPECT_EQ(p.matrix_peak(DType::f16), 10);
+  EXPECT_EQ(p.matrix_peak(DType::i8), 1000);
+  const DeviceProfile amx = load_profile("xeon-8480");
+  EXPECT_EQ(amx.matrix_peak(DType::i8), 2 * amx.matrix_peak(DType::bf16));
   EXPECT_GT(p.launch_s.value, 0);
   EXPECT_FALSE(p.launch_s.source.empty());
   for (const Efficiency& e : p.efficiency) {
@@ -65,7 +68,7 @@ TEST(Profile, ErrorsNameTheKey) {
   EXPECT_EQ(error_of(replaced(R"("shared": false)", R"("shared": 3)")),
             "x.json: key 'memory.shared': expected true or false, found 3");
   EXPECT_EQ(error_of(replaced(R"("vector_f32")", R"("vector")")),
-            "x.json: key 'peaks': unknown key 'vector', expected bf16, f16, f32, vector_f32, "
+            "x.json: key 'peaks': unknown key 'vector', expected bf16, f16, f32, i8, vector_f32, "
             "special_f32");
   EXPECT_EQ(error_of(replaced(R"({"value": 100, "source": "s"})", R"({"value": 100})")),
             "x.json: key 'memory.bandwidth_bytes_per_s.source': missing");

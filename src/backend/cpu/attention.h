@@ -30,7 +30,7 @@ void run_bf16_attention(const Attention& op, const CpuContext& context);
 struct DecodeSplits {
   int64_t group, splits;  // query heads per key/value head
 };
-inline constexpr int64_t key_block = 32;   // keys that are scored at a time in fp32 ...
+inline constexpr int64_t key_block = 32;  // keys that are scored at a time in fp32 ...
 inline constexpr int64_t bf16_keys = 64;  // ... and on a bf16 unit
 std::string_view decode_variant(const Attention& op, const CpuContext& context);
 int64_t decode_attention_bytes(const Attention& op, const CpuContext& context);

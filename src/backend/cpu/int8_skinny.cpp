@@ -46,11 +46,20 @@ struct Wide {
   static HWY_INLINE void add(Total (&total)[m], const int8_t* weight, const Bf16* scale,
                              const float* x, int64_t x_stride) {
     const Vec factor = broadcast(scale);
+    // One product with the scale for the block's sum, or one for each vector of weights.
+    if constexpr (m == 1) {
+      Vec sum = hn::Mul(load_int8(weight), load(x));
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < block; k += lanes) {
-      const Vec w = hn::Mul(load_int8(weight + k), factor);
+      for (int64_t k = lanes; k < block; k += lanes)
+        sum = hn::MulAdd(load_int8(weight + k), load(x + k), sum);
+      total[0] = hn::MulAdd(sum, factor, total[0]);
+    } else {
+#pragma GCC unroll 4
+      for (int64_t k = 0; k < block; k += lanes) {
+        const Vec w = hn::Mul(load_int8(weight + k), factor);
 #pragma GCC unroll 8
-      for (int i = 0; i < m; ++i) total[i] = hn::MulAdd(w, load(x + i * x_stride + k), total[i]);
+        for (int i = 0; i < m; ++i) total[i] = hn::MulAdd(w, load(x + i * x_stride + k), total[i]);
+      }
     }
   }
   static HWY_INLINE float finished(const Int8Product&, const float*, int64_t, int64_t, float sum) {
