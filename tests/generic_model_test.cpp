@@ -9,6 +9,7 @@
 #include "app/verify.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "config_spec.h"
 #include "model/families/families.h"
 #include "model/load.h"
 #include "plan/explain.h"
@@ -27,19 +28,6 @@ fs::path generic_folder(const std::string& name) {
 
 Config generic_config(const std::string& name) {
   return Config::parse(read_text(generic_folder(name) / "config.json"));
-}
-
-ModelSpec spec_of(const Config& config) {
-  return make_spec(Json::parse(config.dump(), "config.json"));
-}
-
-std::string error_of(const Config& config) {
-  try {
-    spec_of(config);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 // Tensors, and operators with their shapes and costs.

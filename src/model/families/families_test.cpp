@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "config_spec.h"
 #include "model/load.h"
 
 namespace tidemark {
@@ -16,19 +17,6 @@ using Config = nlohmann::json;
 
 Config golden_config(const std::string& name) {
   return Config::parse(read_text(TIDEMARK_TEST_DATA "/golden/" + name + "-tiny/config.json"));
-}
-
-ModelSpec spec_of(const Config& config) {
-  return make_spec(Json::parse(config.dump(), "config.json"));
-}
-
-std::string error_of(const Config& config) {
-  try {
-    spec_of(config);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 // The error of a golden config with one key changed.
