@@ -90,7 +90,9 @@ async function main() {
     }
 
     // A table sorts by number, up and down.
+    // Its rows are made in answer to the opening, a little after the click.
     await page.click("#ttft details:not(.vega-actions-wrapper) > summary:has-text('Table')");
+    await page.waitForSelector("#ttft tbody tr");
     assert.equal(await page.locator("#ttft tbody tr").count(), figures.find((f) => f.id === "ttft").rows);
     const head = page.locator("#ttft th button", { hasText: "TTFT (s)" });
     await head.click();
