@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 #include "backend/arena.h"
 #include "base/bf16.h"
@@ -43,6 +44,8 @@ struct CpuContext {
   Arenas* arenas = nullptr;
   OneDnnGemms* gemms = nullptr;
   const cpu::Bf16Unit* bf16 = nullptr;  // what multiplies bf16 faster than fp32, if anything does
+  // By tensor: weights that are kept packed (packed_weight.h). Null until memory is attached.
+  const std::vector<bool>* packed = nullptr;
   int threads = 1;
 
   const Tensor& tensor(const Operand& operand) const {

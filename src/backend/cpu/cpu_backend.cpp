@@ -11,6 +11,7 @@
 
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/max_isa.h"
+#include "backend/cpu/packed_weight.h"
 
 namespace tidemark {
 namespace {
@@ -80,6 +81,7 @@ CpuContext CpuBackend::context(const Plan& plan) const {
           .arenas = &arenas_,
           .gemms = &gemms_,
           .bf16 = bf16_,
+          .packed = &plan == &plan_ && !packed_.empty() ? &packed_ : nullptr,
           .threads = threads_};
 }
 
@@ -97,6 +99,7 @@ void CpuBackend::attach(const Plan& plan, const MemoryLayout& layout) {
     arenas_[static_cast<size_t>(tag)] = Arena(tag, layout.size_bytes[tag], threads_);
   plan_ = plan;
   layout_ = layout;
+  packed_ = cpu::packed_weights(context(plan_));
   // Makes every primitive now.
   for (const Step& step : plan_.steps)
     for (const Node& node : step.nodes) workspace_bytes(node, plan_);
@@ -104,6 +107,7 @@ void CpuBackend::attach(const Plan& plan, const MemoryLayout& layout) {
 
 void CpuBackend::detach() {
   for (Arena& arena : arenas_) arena = Arena();
+  packed_.clear();
 }
 
 std::byte* CpuBackend::bytes(TensorId id, size_t count, int64_t offset_bytes) const {
@@ -117,11 +121,27 @@ std::byte* CpuBackend::bytes(TensorId id, size_t count, int64_t offset_bytes) co
 }
 
 void CpuBackend::upload(TensorId id, std::span<const std::byte> from, int64_t offset_bytes) {
-  std::memcpy(bytes(id, from.size(), offset_bytes), from.data(), from.size());
+  std::byte* to = bytes(id, from.size(), offset_bytes);
+  if (!packed_[static_cast<size_t>(id)]) {
+    std::memcpy(to, from.data(), from.size());
+    return;
+  }
+  cpu::pack(reinterpret_cast<const Bf16*>(from.data()), offset_bytes / size_bytes(DType::bf16),
+            static_cast<int64_t>(from.size()) / size_bytes(DType::bf16),
+            plan_.tensors[static_cast<size_t>(id)].cols,
+            reinterpret_cast<Bf16*>(to - offset_bytes));
 }
 
 void CpuBackend::download(TensorId id, std::span<std::byte> to, int64_t offset_bytes) const {
-  std::memcpy(to.data(), bytes(id, to.size(), offset_bytes), to.size());
+  const std::byte* from = bytes(id, to.size(), offset_bytes);
+  if (!packed_[static_cast<size_t>(id)]) {
+    std::memcpy(to.data(), from, to.size());
+    return;
+  }
+  cpu::unpack(reinterpret_cast<const Bf16*>(from - offset_bytes),
+              offset_bytes / size_bytes(DType::bf16),
+              static_cast<int64_t>(to.size()) / size_bytes(DType::bf16),
+              plan_.tensors[static_cast<size_t>(id)].cols, reinterpret_cast<Bf16*>(to.data()));
 }
 
 MemoryByTag CpuBackend::high_water() const {

@@ -39,6 +39,7 @@ class CpuBackend : public Backend {
   mutable Arenas arenas_;      // reading marks what was read
   Plan plan_;
   MemoryLayout layout_;
+  std::vector<bool> packed_;  // by tensor of plan_
 };
 
 }  // namespace tidemark

@@ -1,4 +1,5 @@
-// Gemm: out (+)= scale * (x weight^T + bias), weights row-major as they are in a checkpoint.
+// Gemm: out (+)= scale * (x weight^T + bias), weights row-major as they are in a checkpoint, or
+// packed once for oneDNN where it has a kernel for that (packed_weight.h, gemm_packed.cpp).
 // Few rows (decode): gemm_skinny.cpp, bound by the memory of the weight. Else oneDNN where it has
 // an optimised implementation (AMX, AVX-512, AVX2, Arm), and gemm_tiled.cpp where it has none (bf16
 // without AVX-512). All accumulate in fp32. Weights in 8 bits go their own way: int8_gemm.cpp.
@@ -7,29 +8,38 @@
 #include "backend/cpu/int8.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/onednn.h"
+#include "backend/cpu/packed_weight.h"
+#include "backend/cpu/parallel.h"
 
 namespace tidemark::cpu {
 namespace {
 
-enum class Way { skinny, onednn, tiled };
+enum class Way { skinny, skinny_packed, onednn, tiled };
 
-GemmShape shape_of(const Gemm& op, const CpuContext& context) {
+}  // namespace
+
+GemmShape shape_of(const Gemm& op, const CpuContext& context, bool packed) {
   return {.m = op.m,
           .n = op.n,
           .k = op.k,
-          .x_stride = op.x.stride,
+          .x_stride = packed ? op.k : op.x.stride,
           .weight_stride = op.weight.stride,
           .out_stride = op.out.stride,
           .dtype = context.tensor(op.x).dtype,
           .out_dtype = context.tensor(op.out).dtype,
           .bias = static_cast<bool>(op.bias),
           .accumulate = op.accumulate,
-          .scale = op.scale};
+          .scale = op.scale,
+          .packed = packed};
 }
 
+namespace {
+
 Way choose(const Gemm& op, const CpuContext& context) {
-  if (op.m <= skinny_rows) return Way::skinny;
-  return context.gemms->implementation(shape_of(op, context)).empty() ? Way::tiled : Way::onednn;
+  const bool packed = is_packed(op, context);
+  if (op.m <= skinny_rows) return packed ? Way::skinny_packed : Way::skinny;
+  return context.gemms->implementation(shape_of(op, context, packed)).empty() ? Way::tiled
+                                                                              : Way::onednn;
 }
 
 template <class T, class Out>
@@ -50,6 +60,27 @@ GemmArgs resolve(const Gemm& op, const CpuContext& context) {
           .accumulate = op.accumulate,
           .x_f32 = std::is_same_v<T, float>,
           .out_f32 = std::is_same_v<Out, float>};
+}
+
+// Rows of x that lie apart, before the scratch of a product that wants them dense.
+int64_t dense_bytes(const Gemm& op, const CpuContext& context) {
+  return is_packed(op, context) && op.x.stride != op.k ? op.m * op.k * size_bytes(DType::bf16) : 0;
+}
+
+void run_onednn(const Gemm& op, GemmArgs args, const CpuContext& context, std::byte* scratch) {
+  if (const int64_t bytes = dense_bytes(op, context); bytes > 0) {
+    auto* dense = reinterpret_cast<Bf16*>(scratch);
+    const auto* x = static_cast<const Bf16*>(args.x);
+    parallel_ranges(context.threads, op.m, 8, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i)
+        std::memcpy(dense + i * op.k, x + i * op.x.stride,
+                    static_cast<size_t>(op.k) * sizeof(Bf16));
+    });
+    args.x = dense;
+    scratch += bytes;
+  }
+  context.gemms->run(shape_of(op, context, is_packed(op, context)), args.x, args.weight, args.bias,
+                     args.out, scratch);
 }
 
 // A Gemm with 8-bit weights, its tensors not found yet.
@@ -82,9 +113,11 @@ int64_t workspace_bytes(const Gemm& op, const CpuContext& context) {
   if (op.scales) return int8_workspace_bytes(int8_product(op, context), context);
   switch (choose(op, context)) {
     case Way::skinny:
+    case Way::skinny_packed:
       return skinny_workspace_bytes(op);
     case Way::onednn:
-      return context.gemms->scratch_bytes(shape_of(op, context));
+      return dense_bytes(op, context) +
+             context.gemms->scratch_bytes(shape_of(op, context, is_packed(op, context)));
     case Way::tiled:
       return tiled_workspace_bytes(op, context.threads);
   }
@@ -96,8 +129,10 @@ std::string_view variant(const Gemm& op, const CpuContext& context) {
   switch (choose(op, context)) {
     case Way::skinny:
       return "skinny";
+    case Way::skinny_packed:
+      return "skinny packed";
     case Way::onednn:
-      return context.gemms->implementation(shape_of(op, context));
+      return context.gemms->implementation(shape_of(op, context, is_packed(op, context)));
     case Way::tiled:
       return "tiled";
   }
@@ -114,10 +149,12 @@ void run(const Gemm& op, const CpuContext& context) {
   switch (choose(op, context)) {
     case Way::skinny:
       return run_skinny(args, context.threads, scratch);
+    case Way::skinny_packed:
+      return run_skinny_packed(args, context.threads, scratch);
     case Way::tiled:
       return run_tiled(args, context.threads, scratch);
     case Way::onednn:
-      context.gemms->run(shape_of(op, context), args.x, args.weight, args.bias, args.out, scratch);
+      run_onednn(op, args, context, reinterpret_cast<std::byte*>(scratch));
   }
 }
 

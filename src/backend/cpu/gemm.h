@@ -1,7 +1,8 @@
-// The three ways gemm.cpp has to run a product. x [m, k], weight [n, k], bias [n], out [m, n].
+// The ways gemm.cpp has to run a product. x [m, k], weight [n, k], bias [n], out [m, n].
 #pragma once
 
 #include "backend/cpu/context.h"
+#include "backend/cpu/onednn.h"
 #include "plan/ops.h"
 
 namespace tidemark::cpu {
@@ -19,9 +20,14 @@ struct GemmArgs {
   bool accumulate, x_f32, out_f32;
 };
 
+// For oneDNN. A packed weight wants x dense.
+GemmShape shape_of(const Gemm&, const CpuContext&, bool packed);
+
 // gemm_skinny.cpp: streams the weight once.
 int64_t skinny_workspace_bytes(const Gemm&);
 void run_skinny(const GemmArgs&, int threads, float* scratch);
+// gemm_packed.cpp: the same with a packed weight, and the same scratch.
+void run_skinny_packed(const GemmArgs&, int threads, float* scratch);
 
 // gemm_tiled.cpp: for machines where oneDNN has nothing optimised.
 int64_t tiled_workspace_bytes(const Gemm&, int threads);

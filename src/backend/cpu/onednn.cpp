@@ -83,7 +83,8 @@ struct Descriptions {
 Descriptions describe_one(const GemmShape& s) {
   const memory::data_type type = data_type(s.dtype);
   return {memory::desc({s.m, s.k}, type, {s.x_stride, 1}),
-          memory::desc({s.k, s.n}, type, {1, s.weight_stride}),
+          s.packed ? memory::desc({s.k, s.n}, type, memory::format_tag::BA16a64b2a)
+                   : memory::desc({s.k, s.n}, type, {1, s.weight_stride}),
           s.bias ? memory::desc({1, s.n}, type, {s.n, 1}) : memory::desc(),
           memory::desc({s.m, s.n}, data_type(s.out_dtype), {s.out_stride, 1})};
 }

@@ -19,6 +19,7 @@ struct GemmShape {
   bool bias, accumulate;
   float scale;
   int64_t blocks = 0;
+  bool packed = false;  // the weight, as packed_weight.h has it
   auto operator<=>(const GemmShape&) const = default;
 };
 
