@@ -12,13 +12,15 @@
 #include <cmath>
 #include <map>
 
-#include "app/measure_model.h"
+#include "app/session.h"
 #include "backend/arena.h"
 #include "backend/cpu/context.h"
 #include "backend/cpu/onednn.h"
+#include "backend/cpu/packed_weight.h"
 #include "base/units.h"
 #include "kernel_steps.h"
 #include "limits.h"
+#include "measure/harness.h"
 #include "measure/operator_rows.h"
 #include "measure/stats.h"
 #include "page.h"
@@ -79,7 +81,7 @@ double onednn_seconds(const GemmShape& s, double budget_s) {
   return sample(budget_s, run).median;
 }
 
-GemmShape plain(int64_t m, int64_t n, int64_t k) {
+GemmShape product(int64_t m, int64_t n, int64_t k, bool packed) {
   return {.m = m,
           .n = n,
           .k = k,
@@ -90,7 +92,16 @@ GemmShape plain(int64_t m, int64_t n, int64_t k) {
           .out_dtype = DType::bf16,
           .bias = false,
           .accumulate = false,
-          .scale = 1};
+          .scale = 1,
+          .packed = packed};
+}
+
+// Of one product with its weight as rows and, where oneDNN takes it so, packed: the better.
+double best_onednn_seconds(int64_t m, int64_t n, int64_t k, double budget_s) {
+  const double rows = onednn_seconds(product(m, n, k, false), budget_s / 2);
+  const bool packs = n % cpu::packed_rows == 0 && k % cpu::packed_depth == 0 &&
+                     OneDnnGemms().implementation(product(m, n, k, true)).starts_with("brg");
+  return packs ? std::min(rows, onednn_seconds(product(m, n, k, true), budget_s / 2)) : rows;
 }
 
 // The better of two square products: the larger of them may leave the caches.
@@ -98,7 +109,7 @@ double large_gemm_rate(double budget_s) {
   double best = 0;
   for (const double n : {1024, 2048}) {
     const auto side = static_cast<int64_t>(n);
-    best = std::max(best, 2 * n * n * n / onednn_seconds(plain(side, side, side), budget_s / 2));
+    best = std::max(best, 2 * n * n * n / best_onednn_seconds(side, side, side, budget_s / 2));
   }
   return best;
 }
@@ -113,7 +124,7 @@ double own_gemm_rate(const Plan& plan) {
   for (const auto& [shape, layers] : count) {
     const auto [m, n, k] = shape;
     operations += static_cast<double>(2 * m * n * k * layers);
-    seconds += static_cast<double>(layers) * onednn_seconds(plain(m, n, k), 0.4);
+    seconds += static_cast<double>(layers) * best_onednn_seconds(m, n, k, 0.4);
   }
   return operations / seconds;
 }
@@ -125,20 +136,6 @@ double rate(int64_t (*work)(int), double budget_s) {
 Limits measure_limits(double budget_s) {
   return {rate(cpu::read_memory, budget_s), large_gemm_rate(budget_s),
           rate(cpu::multiply_adds, budget_s), rate(cpu::exponentials, budget_s)};
-}
-
-// The two that models are held against. Other programs on the machine move them, so that a row has
-// the mean of what was measured right before and right after it.
-struct RowLimits {
-  double read, gemm;
-};
-
-RowLimits measure_row_limits() {
-  return {rate(cpu::read_memory, 0.5), large_gemm_rate(0.5)};
-}
-
-RowLimits between(const RowLimits& a, const RowLimits& b) {
-  return {(a.read + b.read) / 2, (a.gemm + b.gemm) / 2};
 }
 
 void print_limits() {
@@ -217,29 +214,61 @@ MatrixWork matrix_work(const Plan& plan) {
 }
 
 void print_prefill(const ModelRow& row, const Plan& plan, const Summary& tokens_per_s,
-                   const RowLimits& limits) {
+                   double gemm_limit) {
   const MatrixWork work = matrix_work(plan);
   const double per_s = tokens_per_s.median / static_cast<double>(row.context);
   const double own = own_gemm_rate(plan);
   print_row(
       fmt::format("{} prefill {}", row.title, row.context), tokens_per_s,
-      work.gemm * per_s / limits.gemm, prefill_bar, row.prefill,
+      work.gemm * per_s / gemm_limit, prefill_bar, row.prefill,
       fmt::format("projections {:.0f} GFLOP/s, {:.0f} % of oneDNN's {:.0f} at these shapes; with "
                   "attention and SSD {:.0f}; large products {:.0f}",
                   work.gemm * per_s * 1e-9, 100 * work.gemm * per_s / own, own * 1e-9,
-                  work.all * per_s * 1e-9, limits.gemm * 1e-9));
+                  work.all * per_s * 1e-9, gemm_limit * 1e-9));
+}
+
+// Bytes a second of steps of 10 ms, and of reading memory right before and after them: other
+// programs, and where the host runs this one, change the memory's rate within seconds.
+struct DecodeRates {
+  Summary moved, read, fraction;
+};
+
+DecodeRates decode_rates(Executor& executor, int64_t past, double bytes) {
+  const auto read = [] {
+    const double begin = steady_now_s();
+    const auto count = static_cast<double>(cpu::read_memory(threads()));
+    return count / (steady_now_s() - begin);
+  };
+  std::vector<double> moved, reads, fractions;
+  read();
+  for (double before = read(); fractions.size() < 100;) {
+    double steps = 0;
+    const double begin = steady_now_s();
+    do executor.decode(past), ++steps;
+    while (steady_now_s() - begin < 0.01);
+    const double rate = bytes * steps / (steady_now_s() - begin), after = read();
+    moved.push_back(rate);
+    reads.push_back((before + after) / 2);
+    fractions.push_back(rate / reads.back());
+    before = after;
+  }
+  return {summarize(std::move(moved)), summarize(std::move(reads)),
+          summarize(std::move(fractions))};
 }
 
 void print_decode(const ModelRow& row, const Plan& plan, const Summary& tokens_per_s,
-                  const RowLimits& limits) {
+                  Executor& executor) {
   double bytes = 0;
   for (const OperatorRow& op : phase_rows(plan, Phase::decode).rows)
     bytes += static_cast<double>(op.bytes_read + op.bytes_written);
-  const double per_s = bytes * tokens_per_s.median;
+  const DecodeRates rates = decode_rates(executor, row.context, bytes);
   print_row(fmt::format("{} decode at {}", row.title, row.context), tokens_per_s,
-            per_s / limits.read, decode_bar, row.decode,
-            fmt::format("{:.3f} GB a token: {:.1f} GB/s; reading {:.1f}", bytes * 1e-9,
-                        per_s * 1e-9, limits.read * 1e-9));
+            rates.fraction.median, decode_bar, row.decode,
+            fmt::format(
+                "{:.3f} GB a token; steps and reading in turn: {:.1f} GB/s, {:.1f} GB/s, {:.0f} - "
+                "{:.0f} % of it",
+                bytes * 1e-9, rates.moved.median * 1e-9, rates.read.median * 1e-9,
+                100 * rates.fraction.p5, 100 * rates.fraction.p95));
 }
 
 void print_model(const std::string& preset, double budget_s) {
@@ -248,29 +277,28 @@ void print_model(const std::string& preset, double budget_s) {
   for (const ModelRow& row : model_rows()) {
     if (preset != row.preset) continue;
     known = true;
-    MeasureRequest request;
-    request.cell = {.model = preset,
-                    .device = "cpu",
-                    .dtype = DType::bf16,
-                    .context = row.context,
-                    .new_tokens = row.new_tokens,
-                    .chunk = chunk,
-                    .threads = threads()};
-    request.options.prefill_profile_passes = request.options.decode_profile_passes = 0;
+    MeasureOptions options;
+    options.prefill_profile_passes = options.decode_profile_passes = 0;
     const bool hurried = budget_s < 10;
-    request.options.stopping.max_runs = row.runs == 0 ? 12 : hurried ? 1 : row.runs;
-    request.options.stopping.warmup_runs = row.runs > 0 ? 0 : 1;
-    request.options.stopping.time_budget_s = row.runs > 0 ? 300 : budget_s;
-    const RowLimits before = measure_row_limits();
-    const Record record = measure_model(model, request);
-    if (record.outcome != Outcome::ok) fail("{}: {}", name(record.outcome), record.reason);
-    const RowLimits limits = between(before, measure_row_limits());
+    options.stopping.max_runs = row.runs == 0 ? 12 : hurried ? 1 : row.runs;
+    options.stopping.warmup_runs = row.runs > 0 ? 0 : 1;
+    options.stopping.time_budget_s = row.runs > 0 ? 300 : budget_s;
     const Plan plan = build_plan(model.spec, {.context = row.context,
                                               .new_tokens = row.new_tokens,
                                               .chunk = chunk,
                                               .dtype = DType::bf16});
-    print_prefill(row, plan, *record.metrics.prefill_tokens_per_s, limits);
-    if (row.new_tokens > 1) print_decode(row, plan, *record.metrics.decode_tokens_per_s, limits);
+    const auto backend = open_backend("cpu", threads(), 0);
+    Record record = start_record(plan, backend->info());
+    Executor executor(plan, *backend);
+    fill_weights(executor, *model.weights);
+    executor.set_prompt(random_prompt(1, row.context, model.spec.vocab, 0));
+    // Other programs on the machine move the limit: the mean of right before and right after.
+    const double before = large_gemm_rate(0.5);
+    measure(executor, options, record);
+    if (record.outcome != Outcome::ok) fail("{}: {}", name(record.outcome), record.reason);
+    const double gemm_limit = (before + large_gemm_rate(0.5)) / 2;
+    print_prefill(row, plan, *record.metrics.prefill_tokens_per_s, gemm_limit);
+    if (row.new_tokens > 1) print_decode(row, plan, *record.metrics.decode_tokens_per_s, executor);
   }
   if (!known) fail("'{}' is no group of the table", preset);
 }
