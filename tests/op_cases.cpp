@@ -398,16 +398,22 @@ void add_ssm(std::vector<OpCase>& cases, DType dtype) {
     for (int64_t length : {1, 2, 7, 33})
       for (int64_t past : {0, 9}) {
         const int64_t rows = batch * length;
-        for (const auto& [width, biased, silu] :
-             {std::tuple{3, false, false}, {4, true, true}, {4, false, true}, {4, true, false}}) {
-          Case c(fmt::format("conv1d B{} L{} past {} width {} bias {} silu {}", batch, length, past,
-                             width, biased, silu),
+        for (const auto& [width, biased, silu, channels] : {std::tuple{3, false, false, 45},
+                                                            {4, true, true, 45},
+                                                            {4, false, true, 45},
+                                                            {4, true, false, 45},
+                                                            {4, true, true, 64},
+                                                            {4, true, true, 130},
+                                                            {2, true, true, 7},
+                                                            {4, false, false, 3}}) {
+          Case c(fmt::format("conv1d B{} L{} past {} width {} bias {} silu {}{}", batch, length,
+                             past, width, biased, silu,
+                             channels == 45 ? "" : fmt::format(" channels {}", channels)),
                  dtype);
-          const int64_t channels = 45;
           const Operand x = c.act("x", rows, channels, 5, 3), w = c.weight("w", channels, width);
           const Operand bias = biased ? c.weight("bias", channels) : Operand{};
           const Operand state = c.add("state", Tag::conv_state, batch * channels, width - 1, dtype);
-          const Operand out = c.act("out", rows, channels);
+          const Operand out = c.act("out", rows, channels, 0, 2);
           cases.push_back(
               c.with(Conv1d{x, w, bias, state, out, batch, length, past, channels, width, silu}));
         }

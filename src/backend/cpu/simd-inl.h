@@ -36,13 +36,20 @@ HWY_INLINE Vec all(float value) {
 
 // --- Loads and stores -----------------------------------------------------------------------
 
+// Elements as they lie in memory: floats, or the bits of bf16.
+HWY_INLINE Vec to_floats(Vec value) {
+  return value;
+}
+HWY_INLINE Vec to_floats(hn::Vec<HalfTag> bits) {
+  return hn::BitCast(floats, hn::ShiftLeft<16>(hn::PromoteTo(WordTag(), bits)));
+}
+
 HWY_INLINE Vec load(const float* from) {
   return hn::LoadU(floats, from);
 }
 
 HWY_INLINE Vec load(const Bf16* from) {
-  const auto half = hn::LoadU(HalfTag(), reinterpret_cast<const uint16_t*>(from));
-  return hn::BitCast(floats, hn::ShiftLeft<16>(hn::PromoteTo(WordTag(), half)));
+  return to_floats(hn::LoadU(HalfTag(), reinterpret_cast<const uint16_t*>(from)));
 }
 
 HWY_INLINE void store(Vec value, float* to) {
