@@ -150,8 +150,33 @@ void scan_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t fi
       p.state[(first + lane) * n + i] = h[i * lanes + lane];
 }
 
-// Some channels through few positions, lanes along the state. scratch: rates [N], B [N], C [N]
-// padded, then d, d * x, y [lanes].
+// The states of some channels through one position. a_log, h: [channels][N]; d: step sizes times
+// -log2 e, dx: times x; b, c [N padded]; y = C h of four channels, of which `channels` count.
+template <int channels, class T>
+HWY_INLINE void step_states(int64_t n, bool start, const T* a_log, const float* d, const float* dx,
+                            const float* b, const float* c, const Exp2Table& table, float* h,
+                            float* y) {
+  Vec total[4];
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) total[k] = hn::Zero(floats);
+  for (int64_t i = 0; i < n; i += lanes) {
+    const Vec input = load(b + i), output = load(c + i);
+#pragma GCC unroll 4
+    for (int k = 0; k < channels; ++k) {
+      const int64_t at = k * n + i, left = n - i;
+      const Vec rate = exp2_product(load_row(a_log + at, left), all(log2_e), table);
+      const Vec decay = exp2_product(rate, all(d[k]), table);
+      const Vec old = start ? hn::Zero(floats) : load_row(h + at, left);
+      const Vec next = hn::MulAdd(decay, old, hn::Mul(all(dx[k]), input));
+      store_row(next, h + at, left);
+      total[k] = hn::MulAdd(output, next, total[k]);
+    }
+  }
+  store_sums(total[0], total[1], total[2], total[3], y);
+}
+
+// Some channels through few positions, lanes along the state; by fours, whose sums over the state
+// go together. scratch: B [N], C [N] padded, d, d * x, y [lanes + 3].
 template <class T>
 void step_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t first,
                    float* scratch) {
@@ -162,45 +187,44 @@ void step_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t fi
   float* d = c + padded;
   float* dx = d + lanes;
   float* y = dx + lanes;
+  const T* a_log = p.a_log + first * n;
+  float* h = p.state + first * n;
+  const Exp2Table table;
   const Vec bias = p.dt_bias ? load_row(p.dt_bias + first, count) : hn::Zero(floats);
   for (int64_t t = 0; t < op.length; ++t) {
     const bool start = op.past + t == 0;
     const Vec x = load_row(p.x + t * op.x.stride + first, count);
     const Vec delta = softplus(hn::Add(load_row(p.dt + t * op.dt.stride + first, count), bias));
-    store(delta, d);
+    store(hn::Mul(delta, all(-log2_e)), d);
     store(hn::Mul(delta, x), dx);
     unpack_row(p.b + t * op.b.stride, n, b);
     unpack_row(p.c + t * op.c.stride, n, c);
-    for (int64_t channel = 0; channel < count; ++channel) {
-      float* h = p.state + (first + channel) * n;
-      const T* a_log = p.a_log + (first + channel) * n;
-      const Vec rate = all(-log2_e * d[channel]), input = all(dx[channel]);
-      Vec total = hn::Zero(floats);
-      for (int64_t i = 0; i < n; i += lanes) {
-        const Vec old = start ? hn::Zero(floats) : load_row(h + i, n - i);
-        const Vec decay = exp2(hn::Mul(rate, exp(load_row(a_log + i, n - i))));
-        const Vec next = hn::MulAdd(decay, old, hn::Mul(input, load(b + i)));
-        store_row(next, h + i, n - i);
-        total = hn::MulAdd(load(c + i), next, total);
-      }
-      y[channel] = sum(total);
-    }
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4)
+      step_states<4>(n, start, a_log + i * n, d + i, dx + i, b, c, table, h + i * n, y + i);
+    for (; i < count; ++i)
+      step_states<1>(n, start, a_log + i * n, d + i, dx + i, b, c, table, h + i * n, y + i);
     Vec value = hn::MulAdd(load_row(p.d_skip + first, count), x, load(y));
     if (p.z) value = hn::Mul(value, silu_to<T>(load_row(p.z + t * op.z.stride + first, count)));
     store_row(value, p.out + t * op.out.stride + first, count);
   }
 }
 
-// Channels [first, first + 16) of a sequence, whatever the vector length.
+// Tasks [begin, end): 16 channels of a sequence each, whatever the vector length.
 template <class T>
-void channels(const SelectiveScan& op, const CpuContext& context, int64_t item, bool few,
-              float* scratch) {
+void channels(const SelectiveScan& op, const CpuContext& context, int64_t begin, int64_t end,
+              bool few, float* scratch) {
   const int64_t blocks = divide_up(op.channels, vector_floats);
-  const auto p = resolve<T>(op, context, item / blocks);
-  const int64_t begin = item % blocks * vector_floats;
-  const int64_t end = std::min(begin + vector_floats, op.channels);
-  for (int64_t first = begin; first < end; first += lanes)
-    few ? step_channels(op, p, first, scratch) : scan_channels(op, p, first, scratch);
+  for (int64_t item = begin; item < end;) {
+    const int64_t sequence = item / blocks;
+    const auto p = resolve<T>(op, context, sequence);
+    for (; item < std::min(end, (sequence + 1) * blocks); ++item) {
+      const int64_t from = item % blocks * vector_floats;
+      const int64_t to = std::min(from + vector_floats, op.channels);
+      for (int64_t first = from; first < to; first += lanes)
+        few ? step_channels(op, p, first, scratch) : scan_channels(op, p, first, scratch);
+    }
+  }
 }
 
 int64_t scratch_floats(const SelectiveScan& op) {
@@ -208,12 +232,12 @@ int64_t scratch_floats(const SelectiveScan& op) {
   return (2 * op.state_size + 3 * time_tile) * vector_floats + 2 * time_tile * row;
 }
 
-void selective_scan(const SelectiveScan& op, const CpuContext& context, int64_t item, bool few,
-                    float* scratch) {
+void selective_scan(const SelectiveScan& op, const CpuContext& context, int64_t begin, int64_t end,
+                    bool few, float* scratch) {
   if (context.is_f32(op.x))
-    channels<float>(op, context, item, few, scratch);
+    channels<float>(op, context, begin, end, few, scratch);
   else
-    channels<Bf16>(op, context, item, few, scratch);
+    channels<Bf16>(op, context, begin, end, few, scratch);
 }
 
 }  // namespace
@@ -247,8 +271,8 @@ void run(const SelectiveScan& op, const CpuContext& context) {
   const int64_t items = op.batch * divide_up(op.channels, vector_floats);
   const int64_t size = HWY_DYNAMIC_DISPATCH(scratch_floats)(op);
   parallel_ranges(context.threads, items, 8, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t item = begin; item < end; ++item) HWY_DYNAMIC_DISPATCH(selective_scan)
-    (op, context, item, few_positions(op), scratch + thread * size);
+    HWY_DYNAMIC_DISPATCH(selective_scan)
+    (op, context, begin, end, few_positions(op), scratch + thread * size);
   });
 }
 
