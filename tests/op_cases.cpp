@@ -401,31 +401,41 @@ void add_ssm(std::vector<OpCase>& cases, DType dtype) {
     for (int64_t length : {1, 2, 7, 33})
       for (int64_t past : {0, 9}) {
         const int64_t rows = batch * length;
-        for (const auto& [width, biased, silu] :
-             {std::tuple{3, false, false}, {4, true, true}, {4, false, true}, {4, true, false}}) {
-          Case c(fmt::format("conv1d B{} L{} past {} width {} bias {} silu {}", batch, length, past,
-                             width, biased, silu),
+        for (const auto& [width, biased, silu, channels] : {std::tuple{3, false, false, 45},
+                                                            {4, true, true, 45},
+                                                            {4, false, true, 45},
+                                                            {4, true, false, 45},
+                                                            {4, true, true, 64},
+                                                            {4, true, true, 130},
+                                                            {2, true, true, 7},
+                                                            {4, false, false, 3}}) {
+          Case c(fmt::format("conv1d B{} L{} past {} width {} bias {} silu {}{}", batch, length,
+                             past, width, biased, silu,
+                             channels == 45 ? "" : fmt::format(" channels {}", channels)),
                  dtype);
-          const int64_t channels = 45;
           const Operand x = c.act("x", rows, channels, 5, 3), w = c.weight("w", channels, width);
           const Operand bias = biased ? c.weight("bias", channels) : Operand{};
           const Operand state = c.add("state", Tag::conv_state, batch * channels, width - 1, dtype);
-          const Operand out = c.act("out", rows, channels);
+          const Operand out = c.act("out", rows, channels, 0, 2);
           cases.push_back(
               c.with(Conv1d{x, w, bias, state, out, batch, length, past, channels, width, silu}));
         }
-        Case c(fmt::format("selective_scan B{} L{} past {}", batch, length, past), dtype);
-        const int64_t channels = 37, n = past == 0 ? 16 : 5;
-        const Operand x = c.act("x", rows, channels), dt = c.act("dt", rows, channels);
-        const Operand dbc = c.act("dbc", rows, 2 * n, 3);
-        Operand cc = dbc;
-        cc.offset += n;
-        const Operand z = c.act("xz", rows, channels, channels);
-        const Operand a = c.weight("a_log", channels, n), d = c.weight("d_skip", channels);
-        const Operand bias = c.weight("dt_bias", channels), out = c.act("out", rows, channels);
-        const Operand state = c.add("state", Tag::ssm_state, batch * channels, n, DType::f32);
-        cases.push_back(c.with(SelectiveScan{x, dt, dbc, cc, z, a, d, bias, state, out, batch,
-                                             length, past, channels, n}));
+        for (const auto& [channels, n] :
+             {std::pair<int64_t, int64_t>{37, past == 0 ? 16 : 5}, {279, past == 0 ? 40 : 16}}) {
+          Case c(fmt::format("selective_scan B{} L{} past {}{}", batch, length, past,
+                             channels == 37 ? "" : fmt::format(" channels {}x{}", channels, n)),
+                 dtype);
+          const Operand x = c.act("x", rows, channels), dt = c.act("dt", rows, channels);
+          const Operand dbc = c.act("dbc", rows, 2 * n, 3);
+          Operand cc = dbc;
+          cc.offset += n;
+          const Operand z = c.act("xz", rows, channels, channels);
+          const Operand a = c.weight("a_log", channels, n), d = c.weight("d_skip", channels);
+          const Operand bias = c.weight("dt_bias", channels), out = c.act("out", rows, channels);
+          const Operand state = c.add("state", Tag::ssm_state, batch * channels, n, DType::f32);
+          cases.push_back(c.with(SelectiveScan{x, dt, dbc, cc, z, a, d, bias, state, out, batch,
+                                               length, past, channels, n}));
+        }
       }
 
   struct Shape {

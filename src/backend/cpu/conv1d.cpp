@@ -1,7 +1,8 @@
 // Conv1d: depthwise causal convolution of Mamba (arXiv 2312.00752, section 3.4) with carried state.
-// A task is 64 channels of one sequence, whose weights are turned to [K][64]; each row is written
-// once and read K times, from L1 but for the first. Bound by memory and, with SiLU, by its
-// exponential.
+// Many positions: a task is 64 channels of one sequence, whose weights are turned to [K][64]; each
+// row is written once and read K times, from L1 but for the first. One position of width 4
+// (decode): a task is a sequence, whose weights [C][4] and state [C][3] are taken apart in
+// registers. Bound by memory and, with SiLU, by its exponential.
 #include <algorithm>
 
 #undef HWY_TARGET_INCLUDE
@@ -77,6 +78,57 @@ void channel_block(const Conv1d& op, const CpuContext& context, int64_t b, int64
   }
 }
 
+// One position of `lanes` channels, in elements as they lie in memory.
+template <class T, class Tag, class Element = hn::TFromD<Tag>>
+HWY_INLINE void step_vector(Tag tag, const Conv1d& op, const Element* x, const Element* weight,
+                            Vec bias, Element* state, T* out) {
+  hn::Vec<Tag> w0, w1, w2, w3, x0 = hn::Zero(tag), x1 = x0, x2 = x0;
+  hn::LoadInterleaved4(tag, weight, w0, w1, w2, w3);
+  if (op.past > 0) hn::LoadInterleaved3(tag, state, x0, x1, x2);
+  const auto x3 = hn::LoadU(tag, x);
+  hn::StoreInterleaved3(x1, x2, x3, tag, state);
+  const Vec early =
+      hn::MulAdd(to_floats(x1), to_floats(w1), hn::MulAdd(to_floats(x0), to_floats(w0), bias));
+  const Vec y =
+      hn::MulAdd(to_floats(x3), to_floats(w3), hn::MulAdd(to_floats(x2), to_floats(w2), early));
+  store(op.silu ? silu_to<T>(y) : y, out);
+}
+
+// The same of all channels of a sequence; those that fill no vector are copied into one.
+template <class T, class Tag>
+void step_channels(Tag tag, const Conv1d& op, const CpuContext& context, int64_t sequence) {
+  using Element = hn::TFromD<Tag>;
+  const auto* x = reinterpret_cast<const Element*>(context.pointer<T>(op.x, op.batch, op.channels) +
+                                                   sequence * op.x.stride);
+  const auto* weight =
+      reinterpret_cast<const Element*>(context.block<T>(op.weight, op.channels * 4));
+  auto* state = reinterpret_cast<Element*>(context.block<T>(op.state, op.batch * op.channels * 3) +
+                                           sequence * op.channels * 3);
+  const T* bias = op.bias ? context.block<T>(op.bias, op.channels) : nullptr;
+  T* out = context.pointer<T>(op.out, op.batch, op.channels) + sequence * op.out.stride;
+  const int64_t whole = op.channels / lanes * lanes, left = op.channels - whole;
+  for (int64_t c = 0; c < whole; c += lanes)
+    step_vector(tag, op, x + c, weight + 4 * c, bias ? load(bias + c) : hn::Zero(floats),
+                state + 3 * c, out + c);
+  if (left == 0) return;
+  Element last_x[lanes] = {}, last_weight[4 * lanes] = {}, last_state[3 * lanes] = {};
+  T last_out[lanes];
+  std::copy_n(x + whole, left, last_x);
+  std::copy_n(weight + 4 * whole, 4 * left, last_weight);
+  std::copy_n(state + 3 * whole, 3 * left, last_state);
+  step_vector(tag, op, last_x, last_weight, bias ? load_some(bias + whole, left) : hn::Zero(floats),
+              last_state, last_out);
+  std::copy_n(last_state, 3 * left, state + 3 * whole);
+  std::copy_n(last_out, left, out + whole);
+}
+
+void step(const Conv1d& op, const CpuContext& context, int64_t sequence) {
+  if (context.is_f32(op.x))
+    step_channels<float>(floats, op, context, sequence);
+  else
+    step_channels<Bf16>(HalfTag(), op, context, sequence);
+}
+
 template <class T>
 void any_width(const Conv1d& op, const CpuContext& context, int64_t b, int64_t first,
                float* scratch) {
@@ -102,13 +154,33 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tidemark::cpu {
 HWY_EXPORT(conv1d);
+HWY_EXPORT(step);
 HWY_EXPORT(scratch_floats);
 
+namespace {
+
+bool is_step(const Conv1d& op) {
+  return op.length == 1 && op.width == 4;
+}
+
+}  // namespace
+
 int64_t workspace_bytes(const Conv1d& op, const CpuContext& context) {
+  if (is_step(op)) return 0;
   return context.threads * HWY_DYNAMIC_DISPATCH(scratch_floats)(op) * 4;
 }
 
+std::string_view variant(const Conv1d& op, const CpuContext&) {
+  return is_step(op) ? "step" : "rows";
+}
+
 void run(const Conv1d& op, const CpuContext& context) {
+  if (is_step(op))
+    return parallel_ranges(context.threads, op.batch, divide_up(8192, op.channels),
+                           [&](int64_t begin, int64_t end, int) {
+                             for (int64_t b = begin; b < end; ++b)
+                               HWY_DYNAMIC_DISPATCH(step)(op, context, b);
+                           });
   auto* scratch = context.workspace<float>(workspace_bytes(op, context));
   const int64_t items = op.batch * divide_up(op.channels, 64);
   const int64_t grain = 1 + 512 / op.length, size = HWY_DYNAMIC_DISPATCH(scratch_floats)(op);

@@ -55,6 +55,7 @@ std::string_view variant(const Gemm&, const CpuContext&);
 std::string_view variant(const BlockGemm&, const CpuContext&);
 std::string_view variant(const ExpertGemm&, const CpuContext&);
 std::string_view variant(const Attention&, const CpuContext&);
+std::string_view variant(const Conv1d&, const CpuContext&);
 std::string_view variant(const SelectiveScan&, const CpuContext&);
 std::string_view variant(const Ssd&, const CpuContext&);
 

@@ -22,7 +22,8 @@ HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
 namespace {
 
-constexpr int64_t time_tile = 32;  // positions
+constexpr int64_t time_tile = 32;   // positions
+constexpr int64_t step_tile = 256;  // channels of few positions
 
 template <class T>
 struct ScanPointers {
@@ -150,70 +151,122 @@ void scan_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t fi
       p.state[(first + lane) * n + i] = h[i * lanes + lane];
 }
 
-// Some channels through few positions, lanes along the state. scratch: rates [N], B [N], C [N]
-// padded, then d, d * x, y [lanes].
-template <class T>
-void step_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t first,
-                   float* scratch) {
-  const int64_t n = op.state_size, count = std::min(lanes, op.channels - first);
-  const int64_t padded = round_up(n, vector_floats);
-  float* b = scratch;
-  float* c = b + padded;
-  float* d = c + padded;
-  float* dx = d + lanes;
-  float* y = dx + lanes;
-  const Vec bias = p.dt_bias ? load_row(p.dt_bias + first, count) : hn::Zero(floats);
-  for (int64_t t = 0; t < op.length; ++t) {
-    const bool start = op.past + t == 0;
-    const Vec x = load_row(p.x + t * op.x.stride + first, count);
-    const Vec delta = softplus(hn::Add(load_row(p.dt + t * op.dt.stride + first, count), bias));
-    store(delta, d);
-    store(hn::Mul(delta, x), dx);
-    unpack_row(p.b + t * op.b.stride, n, b);
-    unpack_row(p.c + t * op.c.stride, n, c);
-    for (int64_t channel = 0; channel < count; ++channel) {
-      float* h = p.state + (first + channel) * n;
-      const T* a_log = p.a_log + (first + channel) * n;
-      const Vec rate = all(-log2_e * d[channel]), input = all(dx[channel]);
-      Vec total = hn::Zero(floats);
-      for (int64_t i = 0; i < n; i += lanes) {
-        const Vec old = start ? hn::Zero(floats) : load_row(h + i, n - i);
-        const Vec decay = exp2(hn::Mul(rate, exp(load_row(a_log + i, n - i))));
-        const Vec next = hn::MulAdd(decay, old, hn::Mul(input, load(b + i)));
-        store_row(next, h + i, n - i);
-        total = hn::MulAdd(load(c + i), next, total);
-      }
-      y[channel] = sum(total);
-    }
-    Vec value = hn::MulAdd(load_row(p.d_skip + first, count), x, load(y));
-    if (p.z) value = hn::Mul(value, silu_to<T>(load_row(p.z + t * op.z.stride + first, count)));
-    store_row(value, p.out + t * op.out.stride + first, count);
+// What a position brings to the states of some channels: step sizes times -log2 e, and times x; B
+// and C [N padded]; and where C h goes.
+struct StateStep {
+  const float* d;
+  const float* dx;
+  const float* b;
+  const float* c;
+  float* y;
+  bool start;  // the states before are zero
+};
+
+// States i to i + left of `channels` channels. a_log, h: [channels][N]; total: C h, lane by lane.
+template <int channels, class T>
+HWY_INLINE void step_states(const StateStep& step, const Exp2Table& table, int64_t n, int64_t i,
+                            int64_t left, const T* a_log, float* h, Vec* total) {
+  const Vec input = load(step.b + i), output = load(step.c + i);
+#pragma GCC unroll 4
+  for (int k = 0; k < channels; ++k) {
+    const int64_t at = k * n + i;
+    const Vec rate = exp2_product(load_row(a_log + at, left), all(log2_e), table);
+    const Vec decay = exp2_product(rate, all(step.d[k]), table);
+    const Vec old = step.start ? hn::Zero(floats) : load_row(h + at, left);
+    const Vec next = hn::MulAdd(decay, old, hn::Mul(all(step.dx[k]), input));
+    store_row(next, h + at, left);
+    total[k] = hn::MulAdd(output, next, total[k]);
   }
 }
 
-// Channels [first, first + 16) of a sequence, whatever the vector length.
+// All states; up to four channels, whose sums are made together: y has room for four.
+template <int channels, class T>
+HWY_INLINE void step_group(const StateStep& step, const Exp2Table& table, int64_t n, const T* a_log,
+                           float* h) {
+  Vec total[4];
+#pragma GCC unroll 4
+  for (int k = 0; k < 4; ++k) total[k] = hn::Zero(floats);
+  int64_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    step_states<channels>(step, table, n, i, lanes, a_log, h, total);
+  if (i < n) step_states<channels>(step, table, n, i, n - i, a_log, h, total);
+  store_sums(total[0], total[1], total[2], total[3], step.y);
+}
+
+// Up to `step_tile` channels through few positions, lanes along the state: what is one value a
+// channel first and last, in vectors that do not wait for one another. scratch: B [N], C [N]
+// padded, d, d * x, y [step_tile].
 template <class T>
-void channels(const SelectiveScan& op, const CpuContext& context, int64_t item, bool few,
-              float* scratch) {
+void step_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t first, int64_t count,
+                   float* scratch) {
+  const int64_t n = op.state_size, padded = round_up(n, vector_floats);
+  float* b = scratch;
+  float* c = b + padded;
+  float* d = c + padded;
+  float* dx = d + step_tile;
+  float* y = dx + step_tile;
+  const T* a_log = p.a_log + first * n;
+  float* h = p.state + first * n;
+  const Exp2Table table;
+  for (int64_t t = 0; t < op.length; ++t) {
+    const T* x = p.x + t * op.x.stride + first;
+    const T* dt = p.dt + t * op.dt.stride + first;
+    for (int64_t i = 0; i < count; i += lanes) {
+      const int64_t left = count - i;
+      const Vec bias = p.dt_bias ? load_row(p.dt_bias + first + i, left) : hn::Zero(floats);
+      const Vec delta = softplus(hn::Add(load_row(dt + i, left), bias));
+      store(hn::Mul(delta, all(-log2_e)), d + i);
+      store(hn::Mul(delta, load_row(x + i, left)), dx + i);
+    }
+    unpack_row(p.b + t * op.b.stride, n, b);
+    unpack_row(p.c + t * op.c.stride, n, c);
+    for (int64_t i = 0; i < count;) {
+      const StateStep step{d + i, dx + i, b, c, y + i, op.past + t == 0};
+      if (i + 4 <= count)
+        step_group<4>(step, table, n, a_log + i * n, h + i * n), i += 4;
+      else
+        step_group<1>(step, table, n, a_log + i * n, h + i * n), i += 1;
+    }
+    for (int64_t i = 0; i < count; i += lanes) {
+      const int64_t left = count - i;
+      Vec value =
+          hn::MulAdd(load_row(p.d_skip + first + i, left), load_row(x + i, left), load(y + i));
+      if (p.z)
+        value = hn::Mul(value, silu_to<T>(load_row(p.z + t * op.z.stride + first + i, left)));
+      store_row(value, p.out + t * op.out.stride + first + i, left);
+    }
+  }
+}
+
+// Tasks [begin, end): 16 channels of a sequence each, whatever the vector length.
+template <class T>
+void channels(const SelectiveScan& op, const CpuContext& context, int64_t begin, int64_t end,
+              bool few, float* scratch) {
   const int64_t blocks = divide_up(op.channels, vector_floats);
-  const auto p = resolve<T>(op, context, item / blocks);
-  const int64_t begin = item % blocks * vector_floats;
-  const int64_t end = std::min(begin + vector_floats, op.channels);
-  for (int64_t first = begin; first < end; first += lanes)
-    few ? step_channels(op, p, first, scratch) : scan_channels(op, p, first, scratch);
+  while (begin < end) {
+    const int64_t sequence = begin / blocks, last = std::min(end, (sequence + 1) * blocks);
+    const auto p = resolve<T>(op, context, sequence);
+    const int64_t to = std::min((last - sequence * blocks) * vector_floats, op.channels);
+    int64_t first = begin % blocks * vector_floats;
+    for (; few && first < to; first += step_tile)
+      step_channels(op, p, first, std::min(step_tile, to - first), scratch);
+    for (; first < to; first += lanes) scan_channels(op, p, first, scratch);
+    begin = last;
+  }
 }
 
 int64_t scratch_floats(const SelectiveScan& op) {
   const int64_t row = round_up(op.state_size, vector_floats);
+  static_assert(step_tile + 4 <= time_tile * vector_floats, "a step needs less than a scan");
   return (2 * op.state_size + 3 * time_tile) * vector_floats + 2 * time_tile * row;
 }
 
-void selective_scan(const SelectiveScan& op, const CpuContext& context, int64_t item, bool few,
-                    float* scratch) {
+void selective_scan(const SelectiveScan& op, const CpuContext& context, int64_t begin, int64_t end,
+                    bool few, float* scratch) {
   if (context.is_f32(op.x))
-    channels<float>(op, context, item, few, scratch);
+    channels<float>(op, context, begin, end, few, scratch);
   else
-    channels<Bf16>(op, context, item, few, scratch);
+    channels<Bf16>(op, context, begin, end, few, scratch);
 }
 
 }  // namespace
@@ -247,8 +300,8 @@ void run(const SelectiveScan& op, const CpuContext& context) {
   const int64_t items = op.batch * divide_up(op.channels, vector_floats);
   const int64_t size = HWY_DYNAMIC_DISPATCH(scratch_floats)(op);
   parallel_ranges(context.threads, items, 8, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t item = begin; item < end; ++item) HWY_DYNAMIC_DISPATCH(selective_scan)
-    (op, context, item, few_positions(op), scratch + thread * size);
+    HWY_DYNAMIC_DISPATCH(selective_scan)
+    (op, context, begin, end, few_positions(op), scratch + thread * size);
   });
 }
 

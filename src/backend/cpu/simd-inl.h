@@ -9,6 +9,8 @@
 
 #include <hwy/highway.h>
 
+#include <array>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -36,13 +38,20 @@ HWY_INLINE Vec all(float value) {
 
 // --- Loads and stores -----------------------------------------------------------------------
 
+// Elements as they lie in memory: floats, or the bits of bf16.
+HWY_INLINE Vec to_floats(Vec value) {
+  return value;
+}
+HWY_INLINE Vec to_floats(hn::Vec<HalfTag> bits) {
+  return hn::BitCast(floats, hn::ShiftLeft<16>(hn::PromoteTo(WordTag(), bits)));
+}
+
 HWY_INLINE Vec load(const float* from) {
   return hn::LoadU(floats, from);
 }
 
 HWY_INLINE Vec load(const Bf16* from) {
-  const auto half = hn::LoadU(HalfTag(), reinterpret_cast<const uint16_t*>(from));
-  return hn::BitCast(floats, hn::ShiftLeft<16>(hn::PromoteTo(WordTag(), half)));
+  return to_floats(hn::LoadU(HalfTag(), reinterpret_cast<const uint16_t*>(from)));
 }
 
 HWY_INLINE void store(Vec value, float* to) {
@@ -161,22 +170,21 @@ HWY_INLINE Vec exp2(Vec x) {
 }
 
 #if HWY_TARGET == HWY_AVX3
-// 2^(a * b) for products up to 0, 2^-126 below -126. Relative error 2e-7 of the exact product's
+// 2^(a * b) for products up to 127, 2^-126 below -126. Relative error 2e-7 of the exact product's
 // power: the product is split into the nearest 32nd, whose power comes from a table in two
 // registers, and a rest in [-1/64, 1/64], for which a polynomial of degree 2 has 5e-8. Three
 // operations fewer than exp2, and half of its multiply-adds.
 struct Exp2Table {
+  // Less what adding the whole number of 32nds to the exponent puts there.
+  alignas(64) static constexpr auto bits = [] {
+    std::array<uint32_t, 32> bits{};
+    double power = 1;
+    for (uint32_t i = 0; i < 32; ++i, power *= 1.0218971486541166)  // 2^(1/32)
+      bits[i] = std::bit_cast<uint32_t>(static_cast<float>(power)) - (i << 18);
+    return bits;
+  }();
   __m512i low, high;
-  Exp2Table() {
-    alignas(64) uint32_t bits[32];
-    for (uint32_t i = 0; i < 32; ++i) {
-      const auto power = static_cast<float>(std::exp2(i / 32.0));
-      std::memcpy(&bits[i], &power, sizeof(power));
-      bits[i] -= i << 18;  // what adding the whole number of 32nds to the exponent puts there
-    }
-    low = _mm512_load_si512(bits);
-    high = _mm512_load_si512(bits + 16);
-  }
+  Exp2Table() : low(_mm512_load_si512(bits.data())), high(_mm512_load_si512(bits.data() + 16)) {}
 };
 HWY_INLINE Vec exp2_product(Vec a, Vec b, const Exp2Table& table) {
   const Vec magic = all(393216.0F);  // 1.5 * 2^18: the last place is a 32nd
