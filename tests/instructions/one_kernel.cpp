@@ -7,8 +7,10 @@
 #include <map>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "backend/backend.h"
+#include "backend/cpu/gemm.h"
 #include "base/bf16.h"
 #include "base/error.h"
 #include "instructions/stream.h"
@@ -91,6 +93,31 @@ void add_gemv(Kernel& k) {
   k.elements = n * depth;
 }
 
+// The same with a packed weight, which a plan has only where oneDNN takes it so.
+std::function<void()> packed_gemv(Kernel& k) {
+  constexpr int64_t n = 256, depth = 512;
+  k.elements = n * depth;
+  return
+      [x = std::vector<Bf16>(depth, Bf16(0.5F)), weight = std::vector<Bf16>(n * depth, Bf16(0.25F)),
+       out = std::vector<Bf16>(n), scratch = std::vector<float>(depth)]() mutable {
+        cpu::run_skinny_packed({.x = x.data(),
+                                .weight = weight.data(),
+                                .bias = nullptr,
+                                .out = out.data(),
+                                .m = 1,
+                                .n = n,
+                                .k = depth,
+                                .x_stride = depth,
+                                .weight_stride = depth,
+                                .out_stride = n,
+                                .scale = 1,
+                                .accumulate = false,
+                                .x_f32 = false,
+                                .out_f32 = false},
+                               1, scratch.data());
+      };
+}
+
 void add_norm(Kernel& k, NormKind kind) {
   const int64_t rows = 64, width = 896;
   const Operand bias = kind == NormKind::layer ? k.weight("weight", width, 1) : Operand{};
@@ -133,6 +160,8 @@ void run(const std::string& name, DType dtype) {
   std::function<void()> once = [&] { stream(0.5F, x.data(), y.data(), kernel.elements); };
   if (name == "stream") {
     kernel.elements = static_cast<int64_t>(x.size());
+  } else if (name == "gemv_packed") {
+    once = packed_gemv(kernel);
   } else {
     const auto found = kernels.find(name);
     if (found == kernels.end()) fail("kernel: found no '{}'", name);
