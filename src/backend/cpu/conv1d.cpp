@@ -19,6 +19,7 @@ namespace tidemark::cpu::HWY_NAMESPACE {
 namespace {
 
 constexpr int64_t block_channels = 64;
+constexpr int64_t step_ahead = 256;  // channels
 
 int64_t scratch_floats(const Conv1d& op) {
   return (3 * op.width - 1) * block_channels;
@@ -107,9 +108,12 @@ void step_channels(Tag tag, const Conv1d& op, const CpuContext& context, int64_t
   const T* bias = op.bias ? context.block<T>(op.bias, op.channels) : nullptr;
   T* out = context.pointer<T>(op.out, op.batch, op.channels) + sequence * op.out.stride;
   const int64_t whole = op.channels / lanes * lanes, left = op.channels - whole;
-  for (int64_t c = 0; c < whole; c += lanes)
+  for (int64_t c = 0; c < whole; c += lanes) {
+    prefetch_row(weight + 4 * (c + step_ahead), 4 * lanes);
+    prefetch_row(state + 3 * (c + step_ahead), 3 * lanes);
     step_vector(tag, op, x + c, weight + 4 * c, bias ? load(bias + c) : hn::Zero(floats),
                 state + 3 * c, out + c);
+  }
   if (left == 0) return;
   Element last_x[lanes] = {}, last_weight[4 * lanes] = {}, last_state[3 * lanes] = {};
   T last_out[lanes];
