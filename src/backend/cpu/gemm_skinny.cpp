@@ -2,9 +2,10 @@
 // x is unpacked to fp32 once; each thread takes a share of the weight's rows. With one row of x it
 // takes short rows one after the other, so that it reads one stream of memory from end to end: rows
 // side by side cost a third of the bandwidth (docs/kernels.md). Long ones lose less so, and eight
-// at a time load x less often; so do 4 or 2 at a time with more rows of x, which fill the L1 cache.
-// bf16 weights are loaded 32 at a time: even ones by a shift, odd ones by a mask, x being unpacked
-// in that order. Limit: bytes of the weight; 8 rows of x are where arithmetic catches up.
+// at a time load x less often; very short ones are one stream even so. 4 or 2 at a time go with
+// more rows of x, which fill the L1 cache. bf16 weights are loaded 32 at a time: even ones by a
+// shift, odd ones by a mask, x being unpacked in that order. Limit: bytes of the weight; 8 rows of
+// x are where arithmetic catches up.
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
@@ -20,6 +21,7 @@ HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
 namespace {
 
+constexpr int64_t short_row = 128;  // up to here a row's own sum and store take longer than it
 constexpr int64_t long_row =
     2048;  // from here on x and what is on its way no longer share the L1 cache
 
@@ -70,9 +72,14 @@ HWY_INLINE void write_row(const GemmArgs& g, const float* x, int64_t j, const Ve
   const int64_t stride = round_up(g.k, vector_floats), whole = g.k / (2 * lanes) * (2 * lanes);
   const T* weight = static_cast<const T*>(g.weight) + j * g.weight_stride;
   for (int i = 0; i < m; ++i) {
-    float value = sum(sums[i]);
-    for (int64_t k = whole; k < g.k; ++k)
-      value += static_cast<float>(weight[k]) * x[i * stride + k];
+    Vec most = sums[i];
+    int64_t k = whole;
+    if (k + lanes <= g.k) {
+      most = hn::MulAdd(load(weight + k), load(x + i * stride + k), most);
+      k += lanes;
+    }
+    float value = sum(most);
+    for (; k < g.k; ++k) value += static_cast<float>(weight[k]) * x[i * stride + k];
     write<Out>(g, i, j, value);
   }
 }
@@ -139,7 +146,7 @@ void rows_together(const GemmArgs& g, const float* x, int64_t begin, int64_t end
 template <int m, class T, class Out>
 void some_rows(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
   if constexpr (m > 1) return rows_together < m, m <= 4 ? 4 : 2, T, Out > (g, x, begin, end);
-  if (g.k >= long_row) return rows_together<1, 8, T, Out>(g, x, begin, end);
+  if (g.k >= long_row || g.k <= short_row) return rows_together<1, 8, T, Out>(g, x, begin, end);
   for (int64_t j = begin; j < end; ++j) weight_row<T, Out>(g, x, j);
 }
 
