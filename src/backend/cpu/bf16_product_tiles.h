@@ -27,7 +27,13 @@ void tile_block(const Bf16Product& p, int64_t row, int64_t col) {
   }
   const Bf16* a = p.a + row * p.a_row;
   const Bf16* b = p.b + 2 * col;
+  const std::byte* ahead =
+      p.ahead ? p.ahead + col / 32 * (p.depth / product_depth) * p.ahead_step : nullptr;
   for (int64_t k = 0; k < p.depth; k += product_depth) {
+    if (ahead) {
+      for (int64_t i = 0; i < p.ahead_step; i += 64) __builtin_prefetch(ahead + i, 0, 2);
+      ahead += p.ahead_step;
+    }
     Tiles::template load<4>(a + k, a_bytes);
     Tiles::template load<6>(b + k / 2 * p.b_row, b_bytes);
     Tiles::template multiply<0, 4, 6>();

@@ -1,10 +1,13 @@
 // Gemm: out (+)= scale * (x weight^T + bias), weights row-major as they are in a checkpoint, or
-// packed once for oneDNN where it has a kernel for that (packed_weight.h, gemm_packed.cpp).
-// Few rows (decode): gemm_skinny.cpp, bound by the memory of the weight. Else oneDNN where it has
-// an optimised implementation (AMX, AVX-512, AVX2, Arm), and gemm_tiled.cpp where it has none (bf16
-// without AVX-512). All accumulate in fp32. Weights in 8 bits go their own way: int8_gemm.cpp.
+// packed once for the kernels that want them so (packed_weight.h).
+// Few rows (decode): gemm_skinny.cpp and gemm_packed.cpp, bound by the memory of the weight. Else,
+// with a packed weight, the unit for bf16 where it is the fastest (AMX: gemm_unit.cpp); oneDNN
+// where it has an optimised implementation (AMX, AVX-512, AVX2, Arm), and gemm_tiled.cpp where it
+// has none (bf16 without AVX-512). All accumulate in fp32. Weights in 8 bits go their own way:
+// int8_gemm.cpp.
 #include "backend/cpu/gemm.h"
 
+#include "backend/cpu/bf16_product.h"
 #include "backend/cpu/int8.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/onednn.h"
@@ -14,7 +17,7 @@
 namespace tidemark::cpu {
 namespace {
 
-enum class Way { skinny, skinny_packed, onednn, tiled };
+enum class Way { skinny, skinny_packed, unit, onednn, tiled };
 
 }  // namespace
 
@@ -38,6 +41,7 @@ namespace {
 Way choose(const Gemm& op, const CpuContext& context) {
   const bool packed = is_packed(op, context);
   if (op.m <= skinny_rows) return packed ? Way::skinny_packed : Way::skinny;
+  if (packed && context.bf16 && context.bf16->takes_gemms) return Way::unit;
   return context.gemms->implementation(shape_of(op, context, packed)).empty() ? Way::tiled
                                                                               : Way::onednn;
 }
@@ -115,6 +119,8 @@ int64_t workspace_bytes(const Gemm& op, const CpuContext& context) {
     case Way::skinny:
     case Way::skinny_packed:
       return skinny_workspace_bytes(op);
+    case Way::unit:
+      return unit_workspace_bytes(op, context.threads);
     case Way::onednn:
       return dense_bytes(op, context) +
              context.gemms->scratch_bytes(shape_of(op, context, is_packed(op, context)));
@@ -131,6 +137,8 @@ std::string_view variant(const Gemm& op, const CpuContext& context) {
       return "skinny";
     case Way::skinny_packed:
       return "skinny packed";
+    case Way::unit:
+      return context.bf16->name;
     case Way::onednn:
       return context.gemms->implementation(shape_of(op, context, is_packed(op, context)));
     case Way::tiled:
@@ -145,16 +153,19 @@ void run(const Gemm& op, const CpuContext& context) {
   const GemmArgs args = context.is_f32(op.x) ? resolve<float, float>(op, context)
                         : out_f32            ? resolve<Bf16, float>(op, context)
                                              : resolve<Bf16, Bf16>(op, context);
-  auto* scratch = context.workspace<float>(workspace_bytes(op, context));
+  auto* scratch = context.workspace<std::byte>(workspace_bytes(op, context));
+  auto* floats = reinterpret_cast<float*>(scratch);
   switch (choose(op, context)) {
     case Way::skinny:
-      return run_skinny(args, context.threads, scratch);
+      return run_skinny(args, context.threads, floats);
     case Way::skinny_packed:
-      return run_skinny_packed(args, context.threads, scratch);
+      return run_skinny_packed(args, context.threads, floats);
+    case Way::unit:
+      return run_on_unit(args, *context.bf16, context.threads, scratch);
     case Way::tiled:
-      return run_tiled(args, context.threads, scratch);
+      return run_tiled(args, context.threads, floats);
     case Way::onednn:
-      run_onednn(op, args, context, reinterpret_cast<std::byte*>(scratch));
+      run_onednn(op, args, context, scratch);
   }
 }
 

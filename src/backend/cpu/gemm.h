@@ -29,6 +29,10 @@ void run_skinny(const GemmArgs&, int threads, float* scratch);
 // gemm_packed.cpp: the same with a packed weight, and the same scratch.
 void run_skinny_packed(const GemmArgs&, int threads, float* scratch);
 
+// gemm_unit.cpp: many rows with a packed weight, on a unit for bf16.
+int64_t unit_workspace_bytes(const Gemm&, int threads);
+void run_on_unit(const GemmArgs&, const Bf16Unit&, int threads, std::byte* scratch);
+
 // gemm_tiled.cpp: for machines where oneDNN has nothing optimised.
 int64_t tiled_workspace_bytes(const Gemm&, int threads);
 void run_tiled(const GemmArgs&, int threads, float* scratch);

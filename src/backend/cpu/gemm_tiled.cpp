@@ -10,6 +10,7 @@
 #define HWY_TARGET_INCLUDE "backend/cpu/gemm_tiled.cpp"
 #include "backend/cpu/targets.h"
 // After the targets:
+#include "backend/cpu/gemm-inl.h"
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/product-inl.h"
 #include "backend/cpu/simd-inl.h"
@@ -52,17 +53,7 @@ void panel(const GemmArgs& g, int64_t item, float* scratch) {
                 .accumulate = k > 0});
     }
   }
-  const T* bias = g.bias ? static_cast<const T*>(g.bias) + first : nullptr;
-  for (int64_t i = 0; i < g.m; ++i) {
-    Out* out = static_cast<Out*>(g.out) + i * g.out_stride + first;
-    for (int64_t j = 0; j < cols; j += lanes) {
-      Vec value = load(sums + i * panel_cols + j);
-      if (bias) value = hn::Add(value, load_row(bias + j, cols - j));
-      value = hn::Mul(value, all(g.scale));
-      if (g.accumulate) value = hn::Add(value, load_row(out + j, cols - j));
-      store_row(value, out + j, cols - j);
-    }
-  }
+  finish_rows<T, Out>(g, 0, g.m, first, cols, sums, panel_cols);
 }
 
 void tiled(const GemmArgs& g, int64_t item, float* scratch) {

@@ -2,6 +2,7 @@
 
 #include <variant>
 
+#include "backend/cpu/bf16_product.h"
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/onednn.h"
 
@@ -14,6 +15,7 @@ bool may_be_packed(const Gemm& op, const CpuContext& context) {
                      weight.cols == op.k;
   if (!whole || weight.dtype != DType::bf16 || op.n % packed_rows != 0 || op.k % packed_depth != 0)
     return false;
+  if (context.bf16 && context.bf16->takes_gemms) return true;
   GemmShape shape = shape_of(op, context, true);
   shape.m = std::max(shape.m, packed_rows);  // few rows go another way (gemm_packed.cpp)
   // Its other implementations turn such a weight back, or are for reference.

@@ -1,0 +1,36 @@
+// From sums in fp32 to the result of a product: out (+)= scale * (sums + bias).
+#if defined(TIDEMARK_GEMM_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef TIDEMARK_GEMM_INL_H
+#undef TIDEMARK_GEMM_INL_H
+#else
+#define TIDEMARK_GEMM_INL_H
+#endif
+
+#include "backend/cpu/gemm.h"
+#include "backend/cpu/simd-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace tidemark::cpu::HWY_NAMESPACE {
+
+// Rows [row, row + rows) and columns [col, col + cols) of the result; sums [rows][sums_row], whose
+// first element is theirs, padded to whole vectors. T: of the bias.
+template <class T, class Out>
+HWY_INLINE void finish_rows(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int64_t cols,
+                            const float* sums, int64_t sums_row) {
+  const T* bias = g.bias ? static_cast<const T*>(g.bias) + col : nullptr;
+  for (int64_t i = 0; i < rows; ++i) {
+    Out* out = static_cast<Out*>(g.out) + (row + i) * g.out_stride + col;
+    for (int64_t j = 0; j < cols; j += lanes) {
+      Vec value = load(sums + i * sums_row + j);
+      if (bias) value = hn::Add(value, load_row(bias + j, cols - j));
+      value = hn::Mul(value, all(g.scale));
+      if (g.accumulate) value = hn::Add(value, load_row(out + j, cols - j));
+      store_row(value, out + j, cols - j);
+    }
+  }
+}
+
+}  // namespace tidemark::cpu::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif
