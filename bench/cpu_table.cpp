@@ -16,7 +16,6 @@
 #include "backend/arena.h"
 #include "backend/cpu/context.h"
 #include "backend/cpu/onednn.h"
-#include "backend/cpu/packed_weight.h"
 #include "base/units.h"
 #include "kernel_steps.h"
 #include "limits.h"
@@ -59,49 +58,39 @@ Summary sample(double budget_s, const Run& run) {
 
 // ---- limits ----
 
-// Seconds of one oneDNN product of a shape on memory of its own.
-double onednn_seconds(const GemmShape& s, double budget_s) {
+// Seconds of one oneDNN product on memory of its own, its weight laid out once as oneDNN likes
+// best.
+double onednn_seconds(int64_t m, int64_t n, int64_t k, double budget_s) {
   omp_set_num_threads(threads());
+  const GemmShape s = {.m = m,
+                       .n = n,
+                       .k = k,
+                       .x_stride = k,
+                       .weight_stride = k,
+                       .out_stride = n,
+                       .dtype = DType::bf16,
+                       .out_dtype = DType::bf16,
+                       .bias = false,
+                       .accumulate = false,
+                       .scale = 1,
+                       .own_layout = true};
   OneDnnGemms gemms;
   if (gemms.implementation(s).empty()) fail("oneDNN has no optimised product of bf16 here");
-  const int64_t item = size_bytes(s.dtype), out_item = size_bytes(s.out_dtype);
-  std::array<int64_t, 5> bytes = {s.m * s.x_stride * item, s.n * s.weight_stride * item, s.n * item,
-                                  s.m * s.out_stride * out_item, gemms.scratch_bytes(s)};
+  const int64_t item = size_bytes(s.dtype);
+  std::array<int64_t, 4> bytes = {m * k * item, gemms.weight_bytes(s), m * n * item,
+                                  gemms.scratch_bytes(s)};
   int64_t total = 0;
   for (int64_t& size : bytes) total += size = round_up(size, 64);
   Arena arena(Tag::workspace, total, threads());
   std::byte* at = arena.at(0, total);
   std::fill(at, at + total, std::byte{0});  // zero: its time does not depend on values
-  std::array<std::byte*, 5> part{};
+  std::array<std::byte*, 4> part{};
   for (size_t i = 0; i < part.size(); ++i) part[i] = at, at += bytes[i];
   const auto run = [&] {
-    gemms.run(s, part[0], part[1], part[2], part[3], part[4]);
+    gemms.run(s, part[0], part[1], nullptr, part[2], part[3]);
     return 1;
   };
   return sample(budget_s, run).median;
-}
-
-GemmShape product(int64_t m, int64_t n, int64_t k, bool packed) {
-  return {.m = m,
-          .n = n,
-          .k = k,
-          .x_stride = k,
-          .weight_stride = k,
-          .out_stride = n,
-          .dtype = DType::bf16,
-          .out_dtype = DType::bf16,
-          .bias = false,
-          .accumulate = false,
-          .scale = 1,
-          .packed = packed};
-}
-
-// Of one product with its weight as rows and, where oneDNN takes it so, packed: the better.
-double best_onednn_seconds(int64_t m, int64_t n, int64_t k, double budget_s) {
-  const double rows = onednn_seconds(product(m, n, k, false), budget_s / 2);
-  const bool packs = n % cpu::packed_rows == 0 && k % cpu::packed_depth == 0 &&
-                     OneDnnGemms().implementation(product(m, n, k, true)).starts_with("brg");
-  return packs ? std::min(rows, onednn_seconds(product(m, n, k, true), budget_s / 2)) : rows;
 }
 
 // The better of two square products: the larger of them may leave the caches.
@@ -109,7 +98,7 @@ double large_gemm_rate(double budget_s) {
   double best = 0;
   for (const double n : {1024, 2048}) {
     const auto side = static_cast<int64_t>(n);
-    best = std::max(best, 2 * n * n * n / best_onednn_seconds(side, side, side, budget_s / 2));
+    best = std::max(best, 2 * n * n * n / onednn_seconds(side, side, side, budget_s / 2));
   }
   return best;
 }
@@ -124,7 +113,7 @@ double own_gemm_rate(const Plan& plan) {
   for (const auto& [shape, layers] : count) {
     const auto [m, n, k] = shape;
     operations += static_cast<double>(2 * m * n * k * layers);
-    seconds += static_cast<double>(layers) * best_onednn_seconds(m, n, k, 0.4);
+    seconds += static_cast<double>(layers) * onednn_seconds(m, n, k, 0.4);
   }
   return operations / seconds;
 }

@@ -52,6 +52,6 @@ struct EmulatedTiles {
 }  // namespace
 
 const Bf16Unit emulated_tiles{"emulated tiles", [] { configured = true; },
-                              multiply_on_tiles<EmulatedTiles>, [] { configured = false; }, true};
+                              multiply_on_tiles<EmulatedTiles>, [] { configured = false; }};
 
 }  // namespace tidemark::cpu

@@ -93,7 +93,7 @@ void add_gemv(Kernel& k) {
   k.elements = n * depth;
 }
 
-// The same with a packed weight, which a plan has only where oneDNN takes it so.
+// The same with a packed weight, which a plan has only where there is a unit for bf16.
 std::function<void()> packed_gemv(Kernel& k) {
   constexpr int64_t n = 256, depth = 512;
   k.elements = n * depth;

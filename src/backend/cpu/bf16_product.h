@@ -1,8 +1,8 @@
 // Products of bf16 matrices summed in fp32, on the units that some x86 processors have for them:
-// what attention and SSD are made of where the dtype is bf16. Elsewhere they use product-inl.h.
+// what projections, attention and SSD are made of where the dtype is bf16. Elsewhere they use
+// oneDNN and product-inl.h.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -25,10 +25,9 @@ struct Bf16Product {
   int64_t c_row;
   int64_t rows, cols, depth;
   bool accumulate;
-  // Where set, memory that the caller wants in the L2 cache next: a tile unit fetches `ahead_step`
-  // bytes of it with each 32 of depth.
-  const std::byte* ahead = nullptr;
-  int64_t ahead_step = 0;
+  // Or null: an equally large right side in one piece that comes next, which a tile unit fetches
+  // into the L2 cache meanwhile.
+  const Bf16* ahead = nullptr;
 };
 inline constexpr int64_t product_rows = 16, product_cols = 16, product_depth = 32;
 
@@ -38,7 +37,6 @@ struct Bf16Unit {
   void (*begin)();
   void (*multiply)(const Bf16Product&);
   void (*end)();
-  bool takes_gemms;  // whether whole projections run faster on it than in oneDNN
 };
 
 // bf16_product_dot.cpp: AVX-512 vdpbf16ps, two multiply-adds a lane. Null where there is none, or

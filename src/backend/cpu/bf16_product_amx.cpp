@@ -60,7 +60,7 @@ bool available() {
 }  // namespace
 
 const Bf16Unit* amx_unit() {
-  static const Bf16Unit unit{"AMX", configure, multiply_on_tiles<AmxTiles>, release, true};
+  static const Bf16Unit unit{"AMX", configure, multiply_on_tiles<AmxTiles>, release};
   static const bool found = available();
   return found ? &unit : nullptr;
 }

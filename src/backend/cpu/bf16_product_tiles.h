@@ -27,13 +27,17 @@ void tile_block(const Bf16Product& p, int64_t row, int64_t col) {
   }
   const Bf16* a = p.a + row * p.a_row;
   const Bf16* b = p.b + 2 * col;
-  const std::byte* ahead =
-      p.ahead ? p.ahead + col / 32 * (p.depth / product_depth) * p.ahead_step : nullptr;
+  // Of what comes next, this block's share at this step of the depth.
+  constexpr int64_t line = 64 / sizeof(Bf16);
+  const int64_t steps = (p.cols + 31) / 32 * ((p.rows + 31) / 32) * (p.depth / product_depth);
+  const int64_t lines = (p.cols * p.depth / line + steps - 1) / steps;
+  const Bf16* ahead = p.ahead;
+  if (ahead)
+    ahead +=
+        (col / 32 * ((p.rows + 31) / 32) + row / 32) * (p.depth / product_depth) * lines * line;
   for (int64_t k = 0; k < p.depth; k += product_depth) {
-    if (ahead) {
-      for (int64_t i = 0; i < p.ahead_step; i += 64) __builtin_prefetch(ahead + i, 0, 2);
-      ahead += p.ahead_step;
-    }
+    if (ahead)
+      for (int64_t i = 0; i < lines; ++i, ahead += line) __builtin_prefetch(ahead, 0, 2);
     Tiles::template load<4>(a + k, a_bytes);
     Tiles::template load<6>(b + k / 2 * p.b_row, b_bytes);
     Tiles::template multiply<0, 4, 6>();

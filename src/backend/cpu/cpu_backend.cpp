@@ -126,9 +126,9 @@ void CpuBackend::upload(TensorId id, std::span<const std::byte> from, int64_t of
     std::memcpy(to, from.data(), from.size());
     return;
   }
+  const Tensor& tensor = plan_.tensors[static_cast<size_t>(id)];
   cpu::pack(reinterpret_cast<const Bf16*>(from.data()), offset_bytes / size_bytes(DType::bf16),
-            static_cast<int64_t>(from.size()) / size_bytes(DType::bf16),
-            plan_.tensors[static_cast<size_t>(id)].cols,
+            static_cast<int64_t>(from.size()) / size_bytes(DType::bf16), tensor.rows, tensor.cols,
             reinterpret_cast<Bf16*>(to - offset_bytes));
 }
 
@@ -138,10 +138,11 @@ void CpuBackend::download(TensorId id, std::span<std::byte> to, int64_t offset_b
     std::memcpy(to.data(), from, to.size());
     return;
   }
+  const Tensor& tensor = plan_.tensors[static_cast<size_t>(id)];
   cpu::unpack(reinterpret_cast<const Bf16*>(from - offset_bytes),
               offset_bytes / size_bytes(DType::bf16),
-              static_cast<int64_t>(to.size()) / size_bytes(DType::bf16),
-              plan_.tensors[static_cast<size_t>(id)].cols, reinterpret_cast<Bf16*>(to.data()));
+              static_cast<int64_t>(to.size()) / size_bytes(DType::bf16), tensor.rows, tensor.cols,
+              reinterpret_cast<Bf16*>(to.data()));
 }
 
 MemoryByTag CpuBackend::high_water() const {

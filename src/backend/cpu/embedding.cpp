@@ -6,6 +6,7 @@
 // After the targets:
 #include "backend/cpu/int8-inl.h"
 #include "backend/cpu/kernels.h"
+#include "backend/cpu/packed_weight.h"
 #include "backend/cpu/parallel.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -20,6 +21,18 @@ HWY_INLINE Vec load_weights(const Bf16* from, int64_t count) {
 }
 HWY_INLINE Vec load_weights(const int8_t* from, int64_t count) {
   return load_int8_row(from, count);
+}
+
+// A row of the table, as it lies or, of a packed one (a tied head's), laid out in `to`.
+template <class T, class Table>
+const Table* table_row(const Embedding& op, const CpuContext& context, const Table* table,
+                       int64_t id, T* to) {
+  if constexpr (std::is_same_v<Table, Bf16>)
+    if ((*context.packed)[static_cast<size_t>(op.table.tensor)]) {
+      unpack(table, id * op.width, op.width, op.vocab, op.width, to);
+      return to;
+    }
+  return table + id * op.table.stride;
 }
 
 template <class T, class Table>
@@ -37,9 +50,9 @@ void rows(const Embedding& op, const CpuContext& context, int64_t begin, int64_t
     if (id < 0 || id >= op.vocab)
       fail("token {} of sequence {}: id {} is outside the vocabulary of {}", op.past + t, b, id,
            op.vocab);
-    const Table* from = table + id * op.table.stride;
-    const Bf16* scale_of = scales ? scales + id * op.scales.stride : nullptr;
     T* to = out + row * op.out.stride;
+    const Table* from = table_row(op, context, table, id, to);
+    const Bf16* scale_of = scales ? scales + id * op.scales.stride : nullptr;
     const T* position = positions ? positions + (op.past + t) * op.positions.stride : nullptr;
     for (int64_t i = 0; i < op.width; i += lanes) {
       // A vector lies within a group of 8-bit weights: those are of 32, or the row.

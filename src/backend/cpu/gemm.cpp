@@ -1,10 +1,9 @@
 // Gemm: out (+)= scale * (x weight^T + bias), weights row-major as they are in a checkpoint, or
-// packed once for the kernels that want them so (packed_weight.h).
-// Few rows (decode): gemm_skinny.cpp and gemm_packed.cpp, bound by the memory of the weight. Else,
-// with a packed weight, the unit for bf16 where it is the fastest (AMX: gemm_unit.cpp); oneDNN
-// where it has an optimised implementation (AMX, AVX-512, AVX2, Arm), and gemm_tiled.cpp where it
-// has none (bf16 without AVX-512). All accumulate in fp32. Weights in 8 bits go their own way:
-// int8_gemm.cpp.
+// packed once where the machine has a unit for bf16 (packed_weight.h).
+// Few rows (decode): gemm_skinny.cpp and gemm_packed.cpp, bound by the memory of the weight. Many:
+// the unit (gemm_unit.cpp) with a packed weight; else oneDNN where it has an optimised
+// implementation (AVX-512, AVX2, Arm), and gemm_tiled.cpp where it has none (bf16 without AVX-512).
+// All accumulate in fp32. Weights in 8 bits go their own way: int8_gemm.cpp.
 #include "backend/cpu/gemm.h"
 
 #include "backend/cpu/bf16_product.h"
@@ -19,31 +18,25 @@ namespace {
 
 enum class Way { skinny, skinny_packed, unit, onednn, tiled };
 
-}  // namespace
-
-GemmShape shape_of(const Gemm& op, const CpuContext& context, bool packed) {
+GemmShape shape_of(const Gemm& op, const CpuContext& context) {
   return {.m = op.m,
           .n = op.n,
           .k = op.k,
-          .x_stride = packed ? op.k : op.x.stride,
+          .x_stride = op.x.stride,
           .weight_stride = op.weight.stride,
           .out_stride = op.out.stride,
           .dtype = context.tensor(op.x).dtype,
           .out_dtype = context.tensor(op.out).dtype,
           .bias = static_cast<bool>(op.bias),
           .accumulate = op.accumulate,
-          .scale = op.scale,
-          .packed = packed};
+          .scale = op.scale};
 }
-
-namespace {
 
 Way choose(const Gemm& op, const CpuContext& context) {
   const bool packed = is_packed(op, context);
   if (op.m <= skinny_rows) return packed ? Way::skinny_packed : Way::skinny;
-  if (packed && context.bf16 && context.bf16->takes_gemms) return Way::unit;
-  return context.gemms->implementation(shape_of(op, context, packed)).empty() ? Way::tiled
-                                                                              : Way::onednn;
+  if (packed) return Way::unit;
+  return context.gemms->implementation(shape_of(op, context)).empty() ? Way::tiled : Way::onednn;
 }
 
 template <class T, class Out>
@@ -64,27 +57,6 @@ GemmArgs resolve(const Gemm& op, const CpuContext& context) {
           .accumulate = op.accumulate,
           .x_f32 = std::is_same_v<T, float>,
           .out_f32 = std::is_same_v<Out, float>};
-}
-
-// Rows of x that lie apart, before the scratch of a product that wants them dense.
-int64_t dense_bytes(const Gemm& op, const CpuContext& context) {
-  return is_packed(op, context) && op.x.stride != op.k ? op.m * op.k * size_bytes(DType::bf16) : 0;
-}
-
-void run_onednn(const Gemm& op, GemmArgs args, const CpuContext& context, std::byte* scratch) {
-  if (const int64_t bytes = dense_bytes(op, context); bytes > 0) {
-    auto* dense = reinterpret_cast<Bf16*>(scratch);
-    const auto* x = static_cast<const Bf16*>(args.x);
-    parallel_ranges(context.threads, op.m, 8, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i)
-        std::memcpy(dense + i * op.k, x + i * op.x.stride,
-                    static_cast<size_t>(op.k) * sizeof(Bf16));
-    });
-    args.x = dense;
-    scratch += bytes;
-  }
-  context.gemms->run(shape_of(op, context, is_packed(op, context)), args.x, args.weight, args.bias,
-                     args.out, scratch);
 }
 
 // A Gemm with 8-bit weights, its tensors not found yet.
@@ -122,8 +94,7 @@ int64_t workspace_bytes(const Gemm& op, const CpuContext& context) {
     case Way::unit:
       return unit_workspace_bytes(op, context.threads);
     case Way::onednn:
-      return dense_bytes(op, context) +
-             context.gemms->scratch_bytes(shape_of(op, context, is_packed(op, context)));
+      return context.gemms->scratch_bytes(shape_of(op, context));
     case Way::tiled:
       return tiled_workspace_bytes(op, context.threads);
   }
@@ -140,7 +111,7 @@ std::string_view variant(const Gemm& op, const CpuContext& context) {
     case Way::unit:
       return context.bf16->name;
     case Way::onednn:
-      return context.gemms->implementation(shape_of(op, context, is_packed(op, context)));
+      return context.gemms->implementation(shape_of(op, context));
     case Way::tiled:
       return "tiled";
   }
@@ -165,7 +136,7 @@ void run(const Gemm& op, const CpuContext& context) {
     case Way::tiled:
       return run_tiled(args, context.threads, floats);
     case Way::onednn:
-      run_onednn(op, args, context, scratch);
+      context.gemms->run(shape_of(op, context), args.x, args.weight, args.bias, args.out, scratch);
   }
 }
 

@@ -20,9 +20,6 @@ struct GemmArgs {
   bool accumulate, x_f32, out_f32;
 };
 
-// For oneDNN. A packed weight wants x dense.
-GemmShape shape_of(const Gemm&, const CpuContext&, bool packed);
-
 // gemm_skinny.cpp: streams the weight once.
 int64_t skinny_workspace_bytes(const Gemm&);
 void run_skinny(const GemmArgs&, int threads, float* scratch);

@@ -29,8 +29,9 @@ template <int m, int cols, class Out>
 HWY_INLINE void outputs(const GemmArgs& g, const float* x, int64_t j) {
   constexpr int vectors = cols / static_cast<int>(lanes);
   constexpr int64_t ahead = 4096 / sizeof(uint32_t);  // words
+  const int64_t panel = j / packed_rows, width = panel_rows(panel, g.n);
   const auto* weight = reinterpret_cast<const uint32_t*>(static_cast<const Bf16*>(g.weight) +
-                                                         j / packed_rows * packed_rows * g.k) +
+                                                         panel * packed_rows * g.k) +
                        j % packed_rows;
   Vec even[m][vectors], odd[m][vectors];
 #pragma GCC unroll 8
@@ -51,7 +52,7 @@ HWY_INLINE void outputs(const GemmArgs& g, const float* x, int64_t j) {
         odd[i][v] = hn::MulAdd(high, all(x[i * g.k + k + 1]), odd[i][v]);
       }
     }
-    weight += packed_rows;
+    weight += width;
   }
   for (int i = 0; i < m; ++i)
     for (int v = 0; v < vectors; ++v) {
@@ -65,15 +66,35 @@ HWY_INLINE void outputs(const GemmArgs& g, const float* x, int64_t j) {
     }
 }
 
+// Output j, whose row of the weight lies as it is.
+template <class Out>
+void row_output(const GemmArgs& g, const float* x, int64_t j) {
+  const Bf16* weight = static_cast<const Bf16*>(g.weight) + j * g.k;
+  for (int64_t i = 0; i < g.m; ++i) {
+    Vec total = hn::Zero(floats);
+    for (int64_t k = 0; k < g.k; k += lanes)
+      total = hn::MulAdd(load(weight + k), load(x + i * g.k + k), total);
+    float value = sum(total);
+    if (g.bias) value += static_cast<float>(static_cast<const Bf16*>(g.bias)[j]);
+    value *= g.scale;
+    Out* out = static_cast<Out*>(g.out) + i * g.out_stride + j;
+    if (g.accumulate) value += static_cast<float>(*out);
+    *out = static_cast<Out>(value);
+  }
+}
+
+// Outputs [begin, end); what lies in panels is shared out by 16.
 template <int m, class Out>
 void range(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
   constexpr int cols = m == 1 ? 64 : m <= 4 ? 32 : 16;
   int64_t j = begin;
-  while (j < end)
-    if (j % cols == 0 && j + cols <= end)
+  const int64_t paneled = std::min(end, rows_in_panels(g.n));
+  while (j < paneled)
+    if (j % cols == 0 && j + cols <= paneled)
       outputs<m, cols, Out>(g, x, j), j += cols;
     else
       outputs<m, 16, Out>(g, x, j), j += 16;
+  for (; j < end; ++j) row_output<Out>(g, x, j);
 }
 
 template <class Out>
@@ -117,8 +138,8 @@ HWY_EXPORT(packed);
 void run_skinny_packed(const GemmArgs& g, int threads, float* scratch) {
   HWY_DYNAMIC_DISPATCH(unpack_rows)(g, scratch);
   // Shares of 16 outputs, a line of memory each time; a few are not worth waking a team.
-  parallel_ranges(threads, g.n / 16, 1 + 512 / g.k, [&](int64_t begin, int64_t end, int) {
-    HWY_DYNAMIC_DISPATCH(packed)(g, scratch, 16 * begin, 16 * end);
+  parallel_ranges(threads, divide_up(g.n, 16), 1 + 512 / g.k, [&](int64_t begin, int64_t end, int) {
+    HWY_DYNAMIC_DISPATCH(packed)(g, scratch, 16 * begin, std::min(16 * end, g.n));
   });
 }
 

@@ -83,8 +83,8 @@ struct Descriptions {
 Descriptions describe_one(const GemmShape& s) {
   const memory::data_type type = data_type(s.dtype);
   return {memory::desc({s.m, s.k}, type, {s.x_stride, 1}),
-          s.packed ? memory::desc({s.k, s.n}, type, memory::format_tag::BA16a64b2a)
-                   : memory::desc({s.k, s.n}, type, {1, s.weight_stride}),
+          s.own_layout ? memory::desc({s.k, s.n}, type, memory::format_tag::any)
+                       : memory::desc({s.k, s.n}, type, {1, s.weight_stride}),
           s.bias ? memory::desc({1, s.n}, type, {s.n, 1}) : memory::desc(),
           memory::desc({s.m, s.n}, data_type(s.out_dtype), {s.out_stride, 1})};
 }
@@ -136,7 +136,7 @@ OneDnnGemms::Entry& OneDnnGemms::find(const GemmShape& s) {
     entry->matmul = dnnl::matmul(desc);
     const dnnl::engine& engine = library_->engine;
     entry->x = placeholder(x, engine);
-    entry->weight = placeholder(weight, engine);
+    entry->weight = placeholder(desc.weights_desc(), engine);
     entry->bias = placeholder(bias, engine);
     entry->out = placeholder(out, engine);
     entry->scratch = placeholder(desc.scratchpad_desc(), engine);
@@ -154,6 +154,10 @@ const std::string& OneDnnGemms::implementation(const GemmShape& shape) {
 
 int64_t OneDnnGemms::scratch_bytes(const GemmShape& shape) {
   return find(shape).scratch_bytes;
+}
+
+int64_t OneDnnGemms::weight_bytes(const GemmShape& shape) {
+  return static_cast<int64_t>(find(shape).weight.get_desc().get_size());
 }
 
 void OneDnnGemms::run(const GemmShape& shape, const void* x, const void* weight, const void* bias,

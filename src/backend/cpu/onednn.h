@@ -19,7 +19,7 @@ struct GemmShape {
   bool bias, accumulate;
   float scale;
   int64_t blocks = 0;
-  bool packed = false;  // the weight, as packed_weight.h has it
+  bool own_layout = false;  // the weight in whatever order oneDNN likes best: bench's yardstick
   auto operator<=>(const GemmShape&) const = default;
 };
 
@@ -31,6 +31,7 @@ class OneDnnGemms {
   // Name of oneDNN's implementation; empty when it has none that is optimised for this machine.
   const std::string& implementation(const GemmShape&);
   int64_t scratch_bytes(const GemmShape&);
+  int64_t weight_bytes(const GemmShape&);
   void run(const GemmShape&, const void* x, const void* weight, const void* bias, void* out,
            void* scratch);
   static std::string version();
