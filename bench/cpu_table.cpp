@@ -58,47 +58,64 @@ Summary sample(double budget_s, const Run& run) {
 
 // ---- limits ----
 
-// Seconds of one oneDNN product on memory of its own, its weight laid out once as oneDNN likes
-// best.
-double onednn_seconds(int64_t m, int64_t n, int64_t k, double budget_s) {
-  omp_set_num_threads(threads());
-  const GemmShape s = {.m = m,
-                       .n = n,
-                       .k = k,
-                       .x_stride = k,
-                       .weight_stride = k,
-                       .out_stride = n,
-                       .dtype = DType::bf16,
-                       .out_dtype = DType::bf16,
-                       .bias = false,
-                       .accumulate = false,
-                       .scale = 1,
-                       .own_layout = true};
-  OneDnnGemms gemms;
-  if (gemms.implementation(s).empty()) fail("oneDNN has no optimised product of bf16 here");
-  const int64_t item = size_bytes(s.dtype);
-  std::array<int64_t, 4> bytes = {m * k * item, gemms.weight_bytes(s), m * n * item,
-                                  gemms.scratch_bytes(s)};
-  int64_t total = 0;
-  for (int64_t& size : bytes) total += size = round_up(size, 64);
-  Arena arena(Tag::workspace, total, threads());
-  std::byte* at = arena.at(0, total);
-  std::fill(at, at + total, std::byte{0});  // zero: its time does not depend on values
-  std::array<std::byte*, 4> part{};
-  for (size_t i = 0; i < part.size(); ++i) part[i] = at, at += bytes[i];
-  const auto run = [&] {
-    gemms.run(s, part[0], part[1], nullptr, part[2], part[3]);
-    return 1;
-  };
-  return sample(budget_s, run).median;
-}
+// A oneDNN product on memory of its own, its weight laid out once as oneDNN likes best.
+class OneDnnProduct {
+ public:
+  OneDnnProduct(int64_t m, int64_t n, int64_t k)
+      : shape_{.m = m,
+               .n = n,
+               .k = k,
+               .x_stride = k,
+               .weight_stride = k,
+               .out_stride = n,
+               .dtype = DType::bf16,
+               .out_dtype = DType::bf16,
+               .bias = false,
+               .accumulate = false,
+               .scale = 1,
+               .own_layout = true} {
+    omp_set_num_threads(threads());
+    if (gemms_.implementation(shape_).empty()) fail("oneDNN has no optimised product of bf16 here");
+    const int64_t item = size_bytes(shape_.dtype);
+    const std::array<int64_t, 4> bytes = {m * k * item, gemms_.weight_bytes(shape_), m * n * item,
+                                          gemms_.scratch_bytes(shape_)};
+    int64_t total = 0;
+    for (const int64_t size : bytes) total += round_up(size, 64);
+    arena_ = Arena(Tag::workspace, total, threads());
+    std::byte* at = arena_.at(0, total);
+    std::fill(at, at + total, std::byte{0});  // zero: its time does not depend on values
+    for (size_t i = 0; i < part_.size(); ++i) part_[i] = at, at += round_up(bytes[i], 64);
+  }
+  double operations() const { return 2.0 * static_cast<double>(shape_.m * shape_.n * shape_.k); }
+  void run() { gemms_.run(shape_, part_[0], part_[1], nullptr, part_[2], part_[3]); }
+  double seconds(double budget_s) {
+    return sample(budget_s, [&] { return run(), 1; }).median;
+  }
+  // Operations a second over some 20 ms.
+  double rate_now() {
+    omp_set_num_threads(threads());
+    double done = 0;
+    const double begin = steady_now_s();
+    do run(), done += operations();
+    while (steady_now_s() - begin < 0.02);
+    return done / (steady_now_s() - begin);
+  }
+
+ private:
+  GemmShape shape_;
+  OneDnnGemms gemms_;
+  Arena arena_;
+  std::array<std::byte*, 4> part_{};
+};
 
 // The better of two square products: the larger of them may leave the caches.
-double large_gemm_rate(double budget_s) {
-  double best = 0;
-  for (const double n : {1024, 2048}) {
-    const auto side = static_cast<int64_t>(n);
-    best = std::max(best, 2 * n * n * n / onednn_seconds(side, side, side, budget_s / 2));
+std::unique_ptr<OneDnnProduct> large_product() {
+  std::unique_ptr<OneDnnProduct> best;
+  double best_rate = 0;
+  for (const int64_t side : {1024, 2048}) {
+    auto product = std::make_unique<OneDnnProduct>(side, side, side);
+    const double rate = product->operations() / product->seconds(0.25);
+    if (rate > best_rate) best = std::move(product), best_rate = rate;
   }
   return best;
 }
@@ -113,7 +130,7 @@ double own_gemm_rate(const Plan& plan) {
   for (const auto& [shape, layers] : count) {
     const auto [m, n, k] = shape;
     operations += static_cast<double>(2 * m * n * k * layers);
-    seconds += static_cast<double>(layers) * onednn_seconds(m, n, k, 0.4);
+    seconds += static_cast<double>(layers) * OneDnnProduct(m, n, k).seconds(0.4);
   }
   return operations / seconds;
 }
@@ -123,7 +140,8 @@ double rate(int64_t (*work)(int), double budget_s) {
 }
 
 Limits measure_limits(double budget_s) {
-  return {rate(cpu::read_memory, budget_s), large_gemm_rate(budget_s),
+  const auto product = large_product();
+  return {rate(cpu::read_memory, budget_s), product->operations() / product->seconds(budget_s),
           rate(cpu::multiply_adds, budget_s), rate(cpu::exponentials, budget_s)};
 }
 
@@ -202,18 +220,47 @@ MatrixWork matrix_work(const Plan& plan) {
   return work;
 }
 
+// Operations a second of the projections of whole passes, as a fraction of the large product's rate
+// right before and after every step: other programs on the machine change it within seconds.
+struct PrefillRates {
+  Summary fraction, limit;
+};
+
+PrefillRates prefill_rates(Executor& executor, double operations, double budget_s) {
+  const auto product = large_product();
+  std::vector<double> fractions, limits;
+  const double start = steady_now_s();
+  do {
+    double could = 0;  // operations that the product had done in the time of the steps
+    double before = product->rate_now();
+    for (int64_t i = 0; i <= executor.plan().body_count; ++i) {
+      const double begin = steady_now_s();
+      executor.prefill_step(i);
+      executor.backend().synchronize();
+      const double seconds = steady_now_s() - begin, after = product->rate_now();
+      could += seconds * (before + after) / 2;
+      limits.push_back((before + after) / 2);
+      before = after;
+    }
+    fractions.push_back(operations / could);
+  } while (fractions.size() < 9 && steady_now_s() - start < budget_s);
+  return {summarize(std::move(fractions)), summarize(std::move(limits))};
+}
+
 void print_prefill(const ModelRow& row, const Plan& plan, const Summary& tokens_per_s,
-                   double gemm_limit) {
+                   Executor& executor, double budget_s) {
   const MatrixWork work = matrix_work(plan);
   const double per_s = tokens_per_s.median / static_cast<double>(row.context);
+  const PrefillRates rates = prefill_rates(executor, work.gemm, budget_s / 2);
   const double own = own_gemm_rate(plan);
   print_row(
-      fmt::format("{} prefill {}", row.title, row.context), tokens_per_s,
-      work.gemm * per_s / gemm_limit, prefill_bar, row.prefill,
-      fmt::format("projections {:.0f} GFLOP/s, {:.0f} % of oneDNN's {:.0f} at these shapes; with "
-                  "attention and SSD {:.0f}; large products {:.0f}",
-                  work.gemm * per_s * 1e-9, 100 * work.gemm * per_s / own, own * 1e-9,
-                  work.all * per_s * 1e-9, gemm_limit * 1e-9));
+      fmt::format("{} prefill {}", row.title, row.context), tokens_per_s, rates.fraction.median,
+      prefill_bar, row.prefill,
+      fmt::format("steps and the large product in turn: {:.0f} GFLOP/s of it, {:.0f} - {:.0f} % of "
+                  "it; projections {:.0f}, with attention and SSD {:.0f}; oneDNN at these shapes "
+                  "{:.0f}",
+                  rates.limit.median * 1e-9, 100 * rates.fraction.p5, 100 * rates.fraction.p95,
+                  work.gemm * per_s * 1e-9, work.all * per_s * 1e-9, own * 1e-9));
 }
 
 // Bytes a second of steps of 10 ms, and of reading memory right before and after them: other
@@ -281,12 +328,9 @@ void print_model(const std::string& preset, double budget_s) {
     Executor executor(plan, *backend);
     fill_weights(executor, *model.weights);
     executor.set_prompt(random_prompt(1, row.context, model.spec.vocab, 0));
-    // Other programs on the machine move the limit: the mean of right before and right after.
-    const double before = large_gemm_rate(0.5);
     measure(executor, options, record);
     if (record.outcome != Outcome::ok) fail("{}: {}", name(record.outcome), record.reason);
-    const double gemm_limit = (before + large_gemm_rate(0.5)) / 2;
-    print_prefill(row, plan, *record.metrics.prefill_tokens_per_s, gemm_limit);
+    print_prefill(row, plan, *record.metrics.prefill_tokens_per_s, executor, budget_s);
     if (row.new_tokens > 1) print_decode(row, plan, *record.metrics.decode_tokens_per_s, executor);
   }
   if (!known) fail("'{}' is no group of the table", preset);
