@@ -1,8 +1,9 @@
 // Products of many rows with a packed weight (packed_weight.h) on a unit for bf16 (bf16_product.h).
 // A thread takes panels of 64 outputs for up to 256 rows of x, so that both stay in the L2 cache,
-// where the next panel arrives meanwhile. A long depth is cut, or x would not stay: then the sums
-// of 8 panels wait in memory between its parts. Limit: on AMX the L2 cache, which every tile but
-// the sums comes from: 2 KiB for 32 KFLOP (docs/kernels.md).
+// where the next panel arrives meanwhile. A long depth is cut, or x would not stay: then its part
+// is copied, and the sums of 16 panels wait in memory between the parts. Limit: on AMX the L2
+// cache, which every tile but the sums comes from: 2 KiB for 32 KFLOP; on vdpbf16ps its
+// multiply-adds (docs/kernels.md).
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
@@ -39,7 +40,7 @@ HWY_EXPORT(finish);
 namespace {
 
 constexpr int64_t block_rows = 256, most_depth = 2048, part_depth = 1024;
-constexpr int64_t group_panels = 8;
+constexpr int64_t group_panels = 16;
 
 // How the depth is cut.
 int64_t depth_of_part(int64_t k) {
@@ -54,11 +55,17 @@ int64_t last_x_bytes(int64_t m, int64_t k) {
 int64_t last_panel_bytes(int64_t n, int64_t k) {
   return n == rows_in_panels(n) ? 0 : product_cols * k * size_bytes(DType::bf16);
 }
+// By thread: a part of x, where the depth is cut, in rows that lie a line further apart than they
+// are long, which spreads them over the sets of the caches; sums.
+int64_t part_row(int64_t k) {
+  return depth_of_part(k) == k ? 0 : depth_of_part(k) + packed_depth;
+}
 int64_t sums_row(int64_t k) {
   return depth_of_part(k) == k ? packed_rows : group_panels * packed_rows;
 }
-int64_t sums_floats(int64_t m, int64_t k) {
-  return std::min(block_rows, round_up(m, product_rows)) * sums_row(k);
+int64_t thread_bytes(int64_t m, int64_t k) {
+  const int64_t rows = std::min(block_rows, round_up(m, product_rows));
+  return rows * (part_row(k) * size_bytes(DType::bf16) + sums_row(k) * size_bytes(DType::f32));
 }
 
 struct Work {
@@ -86,30 +93,44 @@ Panel find_panel(const Work& w, int64_t panel) {
 }
 
 // Panels [begin, end) for rows [row, row + rows) of x; where the depth is cut at most group_panels.
-void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t end, float* sums) {
+void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t end,
+               std::byte* scratch) {
   const GemmArgs& g = w.g;
-  const int64_t part = depth_of_part(g.k), row_of_sums = sums_row(g.k);
-  for (int64_t k = 0; k < g.k; k += part)
+  const int64_t part = depth_of_part(g.k), row_of_sums = sums_row(g.k),
+                whole = g.m / product_rows * product_rows;
+  // Row i of x, of whole tiles of rows.
+  const auto x_row = [&](int64_t i) {
+    return i < whole ? static_cast<const Bf16*>(g.x) + i * g.x_stride
+                     : w.last_x + (i - whole) * g.k;
+  };
+  const int64_t padded = round_up(rows, product_rows);
+  auto* x_part = reinterpret_cast<Bf16*>(scratch);
+  auto* sums = reinterpret_cast<float*>(x_part + padded * part_row(g.k));
+  for (int64_t k = 0; k < g.k; k += part) {
+    const int64_t depth = std::min(part, g.k - k);
+    if (part < g.k)
+      for (int64_t i = 0; i < padded; ++i)
+        std::copy_n(x_row(row + i) + k, depth, x_part + i * part_row(g.k));
     for (int64_t p = begin; p < end; ++p) {
       const Panel panel = find_panel(w, p);
       const int64_t next_k = p + 1 < end ? k : k + part;  // of what is multiplied next
       const Panel next = find_panel(w, p + 1 < end ? p + 1 : begin);
       float* at = part == g.k ? sums : sums + (p - begin) * packed_rows;
-      Bf16Product product{.a = static_cast<const Bf16*>(g.x) + row * g.x_stride + k,
-                          .a_row = g.x_stride,
+      Bf16Product product{.a = part < g.k ? x_part : x_row(row),
+                          .a_row = part < g.k ? part_row(g.k) : g.x_stride,
                           .b = panel.at + k * panel.stored,
                           .b_row = 2 * panel.stored,
                           .c = at,
                           .c_row = row_of_sums,
-                          .rows = rows / product_rows * product_rows,
+                          .rows = part < g.k ? padded : rows / product_rows * product_rows,
                           .cols = panel.stored,
-                          .depth = std::min(part, g.k - k),
+                          .depth = depth,
                           .accumulate = k > 0,
                           .ahead = next_k < g.k ? next.at + next_k * next.stored : nullptr};
       if (product.rows > 0) w.unit.multiply(product);
       if (product.rows < rows) {
-        product.a = w.last_x + k, product.a_row = g.k, product.ahead = nullptr;
-        product.c += product.rows * row_of_sums, product.rows = rows - product.rows;
+        product.a = w.last_x, product.a_row = g.k, product.ahead = nullptr;
+        product.c += product.rows * row_of_sums, product.rows = product_rows;
         w.unit.multiply(product);
       }
       if (k + part >= g.k) {
@@ -117,13 +138,14 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
         HWY_DYNAMIC_DISPATCH(finish)(g, row, rows, col, panel.cols, at, row_of_sums);
       }
     }
+  }
 }
 
 }  // namespace
 
 int64_t unit_workspace_bytes(const Gemm& op, int threads) {
   return last_x_bytes(op.m, op.k) + last_panel_bytes(op.n, op.k) +
-         threads * sums_floats(op.m, op.k) * 4;
+         threads * thread_bytes(op.m, op.k);
 }
 
 void run_on_unit(const GemmArgs& g, const Bf16Unit& unit, int threads, std::byte* scratch) {
@@ -147,7 +169,6 @@ void run_on_unit(const GemmArgs& g, const Bf16Unit& unit, int threads, std::byte
     work.last_panel = last;
     scratch += last_panel_bytes(g.n, g.k);
   }
-  auto* sums = reinterpret_cast<float*>(scratch);
   const int64_t panels = panel_count(g.n), blocks = divide_up(g.m, block_rows);
   const int64_t most = depth_of_part(g.k) == g.k ? panels : group_panels;
   parallel_ranges(threads, blocks * panels, 1, [&](int64_t begin, int64_t end, int thread) {
@@ -156,7 +177,7 @@ void run_on_unit(const GemmArgs& g, const Bf16Unit& unit, int threads, std::byte
       const int64_t row = item / panels * block_rows, panel = item % panels;
       const int64_t count = std::min({most, panels - panel, end - item});
       run_block(work, row, std::min(block_rows, g.m - row), panel, panel + count,
-                sums + thread * sums_floats(g.m, g.k));
+                scratch + thread * thread_bytes(g.m, g.k));
       item += count;
     }
     unit.end();
