@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <exception>
 
+#include "backend/cpu/flush_tiny.h"
+
 namespace tidemark {
 
 // body(begin, end, thread) on contiguous shares of [0, items). With fewer than two grains of work
@@ -16,12 +18,14 @@ namespace tidemark {
 template <class Body>
 void parallel_ranges(int threads, int64_t items, int64_t grain, const Body& body) {
   if (threads == 1 || items < 2 * grain || items < 2) {
+    const cpu::FlushTiny flush;
     if (items > 0) body(int64_t{0}, items, 0);
     return;
   }
   std::exception_ptr error;
 #pragma omp parallel num_threads(threads)
   {
+    const cpu::FlushTiny flush;
     const int64_t shares = omp_get_num_threads(), share = omp_get_thread_num();
     const int64_t begin = items * share / shares, end = items * (share + 1) / shares;
     try {
