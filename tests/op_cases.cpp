@@ -306,6 +306,7 @@ void add_attention(std::vector<OpCase>& cases, DType dtype) {
     int64_t batch, length, past, heads, kv_heads, head_dim, value_dim, window;
     int64_t sinks = 0;
     bool whole_cache = false;  // a window over the cache of another layer that keeps everything
+    float scale = 0.25F;       // a large one lets later keys outweigh all before by 2^30 and more
   };
   const Shape shapes[] = {{1, 1, 0, 4, 2, 16, 16, 0},
                           {2, 7, 0, 4, 2, 16, 16, 0},
@@ -336,7 +337,13 @@ void add_attention(std::vector<OpCase>& cases, DType dtype) {
                           {1, 75, 40, 2, 1, 160, 160, 0},
                           {2, 1, 150, 4, 2, 160, 160, 0},
                           {1, 75, 60, 2, 1, 256, 256, 50},
-                          {1, 1, 150, 4, 1, 256, 256, 50}};
+                          {1, 1, 150, 4, 1, 256, 256, 50},
+                          {1, 200, 230, 6, 2, 64, 64, 0, 0, false, 4.0F},
+                          {1, 1, 430, 6, 1, 64, 64, 0, 0, false, 4.0F},
+                          {2, 1, 76, 9, 1, 72, 40, 0},
+                          {1, 1, 45, 11, 1, 24, 56, 0},
+                          {2, 1, 99, 6, 2, 33, 17, 0},
+                          {1, 130, 500, 3, 1, 64, 64, 300, 5, false, 4.0F}};
   for (const Shape& s : shapes) {
     const int64_t total = s.past + s.length, rows = s.batch * s.length;
     const bool ring = s.window > 0 && !s.whole_cache;
@@ -344,9 +351,9 @@ void add_attention(std::vector<OpCase>& cases, DType dtype) {
     const int64_t q_width = s.heads * s.head_dim, k_width = s.kv_heads * s.head_dim,
                   v_width = s.kv_heads * s.value_dim;
     const std::string shape =
-        fmt::format("B{} L{} past {} heads {}/{} dim {}/{} window {} + {}{}", s.batch, s.length,
-                    s.past, s.heads, s.kv_heads, s.head_dim, s.value_dim, s.window, s.sinks,
-                    s.whole_cache ? ", whole cache" : "");
+        fmt::format("B{} L{} past {} heads {}/{} dim {}/{} window {} + {}{} scale {}", s.batch,
+                    s.length, s.past, s.heads, s.kv_heads, s.head_dim, s.value_dim, s.window,
+                    s.sinks, s.whole_cache ? ", whole cache" : "", s.scale);
     auto operands = [&](Case& c) {
       struct {
         Operand q, k, v, k_cache, v_cache;
@@ -367,7 +374,7 @@ void add_attention(std::vector<OpCase>& cases, DType dtype) {
     cases.push_back(attention.with(
         Attention{a.q, windowed ? a.k : Operand{}, windowed ? a.v : Operand{}, a.k_cache, a.v_cache,
                   out, s.batch, s.length, s.past, s.heads, s.kv_heads, s.head_dim, s.value_dim,
-                  capacity, s.window, 0.25F, s.sinks}));
+                  capacity, s.window, s.scale, s.sinks}));
     Case append("kv_append " + shape, dtype);
     auto k = operands(append);
     cases.push_back(append.with(KvAppend{k.k, k.v, k.k_cache, k.v_cache, s.batch, s.length, s.past,

@@ -2,7 +2,7 @@
 // attention.cpp is: S^T = K Q^T and O^T += V^T P^T with query rows along the lanes. Keys are used
 // as they lie in the cache, queries are turned once per tile, values once per tile of keys; the
 // probabilities leave the softmax as pairs of bf16, as the second product wants them.
-// Limit: with AMX the exponential, about 14 vector operations per 16 scores against 4 (P + Pv) /
+// Limit: with AMX the exponential, about 10 vector operations per 16 scores against 4 (P + Pv) /
 // 1024 cycles of products; on units slower than that the products.
 #include <algorithm>
 
@@ -21,17 +21,20 @@ namespace tidemark::cpu::HWY_NAMESPACE {
 namespace {
 
 constexpr int64_t keys = 128;  // per tile
+// Less than any score of a key that is seen, more than that of a hidden one: a row that sees
+// nothing of its first tile subtracts this and gives its keys no weight.
+constexpr float lowest = -1e20F;
 
 struct TileScratch {
-  uint32_t* q;     // [P / 2][rows], pairs along the depth
-  Bf16* k;         // [keys][P]
-  Bf16* v;         // [Pv][keys], turned
-  float* scores;   // [keys][rows]
-  uint32_t* p;     // [keys / 2][rows], pairs of keys
-  float* out;      // [Pv][rows]
-  float* turned;   // [rows][Pv]
-  float* largest;  // [rows], scaled
-  float* total;    // [rows]
+  uint32_t* q;        // [P / 2][rows], pairs along the depth
+  Bf16* k;            // [keys][P]
+  Bf16* v;            // [Pv][keys], turned
+  float* scores;      // [keys][rows]
+  uint32_t* p;        // [keys / 2][rows], pairs of keys
+  float* out;         // [Pv][rows]
+  float* turned;      // [rows][Pv]
+  float* subtracted;  // [rows], from scaled scores
+  float* total;       // [rows]
 };
 
 struct Sizes {
@@ -55,7 +58,7 @@ int64_t carve(const Attention& op, int64_t rows, std::byte* base, TileScratch* r
   take(r->p, keys / 2 * rows);
   take(r->out, s.pv * rows);
   take(r->turned, rows * s.pv);
-  take(r->largest, rows);
+  take(r->subtracted, rows);
   take(r->total, rows);
   return used;
 }
@@ -66,47 +69,59 @@ int64_t bf16_tile_bytes(const Attention& op, int64_t rows) {
 }
 
 // Takes `count` new rows of scores into the running softmax, and gives their probabilities as pairs
-// of keys, with zeros up to a multiple of 32.
+// of keys, with zeros up to a multiple of 32. What is subtracted from the scores need not be their
+// largest: any number near it gives the same quotients. So all but the first tile are read once,
+// and what was summed before is only rescaled when a score is beyond the old number by a lot.
 void online_softmax(const TileScratch& r, int64_t count, int64_t rows, float scale,
-                    int64_t value_dim) {
+                    int64_t value_dim, bool first) {
   const int64_t padded = round_up(count, product_depth);
+  const Vec factor = all(scale);
   for (int64_t lane = 0; lane < rows; lane += lanes) {
     const float* scores = r.scores + lane;
     uint32_t* pairs = r.p + lane;
-    Vec peak = load(scores), other = peak;
-    int64_t s = 1;
-    for (; s + 2 <= count; s += 2) {
-      peak = hn::Max(peak, load(scores + s * rows));
-      other = hn::Max(other, load(scores + (s + 1) * rows));
-    }
-    if (s < count) peak = hn::Max(peak, load(scores + s * rows));
-    const Vec before = load(r.largest + lane), factor = all(scale);
-    const Vec largest = hn::Max(before, hn::Mul(hn::Max(peak, other), factor));
-    const auto probability = [&](int64_t key) {
-      return exp2_to_bf16(hn::MulSub(load(scores + key * rows), factor, largest));
+    // The probabilities' total.
+    const auto weigh = [&](Vec subtracted) {
+      const auto probability = [&](int64_t key) {
+        return exp2_any_to_bf16(hn::MulSub(load(scores + key * rows), factor, subtracted));
+      };
+      Vec total = hn::Zero(floats), more = hn::Zero(floats);
+      int64_t s = 0;
+      for (; s + 2 <= count; s += 2) {
+        const Vec p0 = probability(s), p1 = probability(s + 1);
+        total = hn::Add(total, p0);
+        more = hn::Add(more, p1);
+        store_words(pair_words(p0, p1), pairs + s / 2 * rows);
+      }
+      if (s < count) {
+        const Vec p0 = probability(s);
+        total = hn::Add(total, p0);
+        store_words(pair_words(p0, hn::Zero(floats)), pairs + s / 2 * rows);
+      }
+      return hn::Add(total, more);
     };
-    Vec total = hn::Zero(floats), more = hn::Zero(floats);
-    for (s = 0; s + 2 <= count; s += 2) {
-      const Vec p0 = probability(s), p1 = probability(s + 1);
-      total = hn::Add(total, p0);
-      more = hn::Add(more, p1);
-      store_words(pair_words(p0, p1), pairs + s / 2 * rows);
-    }
-    if (s < count) {
-      const Vec p0 = probability(s);
-      total = hn::Add(total, p0);
-      store_words(pair_words(p0, hn::Zero(floats)), pairs + s / 2 * rows);
-      s += 2;
-    }
-    for (; s < padded; s += 2) store_words(hn::Zero(WordTag()), pairs + s / 2 * rows);
-    const Vec shrink = exp2(hn::Sub(before, largest));
-    store(largest, r.largest + lane);
-    store(hn::MulAdd(load(r.total + lane), shrink, hn::Add(total, more)), r.total + lane);
-    if (!hn::AllTrue(floats, hn::Eq(before, largest)))
-      for (int64_t j = 0; j < value_dim; ++j) {
+    const Vec before = load(r.subtracted + lane);
+    Vec total = first ? all(HUGE_VALF) : weigh(before);
+    if (!hn::AllTrue(floats, hn::Lt(total, all(0x1p30F)))) {
+      Vec peak = load(scores), other = peak;
+      int64_t s = 1;
+      for (; s + 2 <= count; s += 2) {
+        peak = hn::Max(peak, load(scores + s * rows));
+        other = hn::Max(other, load(scores + (s + 1) * rows));
+      }
+      if (s < count) peak = hn::Max(peak, load(scores + s * rows));
+      const Vec now = hn::Max(before, hn::Mul(hn::Max(peak, other), factor));
+      const Vec shrink = exp2(hn::Sub(before, now));
+      total = weigh(now);
+      store(now, r.subtracted + lane);
+      store(hn::Mul(load(r.total + lane), shrink), r.total + lane);
+      for (int64_t j = 0; j < value_dim && !first; ++j) {
         float* out = r.out + j * rows + lane;
         store(hn::Mul(load(out), shrink), out);
       }
+    }
+    store(hn::Add(load(r.total + lane), total), r.total + lane);
+    for (int64_t s = round_up(count, 2); s < padded; s += 2)
+      store_words(hn::Zero(WordTag()), pairs + s / 2 * rows);
   }
 }
 
@@ -129,10 +144,11 @@ void bf16_tile(const Attention& op, const CpuContext& context, const AttentionTi
       },
       used, head_dim, r.q, rows, rows);
   std::fill(r.out, r.out + s.pv * rows, 0.0F);
-  std::fill(r.largest, r.largest + rows, hidden);
+  std::fill(r.subtracted, r.subtracted + rows, lowest);
   std::fill(r.total, r.total + rows, 0.0F);
 
   context.bf16->begin();
+  bool first_tile = true;
   // The sinks before the window of the first row, then the windows.
   const int64_t start = first_key(op, first), sinks = std::min(op.sinks, start);
   for (int64_t key = sinks > 0 ? 0 : start; key <= last;) {
@@ -156,7 +172,8 @@ void bf16_tile(const Attention& op, const CpuContext& context, const AttentionTi
     const bool ahead = key + run.count - 1 > first;
     const bool behind = !sink && op.window > 0 && key + op.window <= last;
     if (ahead || behind) hide(op, key, run.count, first, group, rows, r.scores);
-    online_softmax(r, run.count, rows, op.scale * log2_e, value_dim);
+    online_softmax(r, run.count, rows, op.scale * log2_e, value_dim, first_tile);
+    first_tile = false;
     context.bf16->multiply({.a = r.v,
                             .a_row = keys,
                             .b = reinterpret_cast<const Bf16*>(r.p),

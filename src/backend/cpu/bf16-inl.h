@@ -106,6 +106,8 @@ void turn_rows(const Row& row, int64_t count, int64_t width, Bf16* to, int64_t t
       Words pair[4];
       for (int64_t p = 0; p < 4; ++p) {
         const Bf16 *low = at(i + 2 * p), *high = at(i + 2 * p + 1);
+        if (low) prefetch_ahead(low + j);
+        if (high) prefetch_ahead(high + j);
         pair[p] = pair_rows(low ? low + j : nullptr, high ? high + j : nullptr, width - j);
       }
       turn_four(pair[0], pair[1], pair[2], pair[3],

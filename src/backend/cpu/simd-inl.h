@@ -216,6 +216,20 @@ HWY_INLINE Vec exp2_to_bf16(Vec x) {
   return hn::BitCast(floats, hn::Add(hn::BitCast(IntTag(), polynomial(rest, c)), power));
 }
 
+// The same for any x: below -126 as much or less, from 127 up at least 2^127. Splitting and scaling
+// are instructions of AVX-512, which know the ends of the range: 5 operations instead of 9.
+#if HWY_TARGET == HWY_AVX3
+HWY_INLINE Vec exp2_any_to_bf16(Vec x) {
+  constexpr float c[] = {0.9999252185F, 0.6958335406F, 0.2260671554F, 0.07802452266F};
+  const Vec rest{_mm512_reduce_ps(x.raw, 1)};  // x - floor(x)
+  return Vec{_mm512_scalef_ps(polynomial(rest, c).raw, x.raw)};
+}
+#else
+HWY_INLINE Vec exp2_any_to_bf16(Vec x) {
+  return exp2_to_bf16(hn::Min(all(127.0F), x));
+}
+#endif
+
 // e^x, 1.2e-38 below -87.3; infinity above 88.7. Relative error 2e-7 over the whole range: the
 // product x * log2(e) is kept in two parts.
 HWY_INLINE Vec exp(Vec x) {
