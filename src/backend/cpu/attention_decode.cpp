@@ -1,9 +1,10 @@
 // Attention of one position (decode): the cache is streamed once, in splits of the context when
 // sequences and groups alone cannot occupy the threads (Flash-Decoding); 4 keys x up to 4 heads of
-// the group share each load. Five heads or more in bf16 go through a unit for its products, because
-// in fp32 seven heads take twice the time of reading their cache; four are faster in fp32, by a
-// tenth. Limit: the memory of the cache.
+// the group share each load. More heads in bf16, for which fp32 takes up to twice the time of
+// reading their cache, go through dot products of bf16 (attention_dot.h) or a unit that wants keys
+// and values laid out for it. Limit: the memory of the cache.
 #include "backend/cpu/attention.h"
+#include "backend/cpu/attention_dot.h"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/attention_decode.cpp"
@@ -165,7 +166,7 @@ void decode_split(const Attention& op, const CpuContext& context, const DecodeSp
   }
 }
 
-// The same in bf16 on a unit: S = Q K^T and O += P V with the group's heads as rows.
+// The same in bf16: S = Q K^T and O += P V with the group's heads as rows.
 struct Bf16Scratch {
   Bf16* q;        // [group][P]
   uint32_t* k;    // [P / 2][bf16_keys], pairs along the depth
@@ -180,7 +181,7 @@ struct Bf16Sizes {
   explicit Bf16Sizes(const Attention& op)
       : rows(round_up(op.heads / op.kv_heads, product_rows)),
         p(round_up(op.head_dim, product_depth)),
-        pv(round_up(op.value_dim, product_cols)) {}
+        pv(round_up(op.value_dim, product_depth)) {}
 };
 
 // Every part is a multiple of 64 bytes.
@@ -228,6 +229,48 @@ void head_softmax(float* scores, int64_t count, float scale, Bf16* p, float* hea
   head[1] += sum(total);
 }
 
+void score_on_unit(const Attention& op, const CpuContext& context, const Bf16Sizes& s,
+                   const Bf16Scratch& r, const KeyRun<Bf16>& run) {
+  const int64_t padded = round_up(run.count, product_depth);
+  pair_columns([&](int64_t i) { return run.k + i * run.k_stride; }, run.count, op.head_dim, r.k,
+               bf16_keys, padded);
+  context.bf16->multiply({.a = r.q,
+                          .a_row = s.p,
+                          .b = reinterpret_cast<const Bf16*>(r.k),
+                          .b_row = 2 * bf16_keys,
+                          .c = r.scores,
+                          .c_row = bf16_keys,
+                          .rows = op.heads / op.kv_heads,
+                          .cols = padded,
+                          .depth = s.p,
+                          .accumulate = false});
+}
+
+void weigh_on_unit(const Attention& op, const CpuContext& context, const Bf16Sizes& s,
+                   const Bf16Scratch& r, const KeyRun<Bf16>& run) {
+  const int64_t padded = round_up(run.count, product_depth);
+  for (int64_t j = 0; j < padded; j += 2) {
+    const Bf16* low = j < run.count ? run.v + j * run.v_stride : nullptr;
+    const Bf16* high = j + 1 < run.count ? run.v + (j + 1) * run.v_stride : nullptr;
+    for (int64_t i = 0; i < op.value_dim; i += lanes) {
+      if (low) prefetch_ahead(low + i);
+      if (high) prefetch_ahead(high + i);
+      store_words(pair_rows(low ? low + i : nullptr, high ? high + i : nullptr, op.value_dim - i),
+                  r.v + j / 2 * s.pv + i);
+    }
+  }
+  context.bf16->multiply({.a = r.p,
+                          .a_row = bf16_keys,
+                          .b = reinterpret_cast<const Bf16*>(r.v),
+                          .b_row = 2 * s.pv,
+                          .c = r.out,
+                          .c_row = s.pv,
+                          .rows = op.heads / op.kv_heads,
+                          .cols = s.pv,
+                          .depth = padded,
+                          .accumulate = true});
+}
+
 void bf16_split(const Attention& op, const CpuContext& context, const DecodeSplits& tiles,
                 int64_t item, float* partial, std::byte* scratch) {
   const int64_t split = item % tiles.splits, pair = item / tiles.splits, group = tiles.group;
@@ -250,42 +293,17 @@ void bf16_split(const Attention& op, const CpuContext& context, const DecodeSpli
     const int64_t key = next < sinks ? next : from + next - sinks;
     const int64_t most = std::min(bf16_keys, (next < sinks ? std::min(sinks, end) : end) - next);
     const KeyRun<Bf16> run = run_of_keys(op, p, key, most);
-    const int64_t padded = round_up(run.count, product_depth);
-    pair_columns([&](int64_t i) { return run.k + i * run.k_stride; }, run.count, op.head_dim, r.k,
-                 bf16_keys, padded);
-    context.bf16->multiply({.a = r.q,
-                            .a_row = s.p,
-                            .b = reinterpret_cast<const Bf16*>(r.k),
-                            .b_row = 2 * bf16_keys,
-                            .c = r.scores,
-                            .c_row = bf16_keys,
-                            .rows = group,
-                            .cols = padded,
-                            .depth = s.p,
-                            .accumulate = false});
+    if (context.bf16->dots)
+      dot_scores(r.q, s.p, group, run.k, run.k_stride, run.count, op.head_dim, r.scores, bf16_keys);
+    else
+      score_on_unit(op, context, s, r, run);
     for (int64_t h = 0; h < group; ++h)
       head_softmax(r.scores + h * bf16_keys, run.count, op.scale * log2_e, r.p + h * bf16_keys,
                    result + h * out_stride, r.out + h * s.pv, s.pv);
-    for (int64_t j = 0; j < padded; j += 2) {
-      const Bf16* low = j < run.count ? run.v + j * run.v_stride : nullptr;
-      const Bf16* high = j + 1 < run.count ? run.v + (j + 1) * run.v_stride : nullptr;
-      for (int64_t i = 0; i < op.value_dim; i += lanes) {
-        if (low) prefetch_ahead(low + i);
-        if (high) prefetch_ahead(high + i);
-        store_words(pair_rows(low ? low + i : nullptr, high ? high + i : nullptr, op.value_dim - i),
-                    r.v + j / 2 * s.pv + i);
-      }
-    }
-    context.bf16->multiply({.a = r.p,
-                            .a_row = bf16_keys,
-                            .b = reinterpret_cast<const Bf16*>(r.v),
-                            .b_row = 2 * s.pv,
-                            .c = r.out,
-                            .c_row = s.pv,
-                            .rows = group,
-                            .cols = s.pv,
-                            .depth = padded,
-                            .accumulate = true});
+    if (context.bf16->dots)
+      dot_values(r.p, bf16_keys, group, run.v, run.v_stride, run.count, op.value_dim, r.out, s.pv);
+    else
+      weigh_on_unit(op, context, s, r, run);
     next += run.count;
   }
   context.bf16->end();
@@ -358,9 +376,11 @@ int64_t partial_floats(const Attention& op, const DecodeSplits& tiles) {
          (round_up(op.value_dim, 2 * vector_floats) + vector_floats);
 }
 
-// From five heads on what they share pays for laying keys and values out.
+// From five heads on what they share pays for laying keys and values out, and from three on for the
+// padding of dot products, which want nothing laid out.
 bool on_bf16_unit(const Attention& op, const CpuContext& context) {
-  return context.bf16 && !context.is_f32(op.q) && op.heads >= 5 * op.kv_heads;
+  if (!context.bf16 || context.is_f32(op.q)) return false;
+  return op.heads >= (context.bf16->dots ? 3 : 5) * op.kv_heads;
 }
 
 // Scratch of a thread.

@@ -33,6 +33,9 @@ struct Bf16Unit {
   void (*begin)();
   void (*multiply)(const Bf16Product&);
   void (*end)();
+  // Whether attention of one position uses attention_dot.h instead: the processor has vdpbf16ps,
+  // and is faster so than with operands laid out for multiply().
+  bool dots = false;
 };
 
 // bf16_product_dot.cpp: AVX-512 vdpbf16ps, two multiply-adds a lane. Null where there is none, or
