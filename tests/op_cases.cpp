@@ -342,7 +342,7 @@ void add_attention(std::vector<OpCase>& cases, DType dtype) {
                           {1, 1, 430, 6, 1, 64, 64, 0, 0, false, 4.0F},
                           {2, 1, 76, 9, 1, 72, 40, 0},
                           {1, 1, 45, 11, 1, 24, 56, 0},
-                          {2, 1, 99, 6, 2, 33, 17, 0},
+                          {2, 1, 99, 6, 2, 36, 17, 0},
                           {1, 130, 500, 3, 1, 64, 64, 300, 5, false, 4.0F}};
   for (const Shape& s : shapes) {
     const int64_t total = s.past + s.length, rows = s.batch * s.length;
