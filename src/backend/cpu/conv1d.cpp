@@ -1,8 +1,10 @@
 // Conv1d: depthwise causal convolution of Mamba (arXiv 2312.00752, section 3.4) with carried state.
-// Many positions: a task is 64 channels of one sequence, whose weights are turned to [K][64]; each
-// row is written once and read K times, from L1 but for the first. One position of width 4
-// (decode): a task is a sequence, whose weights [C][4] and state [C][3] are taken apart in
-// registers. Bound by memory and, with SiLU, by its exponential.
+// Many positions: a task is some blocks of 64 channels of one sequence, whose weights are turned to
+// [K][channels]; 16 rows are taken at a time, two vectors of channels walking down them with their
+// K inputs and weights in registers, so that pieces of rows as wide as the task are read and
+// written soon after each other. One position of width 4 (decode): a task is a sequence, whose
+// weights [C][4] and state [C][3] are taken apart in registers. Bound by arithmetic with SiLU, half
+// of it the exponential's, else by memory.
 #include <algorithm>
 
 #undef HWY_TARGET_INCLUDE
@@ -12,6 +14,7 @@
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/prefetch.h"
+#include "backend/cpu/row_pieces.h"
 #include "backend/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,64 +22,109 @@ namespace tidemark::cpu::HWY_NAMESPACE {
 namespace {
 
 constexpr int64_t block_channels = 64;
+constexpr int64_t block_rows = 16;
 constexpr int64_t step_ahead = 256;  // channels
 
 int64_t scratch_floats(const Conv1d& op) {
-  return (3 * op.width - 1) * block_channels;
+  return 2 * op.width * round_up(op.channels, block_channels);
 }
 
-// scratch: weights [K][64], bias [64], the first inputs [2 (K - 1)][64]: the state's and as many of
-// this step's. `taps`: K where it is a constant, else 0.
+constexpr int64_t pair = 2 * lanes;  // channels
+
+// A pair of vectors of a row of which `left` channels are left.
+template <class T>
+HWY_INLINE Pair load_row_pair(const T* from, int64_t left) {
+  if (left >= pair) return load_pair(from);
+  T whole[pair] = {};
+  std::copy_n(from, left, whole);
+  return load_pair(whole);
+}
+template <class T>
+HWY_INLINE void store_row_pair(Pair value, T* to, int64_t left) {
+  if (left >= pair) return store_pair(value, to);
+  T whole[pair];
+  store_pair(value, whole);
+  std::copy_n(whole, left, to);
+}
+
+// Where channel c lies in a row of floats in the order of pairs.
+template <class T>
+int64_t place(int64_t c) {
+  return sizeof(T) == 4 ? c : c / pair * pair + c % 2 * lanes + c % pair / 2;
+}
+
+// scratch: rows of channels as pairs: K of weights, the bias, K - 1 of the state.
+// `taps`: K where it is a constant, else 0.
 template <int taps, class T>
 void channel_block(const Conv1d& op, const CpuContext& context, int64_t b, int64_t first,
-                   float* scratch) {
+                   int64_t channels, float* scratch) {
   const int64_t width = taps > 0 ? taps : op.width, before = width - 1;
-  const int64_t channels = std::min(block_channels, op.channels - first);
+  const int64_t row = round_up(channels, block_channels);
   const T* x = context.pointer<T>(op.x, op.batch * op.length, op.channels) +
                b * op.length * op.x.stride + first;
   T* out = context.pointer<T>(op.out, op.batch * op.length, op.channels) +
            b * op.length * op.out.stride + first;
   const T* weight = context.block<T>(op.weight, op.channels * width) + first * width;
+  const T* bias = op.bias ? context.block<T>(op.bias, op.channels) + first : nullptr;
   T* state = context.block<T>(op.state, op.batch * op.channels * before) +
              (b * op.channels + first) * before;
   float* weights = scratch;
-  float* bias = weights + width * block_channels;
-  float* head = bias + block_channels;
-  std::memset(scratch, 0, static_cast<size_t>(scratch_floats(op)) * sizeof(float));
-  if (op.bias) unpack_row(context.block<T>(op.bias, op.channels) + first, channels, bias);
+  float* biases = weights + width * row;
+  float* past = biases + row;
+  std::memset(scratch, 0, static_cast<size_t>(2 * width * row) * sizeof(float));
   for (int64_t c = 0; c < channels; ++c) {
-    for (int64_t k = 0; k < width; ++k)
-      weights[k * block_channels + c] = static_cast<float>(weight[c * width + k]);
+    float* at = scratch + place<T>(c);
+    for (int64_t k = 0; k < width; ++k) at[k * row] = static_cast<float>(weight[c * width + k]);
+    if (bias) at[width * row] = static_cast<float>(bias[c]);
     for (int64_t k = 0; op.past > 0 && k < before; ++k)
-      head[k * block_channels + c] = static_cast<float>(state[c * before + k]);
+      at[(width + 1 + k) * row] = static_cast<float>(state[c * before + k]);
   }
-  const int64_t early = std::min(before, op.length);
-  for (int64_t t = 0; t < early; ++t)
-    unpack_row(x + t * op.x.stride, channels, head + (before + t) * block_channels);
 
-  // row(k): where the k-th of the K inputs of a position lies.
-  const auto convolve = [&](int64_t t, int64_t c, const auto& row) {
-    Vec y = load(bias + c);
-    for (int64_t k = 0; k < width; ++k)
-      y = hn::MulAdd(row(k), load(weights + k * block_channels + c), y);
-    store_row(op.silu ? silu_to<T>(y) : y, out + t * op.out.stride + c, channels - c);
-  };
-  for (int64_t c = 0; c < channels; c += lanes) {
-    const int64_t left = channels - c;
-    for (int64_t t = 0; t < early; ++t)
-      convolve(t, c, [&](int64_t k) { return load(head + (t + k) * block_channels + c); });
-    for (int64_t t = early; t < op.length; ++t) {
-      prefetch_row(x + (t + rows_ahead) * op.x.stride + c, 1);
-      convolve(t, c,
-               [&](int64_t k) { return load_row(x + (t - before + k) * op.x.stride + c, left); });
+  // Rows [begin, end) of the `left` channels at c, at most two vectors.
+  const auto rows = [&](int64_t begin, int64_t end, int64_t c, auto left) {
+    const auto floats_at = [&](const float* from) {
+      return Pair{load(from + c), load(from + c + lanes)};
+    };
+    const auto input = [&](int64_t t) {
+      return t < 0 ? floats_at(past + (t + before) * row)
+                   : load_row_pair(x + t * op.x.stride + c, left);
+    };
+    constexpr int kept = taps > 0 ? taps : 1;
+    Pair window[kept], by[kept];
+    for (int k = 0; k < taps; ++k) by[k] = floats_at(weights + k * row);
+    for (int k = 1; k < taps; ++k) window[k] = input(begin - taps + k);
+    const Pair start = floats_at(biases);
+    for (int64_t t = begin; t < end; ++t) {
+      prefetch_row(x + (t + rows_ahead) * op.x.stride + c, pair);
+      Pair y = start;
+      const auto add = [&](const Pair& in, const Pair& w) {
+        y = {hn::MulAdd(in.first, w.first, y.first), hn::MulAdd(in.second, w.second, y.second)};
+      };
+      if constexpr (taps > 0) {
+        for (int k = 1; k < taps; ++k) window[k - 1] = window[k];
+        window[taps - 1] = load_row_pair(x + t * op.x.stride + c, left);
+        for (int k = 0; k < taps; ++k) add(window[k], by[k]);
+      } else {
+        for (int64_t k = 0; k < width; ++k)
+          add(input(t - before + k), floats_at(weights + k * row));
+      }
+      if (op.silu) y = {silu_to<T>(y.first), silu_to<T>(y.second)};
+      store_row_pair(y, out + t * op.out.stride + c, left);
     }
+  };
+  for (int64_t t = 0; t < op.length; t += block_rows) {
+    const int64_t end = std::min(t + block_rows, op.length);
+    int64_t c = 0;
+    for (; c + pair <= channels; c += pair)
+      rows(t, end, c, std::integral_constant<int64_t, pair>());
+    if (c < channels) rows(t, end, c, channels - c);
   }
-  for (int64_t k = 0; k < before; ++k) {
-    const int64_t t = op.length - before + k;  // of the input that is then the k-th oldest
-    for (int64_t c = 0; c < channels; ++c)
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t k = 0; k < before; ++k) {
+      const int64_t t = op.length - before + k;  // of the input that is then the k-th oldest
       state[c * before + k] =
-          t < 0 ? static_cast<T>(head[(t + before) * block_channels + c]) : x[t * op.x.stride + c];
-  }
+          t < 0 ? static_cast<T>(past[(t + before) * row + place<T>(c)]) : x[t * op.x.stride + c];
+    }
 }
 
 // One position of `lanes` channels, in elements as they lie in memory.
@@ -135,20 +183,25 @@ void step(const Conv1d& op, const CpuContext& context, int64_t sequence) {
 
 template <class T>
 void any_width(const Conv1d& op, const CpuContext& context, int64_t b, int64_t first,
-               float* scratch) {
+               int64_t channels, float* scratch) {
   if (op.width == 4)
-    channel_block<4, T>(op, context, b, first, scratch);
+    channel_block<4, T>(op, context, b, first, channels, scratch);
   else
-    channel_block<0, T>(op, context, b, first, scratch);
+    channel_block<0, T>(op, context, b, first, channels, scratch);
 }
 
-void conv1d(const Conv1d& op, const CpuContext& context, int64_t item, float* scratch) {
-  const int64_t blocks = divide_up(op.channels, block_channels);
-  const int64_t b = item / blocks, first = item % blocks * block_channels;
-  if (context.is_f32(op.x))
-    any_width<float>(op, context, b, first, scratch);
-  else
-    any_width<Bf16>(op, context, b, first, scratch);
+// Blocks [begin, end) of all sequences' channels.
+void conv1d(const Conv1d& op, const CpuContext& context, int64_t begin, int64_t end,
+            float* scratch) {
+  for_row_pieces(begin, end, divide_up(op.channels, block_channels),
+                 [&](int64_t b, int64_t block, int64_t blocks) {
+                   const int64_t first = block * block_channels;
+                   const int64_t channels = std::min(blocks * block_channels, op.channels - first);
+                   if (context.is_f32(op.x))
+                     any_width<float>(op, context, b, first, channels, scratch);
+                   else
+                     any_width<Bf16>(op, context, b, first, channels, scratch);
+                 });
 }
 
 }  // namespace
@@ -189,8 +242,7 @@ void run(const Conv1d& op, const CpuContext& context) {
   const int64_t items = op.batch * divide_up(op.channels, 64);
   const int64_t grain = 1 + 512 / op.length, size = HWY_DYNAMIC_DISPATCH(scratch_floats)(op);
   parallel_ranges(context.threads, items, grain, [&](int64_t begin, int64_t end, int thread) {
-    for (int64_t item = begin; item < end; ++item)
-      HWY_DYNAMIC_DISPATCH(conv1d)(op, context, item, scratch + thread * size);
+    HWY_DYNAMIC_DISPATCH(conv1d)(op, context, begin, end, scratch + thread * size);
   });
 }
 

@@ -25,21 +25,6 @@ constexpr int64_t short_row = 128;  // up to here a row's own sum and store take
 constexpr int64_t long_row =
     2048;  // from here on x and what is on its way no longer share the L1 cache
 
-// Two vectors of consecutive weights: for bf16 the even and the odd ones.
-struct Pair {
-  Vec first, second;
-};
-
-HWY_INLINE Pair load_pair(const float* from) {
-  return {load(from), load(from + lanes)};
-}
-
-HWY_INLINE Pair load_pair(const Bf16* from) {
-  const auto both = hn::LoadU(WordTag(), reinterpret_cast<const uint32_t*>(from));
-  return {hn::BitCast(floats, hn::ShiftLeft<16>(both)),
-          hn::BitCast(floats, hn::And(both, hn::Set(WordTag(), 0xffff0000u)))};
-}
-
 // Rows of x to fp32 in the order load_pair gives, then what is left of k.
 template <class T>
 void unpack_x(const GemmArgs& g, float* to) {

@@ -58,13 +58,41 @@ HWY_INLINE void store(Vec value, float* to) {
   hn::StoreU(value, floats, to);
 }
 
-// Rounds to nearest even.
-HWY_INLINE void store(Vec value, Bf16* to) {
+// The upper half of each is the value in bf16, to nearest even.
+HWY_INLINE auto rounded_bits(Vec value) {
   const auto bits = hn::BitCast(WordTag(), value);
   const auto odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(WordTag(), 1u));
-  const auto rounded = hn::Add(bits, hn::Add(odd, hn::Set(WordTag(), 0x7fffu)));
-  const auto upper = hn::BitCast(IntTag(), hn::ShiftRight<16>(rounded));
+  return hn::Add(bits, hn::Add(odd, hn::Set(WordTag(), 0x7fffu)));
+}
+
+HWY_INLINE void store(Vec value, Bf16* to) {
+  const auto upper = hn::BitCast(IntTag(), hn::ShiftRight<16>(rounded_bits(value)));
   hn::StoreU(hn::DemoteTo(HalfTag(), upper), HalfTag(), reinterpret_cast<uint16_t*>(to));
+}
+
+// Two vectors of consecutive elements: of bf16 the even and the odd ones, which costs no shuffle.
+struct Pair {
+  Vec first, second;
+};
+
+HWY_INLINE Pair load_pair(const float* from) {
+  return {load(from), load(from + lanes)};
+}
+
+HWY_INLINE Pair load_pair(const Bf16* from) {
+  const auto both = hn::LoadU(WordTag(), reinterpret_cast<const uint32_t*>(from));
+  return {hn::BitCast(floats, hn::ShiftLeft<16>(both)),
+          hn::BitCast(floats, hn::And(both, hn::Set(WordTag(), 0xffff0000u)))};
+}
+
+HWY_INLINE void store_pair(Pair value, float* to) {
+  store(value.first, to), store(value.second, to + lanes);
+}
+
+HWY_INLINE void store_pair(Pair value, Bf16* to) {
+  const auto even = hn::ShiftRight<16>(rounded_bits(value.first));
+  const auto odd = hn::And(rounded_bits(value.second), hn::Set(WordTag(), 0xffff0000u));
+  hn::StoreU(hn::Or(even, odd), WordTag(), reinterpret_cast<uint32_t*>(to));
 }
 
 // The first `count` lanes; the others read as zero.
