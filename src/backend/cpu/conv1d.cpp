@@ -90,9 +90,12 @@ void channel_block(const Conv1d& op, const CpuContext& context, int64_t b, int64
                    : load_row_pair(x + t * op.x.stride + c, left);
     };
     constexpr int kept = taps > 0 ? taps : 1;
-    Pair window[kept], by[kept];
-    for (int k = 0; k < taps; ++k) by[k] = floats_at(weights + k * row);
-    for (int k = 1; k < taps; ++k) window[k] = input(begin - taps + k);
+    Vec window[kept][2], by[kept][2];  // no array of Pair: GCC makes its constructor without NEON
+    const auto keep = [](const Pair& pair, Vec(&to)[2]) {
+      to[0] = pair.first, to[1] = pair.second;
+    };
+    for (int k = 0; k < taps; ++k) keep(floats_at(weights + k * row), by[k]);
+    for (int k = 1; k < taps; ++k) keep(input(begin - taps + k), window[k]);
     const Pair start = floats_at(biases);
     for (int64_t t = begin; t < end; ++t) {
       prefetch_row(x + (t + rows_ahead) * op.x.stride + c, pair);
@@ -101,9 +104,9 @@ void channel_block(const Conv1d& op, const CpuContext& context, int64_t b, int64
         y = {hn::MulAdd(in.first, w.first, y.first), hn::MulAdd(in.second, w.second, y.second)};
       };
       if constexpr (taps > 0) {
-        for (int k = 1; k < taps; ++k) window[k - 1] = window[k];
-        window[taps - 1] = load_row_pair(x + t * op.x.stride + c, left);
-        for (int k = 0; k < taps; ++k) add(window[k], by[k]);
+        for (int k = 1; k < taps; ++k) keep({window[k][0], window[k][1]}, window[k - 1]);
+        keep(load_row_pair(x + t * op.x.stride + c, left), window[taps - 1]);
+        for (int k = 0; k < taps; ++k) add({window[k][0], window[k][1]}, {by[k][0], by[k][1]});
       } else {
         for (int64_t k = 0; k < width; ++k)
           add(input(t - before + k), floats_at(weights + k * row));
