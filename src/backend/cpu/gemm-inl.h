@@ -30,6 +30,18 @@ HWY_INLINE void finish_rows(const GemmArgs& g, int64_t row, int64_t rows, int64_
   }
 }
 
+// One element of the result.
+template <class Out>
+void finish_one(const GemmArgs& g, int64_t i, int64_t j, float value) {
+  Out* out = static_cast<Out*>(g.out) + i * g.out_stride + j;
+  if (g.bias)
+    value += g.x_f32 ? static_cast<const float*>(g.bias)[j]
+                     : static_cast<float>(static_cast<const Bf16*>(g.bias)[j]);
+  value *= g.scale;
+  if (g.accumulate) value += static_cast<float>(*out);
+  *out = static_cast<Out>(value);
+}
+
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 

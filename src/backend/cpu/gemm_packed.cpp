@@ -11,6 +11,7 @@
 #define HWY_TARGET_INCLUDE "backend/cpu/gemm_packed.cpp"
 #include "backend/cpu/targets.h"
 // After the targets:
+#include "backend/cpu/gemm-inl.h"
 #include "backend/cpu/packed_weight.h"
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/simd-inl.h"
@@ -74,12 +75,7 @@ void row_output(const GemmArgs& g, const float* x, int64_t j) {
     Vec total = hn::Zero(floats);
     for (int64_t k = 0; k < g.k; k += lanes)
       total = hn::MulAdd(load(weight + k), load(x + i * g.k + k), total);
-    float value = sum(total);
-    if (g.bias) value += static_cast<float>(static_cast<const Bf16*>(g.bias)[j]);
-    value *= g.scale;
-    Out* out = static_cast<Out*>(g.out) + i * g.out_stride + j;
-    if (g.accumulate) value += static_cast<float>(*out);
-    *out = static_cast<Out>(value);
+    finish_one<Out>(g, i, j, sum(total));
   }
 }
 

@@ -14,6 +14,7 @@
 #define HWY_TARGET_INCLUDE "backend/cpu/gemm_skinny.cpp"
 #include "backend/cpu/targets.h"
 // After the targets:
+#include "backend/cpu/gemm-inl.h"
 #include "backend/cpu/parallel.h"
 #include "backend/cpu/simd-inl.h"
 
@@ -41,17 +42,6 @@ void unpack_x(const GemmArgs& g, float* to) {
   }
 }
 
-template <class Out>
-void write(const GemmArgs& g, int64_t i, int64_t j, float value) {
-  Out* out = static_cast<Out*>(g.out) + i * g.out_stride + j;
-  if (g.bias)
-    value += g.x_f32 ? static_cast<const float*>(g.bias)[j]
-                     : static_cast<float>(static_cast<const Bf16*>(g.bias)[j]);
-  value *= g.scale;
-  if (g.accumulate) value += static_cast<float>(*out);
-  *out = static_cast<Out>(value);
-}
-
 template <int m, class T, class Out>
 HWY_INLINE void write_row(const GemmArgs& g, const float* x, int64_t j, const Vec* sums) {
   const int64_t stride = round_up(g.k, vector_floats), whole = g.k / (2 * lanes) * (2 * lanes);
@@ -65,7 +55,7 @@ HWY_INLINE void write_row(const GemmArgs& g, const float* x, int64_t j, const Ve
     }
     float value = sum(most);
     for (; k < g.k; ++k) value += static_cast<float>(weight[k]) * x[i * stride + k];
-    write<Out>(g, i, j, value);
+    finish_one<Out>(g, i, j, value);
   }
 }
 

@@ -12,6 +12,7 @@
 #define HWY_TARGET_INCLUDE "backend/cpu/gemm_unit.cpp"
 #include "backend/cpu/targets.h"
 // After the targets:
+#include "backend/cpu/bf16-inl.h"
 #include "backend/cpu/bf16_product.h"
 #include "backend/cpu/gemm-inl.h"
 #include "backend/cpu/packed_weight.h"
@@ -21,6 +22,22 @@
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
 namespace {
+
+// The last rows of x, that fill no tile.
+void lay_out_last_x(const GemmArgs& g, Bf16* to) {
+  const int64_t left = g.m % product_rows;
+  const Bf16* x = static_cast<const Bf16*>(g.x) + (g.m - left) * g.x_stride;
+  copy_rows([&](int64_t i) { return x + i * g.x_stride; }, left, g.k, to);
+  std::fill(to + left * g.k, to + product_rows * g.k, Bf16());
+}
+
+// The last rows of the weight, that fill no panel.
+void lay_out_last_panel(const GemmArgs& g, Bf16* to) {
+  const int64_t paneled = rows_in_panels(g.n);
+  const Bf16* rows = static_cast<const Bf16*>(g.weight) + paneled * g.k;
+  pair_columns([&](int64_t i) { return rows + i * g.k; }, g.n - paneled, g.k,
+               reinterpret_cast<uint32_t*>(to), product_cols, product_cols);
+}
 
 void finish(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int64_t cols,
             const float* sums, int64_t sums_row) {
@@ -36,6 +53,8 @@ HWY_AFTER_NAMESPACE();
 namespace tidemark::cpu {
 
 HWY_EXPORT(finish);
+HWY_EXPORT(lay_out_last_panel);
+HWY_EXPORT(lay_out_last_x);
 
 namespace {
 
@@ -150,24 +169,17 @@ int64_t unit_workspace_bytes(const Gemm& op, int threads) {
 
 void run_on_unit(const GemmArgs& g, const Bf16Unit& unit, int threads, std::byte* scratch) {
   Work work{g, unit, nullptr, nullptr};
-  if (const int64_t left = g.m % product_rows; left > 0) {
+  if (const int64_t bytes = last_x_bytes(g.m, g.k); bytes > 0) {
     auto* last = reinterpret_cast<Bf16*>(scratch);
-    for (int64_t i = 0; i < left; ++i)
-      std::copy_n(static_cast<const Bf16*>(g.x) + (g.m - left + i) * g.x_stride, g.k,
-                  last + i * g.k);
-    std::fill(last + left * g.k, last + product_rows * g.k, Bf16());
+    HWY_DYNAMIC_DISPATCH(lay_out_last_x)(g, last);
     work.last_x = last;
-    scratch += last_x_bytes(g.m, g.k);
+    scratch += bytes;
   }
-  if (const int64_t paneled = rows_in_panels(g.n); paneled < g.n) {
+  if (const int64_t bytes = last_panel_bytes(g.n, g.k); bytes > 0) {
     auto* last = reinterpret_cast<Bf16*>(scratch);
-    const Bf16* rows = static_cast<const Bf16*>(g.weight) + paneled * g.k;
-    std::fill(last, last + product_cols * g.k, Bf16());
-    for (int64_t j = 0; j < g.n - paneled; ++j)
-      for (int64_t k = 0; k < g.k; ++k)
-        last[k / 2 * (2 * product_cols) + 2 * j + k % 2] = rows[j * g.k + k];
+    HWY_DYNAMIC_DISPATCH(lay_out_last_panel)(g, last);
     work.last_panel = last;
-    scratch += last_panel_bytes(g.n, g.k);
+    scratch += bytes;
   }
   const int64_t panels = panel_count(g.n), blocks = divide_up(g.m, block_rows);
   const int64_t most = depth_of_part(g.k) == g.k ? panels : group_panels;
