@@ -133,8 +133,8 @@ void add_dense(std::vector<OpCase>& cases, DType dtype) {
         Shape{8, 65, 96},     Shape{9, 33, 40},   Shape{67, 129, 70}, Shape{11, 1061, 24},
         Shape{1, 64, 32},     Shape{1, 192, 96},  Shape{2, 128, 64},  Shape{3, 64, 96},
         Shape{4, 192, 32},    Shape{5, 64, 64},   Shape{7, 128, 32},  Shape{8, 64, 160},
-        Shape{9, 64, 32},     Shape{67, 192, 96}, Shape{290, 64, 96}, Shape{259, 64, 2080},
-        Shape{20, 600, 2112}, Shape{1, 85, 64},   Shape{3, 120, 32},  Shape{70, 117, 64},
+        Shape{9, 64, 32},     Shape{67, 192, 96}, Shape{290, 64, 96}, Shape{259, 16, 2080},
+        Shape{9, 1096, 2080}, Shape{1, 85, 64},   Shape{3, 120, 32},  Shape{70, 117, 64},
         Shape{20, 9, 32}})
     for (int variant = 0; variant < 4; ++variant) {
       const bool bias = variant & 1, accumulate = variant & 2;
