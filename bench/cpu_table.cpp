@@ -61,23 +61,24 @@ Summary sample(double budget_s, const Run& run) {
 // A oneDNN product on memory of its own, its weight laid out once as oneDNN likes best.
 class OneDnnProduct {
  public:
-  OneDnnProduct(int64_t m, int64_t n, int64_t k)
+  OneDnnProduct(int64_t m, int64_t n, int64_t k, DType dtype)
       : shape_{.m = m,
                .n = n,
                .k = k,
                .x_stride = k,
                .weight_stride = k,
                .out_stride = n,
-               .dtype = DType::bf16,
-               .out_dtype = DType::bf16,
+               .dtype = dtype,
+               .out_dtype = dtype == DType::i8 ? DType::i32 : dtype,
                .bias = false,
                .accumulate = false,
                .scale = 1,
                .own_layout = true} {
     omp_set_num_threads(threads());
-    if (gemms_.implementation(shape_).empty()) fail("oneDNN has no optimised product of bf16 here");
-    const int64_t item = size_bytes(shape_.dtype);
-    const std::array<int64_t, 4> bytes = {m * k * item, gemms_.weight_bytes(shape_), m * n * item,
+    if (gemms_.implementation(shape_).empty())
+      fail("oneDNN has no optimised product of {} here", name(dtype));
+    const std::array<int64_t, 4> bytes = {m * k * size_bytes(dtype), gemms_.weight_bytes(shape_),
+                                          m * n * size_bytes(shape_.out_dtype),
                                           gemms_.scratch_bytes(shape_)};
     int64_t total = 0;
     for (const int64_t size : bytes) total += round_up(size, 64);
@@ -108,12 +109,17 @@ class OneDnnProduct {
   std::array<std::byte*, 4> part_{};
 };
 
+// What the projections of a model are multiplied as.
+DType product_dtype(DType model) {
+  return model == DType::w8a8 ? DType::i8 : DType::bf16;
+}
+
 // The better of two square products: the larger of them may leave the caches.
-std::unique_ptr<OneDnnProduct> large_product() {
+std::unique_ptr<OneDnnProduct> large_product(DType dtype) {
   std::unique_ptr<OneDnnProduct> best;
   double best_rate = 0;
   for (const int64_t side : {1024, 2048}) {
-    auto product = std::make_unique<OneDnnProduct>(side, side, side);
+    auto product = std::make_unique<OneDnnProduct>(side, side, side, dtype);
     const double rate = product->operations() / product->seconds(0.25);
     if (rate > best_rate) best = std::move(product), best_rate = rate;
   }
@@ -130,7 +136,8 @@ double own_gemm_rate(const Plan& plan) {
   for (const auto& [shape, layers] : count) {
     const auto [m, n, k] = shape;
     operations += static_cast<double>(2 * m * n * k * layers);
-    seconds += static_cast<double>(layers) * OneDnnProduct(m, n, k).seconds(0.4);
+    seconds += static_cast<double>(layers) *
+               OneDnnProduct(m, n, k, product_dtype(plan.workload.dtype)).seconds(0.4);
   }
   return operations / seconds;
 }
@@ -140,7 +147,7 @@ double rate(int64_t (*work)(int), double budget_s) {
 }
 
 Limits measure_limits(double budget_s) {
-  const auto product = large_product();
+  const auto product = large_product(DType::bf16);
   return {rate(cpu::read_memory, budget_s), product->operations() / product->seconds(budget_s),
           rate(cpu::multiply_adds, budget_s), rate(cpu::exponentials, budget_s)};
 }
@@ -166,13 +173,17 @@ struct ModelRow {
   const char* title;
   int64_t context, new_tokens, runs;  // runs 0: as many as settle; of few the first is measured too
   Bar prefill, decode{};
+  DType dtype = DType::bf16;
 };
 
 const std::vector<ModelRow>& model_rows() {
+  constexpr auto int8_512 = "519; 490 (Q8_0)", int8 = "47; 42 (Q8_0)";
   static const std::vector<ModelRow> rows = {
       {"qwen2.5-0.5b", "Qwen2.5-0.5B", 512, 65, 0, {1600, "178; 230"}, {26, "17.3; 22.9"}},
       {"qwen2.5-0.5b", "Qwen2.5-0.5B", 2048, 1, 0, {1400, "144; 208"}},
       {"qwen2.5-0.5b", "Qwen2.5-0.5B", 8192, 33, 2, {800, "81; 149"}, {22, "12.4"}},
+      {"qwen2.5-0.5b", "Qwen2.5-0.5B w8a16", 512, 65, 0, {0, int8_512}, {0, int8}, DType::w8a16},
+      {"qwen2.5-0.5b", "Qwen2.5-0.5B w8a8", 512, 65, 0, {0, int8_512}, {0, int8}, DType::w8a8},
       {"mamba-130m", "Mamba-130m", 512, 129, 0, {2500, "331"}, {95, "51"}},
       {"mamba-130m", "Mamba-130m", 8192, 1, 3, {2500, "347"}},
       {"mamba-130m", "Mamba-130m", 65536, 1, 1, {2500}},
@@ -193,14 +204,15 @@ std::string verdict(bool met) {
 
 void print_row(const std::string& what, const Summary& s, double fraction, double bar,
                const Bar& absolute, const std::string& limit) {
-  std::string spread = "-", wanted = "-";
+  std::string spread = "-", wanted = "-", verdict_of_fraction = "-";
+  if (bar > 0)
+    verdict_of_fraction = fmt::format("{:.0f} %: {}", 100 * bar, verdict(fraction >= bar));
   if (s.n > 1) spread = number(s.p5) + " - " + number(s.p95);
   if (absolute.tokens_per_s > 0)
     wanted =
         fmt::format("{:g}: {}", absolute.tokens_per_s, verdict(s.median >= absolute.tokens_per_s));
-  fmt::print("| {} | {} | {} | {} | {:.0f} % | {:.0f} %: {} | {} | {} | {} |\n", what,
-             number(s.median), spread, s.n, 100 * fraction, 100 * bar, verdict(fraction >= bar),
-             wanted, absolute.peers, limit);
+  fmt::print("| {} | {} | {} | {} | {:.0f} % | {} | {} | {} | {} |\n", what, number(s.median),
+             spread, s.n, 100 * fraction, verdict_of_fraction, wanted, absolute.peers, limit);
   std::fflush(stdout);
 }
 
@@ -227,7 +239,7 @@ struct PrefillRates {
 };
 
 PrefillRates prefill_rates(Executor& executor, double operations, double budget_s) {
-  const auto product = large_product();
+  const auto product = large_product(product_dtype(executor.plan().workload.dtype));
   std::vector<double> fractions, limits;
   const double start = steady_now_s();
   do {
@@ -255,7 +267,7 @@ void print_prefill(const ModelRow& row, const Plan& plan, const Summary& tokens_
   const double own = own_gemm_rate(plan);
   print_row(
       fmt::format("{} prefill {}", row.title, row.context), tokens_per_s, rates.fraction.median,
-      prefill_bar, row.prefill,
+      has_int8_weights(row.dtype) ? 0 : prefill_bar, row.prefill,
       fmt::format("steps and the large product in turn: {:.0f} GFLOP/s of it, {:.0f} - {:.0f} % of "
                   "it; projections {:.0f}, with attention and SSD {:.0f}; oneDNN at these shapes "
                   "{:.0f}",
@@ -299,7 +311,7 @@ void print_decode(const ModelRow& row, const Plan& plan, const Summary& tokens_p
     bytes += static_cast<double>(op.bytes_read + op.bytes_written);
   const DecodeRates rates = decode_rates(executor, row.context, bytes);
   print_row(fmt::format("{} decode at {}", row.title, row.context), tokens_per_s,
-            rates.fraction.median, decode_bar, row.decode,
+            rates.fraction.median, has_int8_weights(row.dtype) ? 0 : decode_bar, row.decode,
             fmt::format(
                 "{:.3f} GB a token; steps and reading in turn: {:.1f} GB/s, {:.1f} GB/s, {:.0f} - "
                 "{:.0f} % of it",
@@ -319,10 +331,9 @@ void print_model(const std::string& preset, double budget_s) {
     options.stopping.max_runs = row.runs == 0 ? 12 : hurried ? 1 : row.runs;
     options.stopping.warmup_runs = row.runs > 0 ? 0 : 1;
     options.stopping.time_budget_s = row.runs > 0 ? 300 : budget_s;
-    const Plan plan = build_plan(model.spec, {.context = row.context,
-                                              .new_tokens = row.new_tokens,
-                                              .chunk = chunk,
-                                              .dtype = DType::bf16});
+    const Plan plan = build_plan(
+        model.spec,
+        {.context = row.context, .new_tokens = row.new_tokens, .chunk = chunk, .dtype = row.dtype});
     const auto backend = open_backend("cpu", threads(), 0);
     Record record = start_record(plan, backend->info());
     Executor executor(plan, *backend);
@@ -343,8 +354,9 @@ void print_model(const std::string& preset, double budget_s) {
 enum class Bound { bytes, products, exponentials };
 
 void print_kernel(const std::string& what, int copies, int64_t past, const Build& build,
-                  const Limits& limits, Bound bound, double exponentials = 0) {
-  const KernelStep step = make_step(DType::bf16, threads(), copies, past, build);
+                  const Limits& limits, Bound bound, double exponentials = 0,
+                  DType dtype = DType::bf16) {
+  const KernelStep step = make_step(dtype, threads(), copies, past, build);
   const Summary s = sample(0.8, [&] {
     step.run();
     return copies;
@@ -371,6 +383,9 @@ void print_kernels() {
   print_kernel("GEMV 896 x 4864", 24, 0, gemm(1, 896, 4864), l, Bound::bytes);
   print_kernel("GEMV 3072 x 768", 48, 0, gemm(1, 3072, 768), l, Bound::bytes);
   print_kernel("GEMV 151936 x 896", 1, 0, gemm(1, 151936, 896), l, Bound::bytes);
+  for (const DType dtype : {DType::w8a16, DType::w8a8})
+    print_kernel(fmt::format("GEMV 4864 x 896, {}", name(dtype)), 48, 0, gemm(1, 4864, 896), l,
+                 Bound::bytes, 0, dtype);
   print_kernel("attention, 14:2 heads x 64, 1 token at 8191", 16, 8191,
                attention(1, 1, 8191, 14, 2, 64, 0), l, Bound::bytes);
   print_kernel("attention, 14:2 heads x 64, 512 tokens at 0", 4, 0,

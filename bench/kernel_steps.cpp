@@ -1,5 +1,6 @@
 #include "kernel_steps.h"
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -27,19 +28,22 @@ void fill(Backend& backend, const Plan& plan) {
     std::vector<float> floats(pool.size());
     std::vector<Bf16> halves(pool.size());
     std::vector<int32_t> ids(pool.size());
+    std::vector<int8_t> bytes(pool.size());
     for (size_t i = 0; i < pool.size(); ++i) {
       floats[i] = scale * pool[i] + shift;
       halves[i] = Bf16(floats[i]);
       ids[i] = static_cast<int32_t>(random() % 32000);
+      bytes[i] = static_cast<int8_t>(std::clamp(50 * pool[i], -127.0F, 127.0F));
     }
     for (int64_t at = 0; at < count; at += static_cast<int64_t>(pool.size())) {
       const auto some =
           static_cast<size_t>(std::min<int64_t>(count - at, static_cast<int64_t>(pool.size())));
-      const auto bytes = tensor.dtype == DType::i32 ? std::as_bytes(std::span(ids).first(some))
+      const auto piece = tensor.dtype == DType::i32 ? std::as_bytes(std::span(ids).first(some))
                          : tensor.dtype == DType::bf16
                              ? std::as_bytes(std::span(halves).first(some))
-                             : std::as_bytes(std::span(floats).first(some));
-      backend.upload(static_cast<TensorId>(id), bytes, at * item);
+                         : tensor.dtype == DType::i8 ? std::as_bytes(std::span(bytes).first(some))
+                                                     : std::as_bytes(std::span(floats).first(some));
+      backend.upload(static_cast<TensorId>(id), piece, at * item);
     }
   }
 }
@@ -47,7 +51,16 @@ void fill(Backend& backend, const Plan& plan) {
 }  // namespace
 
 Build gemm(int64_t m, int64_t n, int64_t k) {
-  return [=](Builder& b) { b.emit(Gemm{b.act(m, k), b.weight(n, k), {}, b.act(m, n), m, n, k}); };
+  return [=](Builder& b) {
+    Gemm op{b.act(m, k), b.weight(n, k), {}, b.act(m, n), m, n, k};
+    if (has_int8_weights(b.dtype)) {
+      op.int8_x = b.dtype == DType::w8a8;
+      op.group = op.int8_x ? k : 32;
+      op.weight = b.add("integers", Tag::weights, n, k, DType::i8);
+      op.scales = b.weight(n, k / op.group);
+    }
+    b.emit(op);
+  };
 }
 
 Build attention(int64_t batch, int64_t length, int64_t past, int64_t heads, int64_t kv_heads,

@@ -20,9 +20,11 @@ struct Builder {
     plan.tensors.push_back({name, tag, type, rows, cols, no_weight});
     return {static_cast<TensorId>(plan.tensors.size() - 1), 0, cols};
   }
-  Operand act(int64_t rows, int64_t cols) { return add("act", Tag::activation, rows, cols, dtype); }
+  Operand act(int64_t rows, int64_t cols) {
+    return add("act", Tag::activation, rows, cols, activation_dtype(dtype));
+  }
   Operand weight(int64_t rows, int64_t cols) {
-    return add("weight", Tag::weights, rows, cols, dtype);
+    return add("weight", Tag::weights, rows, cols, activation_dtype(dtype));
   }
   Operand state(Tag tag, int64_t rows, int64_t cols, DType type) {
     return add("state", tag, rows, cols, type);

@@ -47,10 +47,11 @@ TEST(CpuConformance, Bf16OnAmx) {
 }
 
 TEST(CpuConformance, Int8Weights) {
-  for (const DType dtype : {DType::w8a16, DType::w8a8})
-    for (int threads : {1, 3}) {
-      SCOPED_TRACE(std::string(name(dtype)) + ", threads " + std::to_string(threads));
-      expect_conforming(*make_cpu_backend(threads, 0), dtype, tolerance);
+  for (const cpu::Bf16Unit* unit :
+       {static_cast<const cpu::Bf16Unit*>(nullptr), &cpu::emulated_tiles, cpu::bf16_unit()})
+    for (const DType dtype : {DType::w8a16, DType::w8a8}) {
+      SCOPED_TRACE(std::string(name(dtype)) + (unit ? " on " + std::string(unit->name) : ""));
+      expect_conforming(dtype, unit);
     }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backend/cpu/context.h"
+#include "backend/cpu/int8.h"
 #include "backend/cpu/onednn.h"
 #include "plan/ops.h"
 
@@ -26,9 +27,12 @@ void run_skinny(const GemmArgs&, int threads, float* scratch);
 // gemm_packed.cpp: the same with a packed weight, and the same scratch.
 void run_skinny_packed(const GemmArgs&, int threads, float* scratch);
 
-// gemm_unit.cpp: many rows with a packed weight, on a unit for bf16.
+// gemm_unit.cpp: many rows on a unit for bf16, with a packed weight, or with one of 8 bits and
+// activations of 16, whose k is a multiple of 32.
 int64_t unit_workspace_bytes(const Gemm&, int threads);
 void run_on_unit(const GemmArgs&, const Bf16Unit&, int threads, std::byte* scratch);
+int64_t unit_workspace_bytes(const Int8Product&, int threads);
+void run_on_unit(const Int8Product&, const Bf16Unit&, int threads, std::byte* scratch);
 
 // gemm_tiled.cpp: for machines where oneDNN has nothing optimised.
 int64_t tiled_workspace_bytes(const Gemm&, int threads);

@@ -1,16 +1,19 @@
 // Products with 8-bit weights. Few rows (decode): int8_skinny.cpp, bound by the memory of the
 // weight. Many rows: a panel of rows of the weight at a time, so that what lies between the steps
 // stays in the cache.
-// - Activations of 16 bits: the panel is scaled to bf16 and multiplied as bf16 weights are (oneDNN,
-//   or gemm_tiled.cpp where it has nothing).
+// - Activations of 16 bits: the panel is scaled to bf16 and multiplied as bf16 weights are
+//   (gemm_unit.cpp, which takes smaller panels; else oneDNN, or gemm_tiled.cpp where it has
+//   nothing).
 // - Of 8 bits: oneDNN's i8 x i8 -> i32 (AMX, VNNI); where it has none, or none that sums exactly,
 //   both sides as integers in bf16, which holds them exactly. Scales, bias and the residual come
 //   last, in fp32.
 #include <algorithm>
 
+#include "backend/cpu/bf16_product.h"
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/int8.h"
 #include "backend/cpu/onednn.h"
+#include "backend/cpu/packed_weight.h"
 
 namespace tidemark::cpu {
 namespace {
@@ -65,10 +68,11 @@ int64_t onednn_scratch_bytes(const Int8Product& p, DType dtype, OneDnnGemms& gem
   return most;
 }
 
-enum class Way { skinny, int8, bf16, tiled };
+enum class Way { skinny, unit, int8, bf16, tiled };
 
 Way choose(const Int8Product& p, const CpuContext& context) {
   if (p.m <= skinny_rows) return Way::skinny;
+  if (!p.int8_x && context.bf16 && p.k % packed_depth == 0) return Way::unit;
   if (p.int8_x && onednn_scratch_bytes(p, DType::i8, *context.gemms) >= 0) return Way::int8;
   return onednn_scratch_bytes(p, DType::bf16, *context.gemms) >= 0 ? Way::bf16 : Way::tiled;
 }
@@ -160,7 +164,9 @@ void run_w8a8(const Int8Product& p, Way way, const CpuContext& context, std::byt
 
 int64_t int8_workspace_bytes(const Int8Product& p, const CpuContext& context) {
   const Way way = choose(p, context);
-  return way == Way::skinny ? int8_skinny_workspace_bytes(p) : scratch_of(p, way, context).end;
+  if (way == Way::skinny) return int8_skinny_workspace_bytes(p);
+  if (way == Way::unit) return unit_workspace_bytes(p, context.threads);
+  return scratch_of(p, way, context).end;
 }
 
 std::string_view int8_variant(const Int8Product& p, const CpuContext& context) {
@@ -168,6 +174,8 @@ std::string_view int8_variant(const Int8Product& p, const CpuContext& context) {
   switch (choose(p, context)) {
     case Way::skinny:
       return p.int8_x ? "skinny w8a8" : "skinny w8a16";
+    case Way::unit:
+      return context.bf16->name;
     case Way::int8:
       return context.gemms->implementation(shape_of(p, rows, DType::i8));
     case Way::bf16:
@@ -183,6 +191,7 @@ void run_int8(const Int8Product& p, const CpuContext& context, std::byte* scratc
     fail("8-bit weights: expected groups of 32 columns, found {}", p.group);
   const Way way = choose(p, context);
   if (way == Way::skinny) return run_int8_skinny(p, context.threads, scratch);
+  if (way == Way::unit) return run_on_unit(p, *context.bf16, context.threads, scratch);
   p.int8_x ? run_w8a8(p, way, context, scratch) : run_w8a16(p, way, context, scratch);
 }
 

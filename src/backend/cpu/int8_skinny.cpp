@@ -142,8 +142,10 @@ HWY_INLINE void one_row(const Int8Product& p, typename Dot::Total (&total)[m], c
   int64_t k = 0;
   for (; k + parts * block <= whole; k += parts * block)
 #pragma GCC unroll 4
-    for (int s = 0; s < parts; ++s, scale += next)
+    for (int s = 0; s < parts; ++s, scale += next) {
+      if (s % 2 == 0) hwy::Prefetch(weight + k + s * block + 4096);
       Dot::add(part[s], weight + k + s * block, scale, x + k + s * block, x_stride);
+    }
   for (; k < whole; k += block, scale += next)
     Dot::add(part[0], weight + k, scale, x + k, x_stride);
   add_rest<Dot>(p, part[0], weight, scales, x, x_stride);
