@@ -41,7 +41,7 @@ HWY_INLINE void outputs(const GemmArgs& g, const float* x, int64_t j) {
     for (int v = 0; v < vectors; ++v) even[i][v] = odd[i][v] = hn::Zero(floats);
   for (int64_t k = 0; k < g.k; k += 2) {
 #pragma GCC unroll 8
-    for (int c = 0; c < cols; c += 16) __builtin_prefetch(weight + ahead + c);
+    for (int c = 0; c < cols; c += 16) __builtin_prefetch(weight + ahead + c, 0, 2);
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) {
       const auto both = hn::LoadU(WordTag(), weight + v * lanes);
