@@ -12,9 +12,11 @@ if(TIDEMARK_FUZZ)  # coverage feedback for tests/fuzz
   target_compile_options(tidemark_flags INTERFACE -fsanitize=fuzzer-no-link)
 endif()
 if(TIDEMARK_SANITIZE)
-  # GCC's flow warnings misfire on instrumented code; the release build has them as errors. -O1 keeps
-  # the build short.
-  target_compile_options(tidemark_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-w -O1>)
+  # GCC's flow warnings misfire on instrumented code; the release build has them as errors. The build
+  # is kept short: line numbers are all that sanitizers report, and what is long to compile and
+  # nowhere hot (TIDEMARK_COLD on its target) is not optimised.
+  target_compile_options(tidemark_flags INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:-w -g1 $<IF:$<BOOL:$<TARGET_PROPERTY:TIDEMARK_COLD>>,-O0,-O1>>)
   target_compile_options(tidemark_flags INTERFACE
     $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined -fno-sanitize-recover=all
     -fno-omit-frame-pointer>)
