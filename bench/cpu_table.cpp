@@ -3,8 +3,8 @@
 //   tidemark_bench_cpu machine             the page's head: processor, threads, libraries, commit
 //   tidemark_bench_cpu limits              rows of what the machine can do
 //   tidemark_bench_cpu GROUP BUDGET_S      rows; GROUP: kernels, or a preset of the table; the
-//   budget
-//                                          is a row's of a model
+//                                          budget is a row's of a model
+//   tidemark_bench_cpu kernels 1 TEXT      of the kernels those whose name has TEXT in it
 // Times of models are those of `tidemark run`: synthetic weights, batch 1, bf16, last-position
 // logits, all cores that the process may use.
 #include <omp.h>
@@ -353,9 +353,16 @@ void print_model(const std::string& preset, double budget_s) {
 // in fp32, or a number of exponentials.
 enum class Bound { bytes, products, exponentials };
 
+struct KernelTable {
+  Limits limits;
+  std::string only;  // rows that have this in their name
+};
+
 void print_kernel(const std::string& what, int copies, int64_t past, const Build& build,
-                  const Limits& limits, Bound bound, double exponentials = 0,
+                  const KernelTable& table, Bound bound, double exponentials = 0,
                   DType dtype = DType::bf16) {
+  if (what.find(table.only) == std::string::npos) return;
+  const Limits& limits = table.limits;
   const KernelStep step = make_step(dtype, threads(), copies, past, build);
   const Summary s = sample(0.8, [&] {
     step.run();
@@ -377,36 +384,36 @@ void print_kernel(const std::string& what, int copies, int64_t past, const Build
   std::fflush(stdout);
 }
 
-void print_kernels() {
-  const Limits l = measure_limits(1);
-  print_kernel("GEMV 4864 x 896", 24, 0, gemm(1, 4864, 896), l, Bound::bytes);
-  print_kernel("GEMV 896 x 4864", 24, 0, gemm(1, 896, 4864), l, Bound::bytes);
-  print_kernel("GEMV 3072 x 768", 48, 0, gemm(1, 3072, 768), l, Bound::bytes);
-  print_kernel("GEMV 151936 x 896", 1, 0, gemm(1, 151936, 896), l, Bound::bytes);
+void print_kernels(const std::string& only) {
+  const KernelTable table = {measure_limits(1), only};
+  print_kernel("GEMV 4864 x 896", 24, 0, gemm(1, 4864, 896), table, Bound::bytes);
+  print_kernel("GEMV 896 x 4864", 24, 0, gemm(1, 896, 4864), table, Bound::bytes);
+  print_kernel("GEMV 3072 x 768", 48, 0, gemm(1, 3072, 768), table, Bound::bytes);
+  print_kernel("GEMV 151936 x 896", 1, 0, gemm(1, 151936, 896), table, Bound::bytes);
   for (const DType dtype : {DType::w8a16, DType::w8a8})
-    print_kernel(fmt::format("GEMV 4864 x 896, {}", name(dtype)), 48, 0, gemm(1, 4864, 896), l,
+    print_kernel(fmt::format("GEMV 4864 x 896, {}", name(dtype)), 48, 0, gemm(1, 4864, 896), table,
                  Bound::bytes, 0, dtype);
   print_kernel("attention, 14:2 heads x 64, 1 token at 8191", 16, 8191,
-               attention(1, 1, 8191, 14, 2, 64, 0), l, Bound::bytes);
+               attention(1, 1, 8191, 14, 2, 64, 0), table, Bound::bytes);
   print_kernel("attention, 14:2 heads x 64, 512 tokens at 0", 4, 0,
-               attention(1, 512, 0, 14, 2, 64, 0), l, Bound::products);
+               attention(1, 512, 0, 14, 2, 64, 0), table, Bound::products);
   print_kernel("attention, 14:2 heads x 64, 512 tokens at 7680", 1, 7680,
-               attention(1, 512, 7680, 14, 2, 64, 0), l, Bound::products);
+               attention(1, 512, 7680, 14, 2, 64, 0), table, Bound::products);
   print_kernel("SSD, 24 heads x 64, state 128, 512 tokens in blocks of 256", 4, 512,
-               ssd(SsdForm::chunked, 1, 512, 24, 128, 256), l, Bound::products);
+               ssd(SsdForm::chunked, 1, 512, 24, 128, 256), table, Bound::products);
   print_kernel("SSD, 24 heads x 64, state 128, 512 tokens in blocks of 128", 4, 512,
-               ssd(SsdForm::chunked, 1, 512, 24, 128, 128), l, Bound::products);
+               ssd(SsdForm::chunked, 1, 512, 24, 128, 128), table, Bound::products);
   print_kernel("SSD, 24 heads x 64, state 128, 1 token", 96, 512,
-               ssd(SsdForm::recurrence, 1, 1, 24, 128, 256), l, Bound::bytes);
-  print_kernel("selective scan, 1536 channels x 16, 512 tokens", 4, 512, scan(1, 512, 1536), l,
+               ssd(SsdForm::recurrence, 1, 1, 24, 128, 256), table, Bound::bytes);
+  print_kernel("selective scan, 1536 channels x 16, 512 tokens", 4, 512, scan(1, 512, 1536), table,
                Bound::exponentials, 512.0 * 1536 * 16);
-  print_kernel("selective scan, 1536 channels x 16, 1 token", 192, 512, scan(1, 1, 1536), l,
+  print_kernel("selective scan, 1536 channels x 16, 1 token", 192, 512, scan(1, 1, 1536), table,
                Bound::exponentials, 1536.0 * 16 * 2);
-  print_kernel("causal conv1d, 1536 channels, 512 tokens", 16, 512, conv(512, 1536), l,
+  print_kernel("causal conv1d, 1536 channels, 512 tokens", 16, 512, conv(512, 1536), table,
                Bound::exponentials, 512.0 * 1536);
-  print_kernel("RMS norm, 512 x 896", 32, 0, norm(512, 896), l, Bound::bytes);
-  print_kernel("gated RMS norm, 512 x 1536", 16, 0, gated_norm(512, 1536), l, Bound::exponentials,
-               512.0 * 1536);
+  print_kernel("RMS norm, 512 x 896", 32, 0, norm(512, 896), table, Bound::bytes);
+  print_kernel("gated RMS norm, 512 x 1536", 16, 0, gated_norm(512, 1536), table,
+               Bound::exponentials, 512.0 * 1536);
 }
 
 // ---- the page's head ----
@@ -423,8 +430,9 @@ void run(int argc, char** argv) {
   const std::string group = argc > 1 ? argv[1] : "";
   if (group == "machine") return print_machine();
   if (group == "limits") return print_limits();
-  if (argc != 3) fail("expected: machine | limits | GROUP BUDGET_S");
-  if (group == "kernels") return print_kernels();
+  if (argc == 4 && group == "kernels") return print_kernels(argv[3]);
+  if (argc != 3) fail("expected: machine | limits | GROUP BUDGET_S | kernels BUDGET_S TEXT");
+  if (group == "kernels") return print_kernels("");
   print_model(group, std::stod(argv[2]));
 }
 

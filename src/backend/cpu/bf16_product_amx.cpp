@@ -60,7 +60,11 @@ bool available() {
 }  // namespace
 
 const Bf16Unit* amx_unit() {
-  static const Bf16Unit unit{"AMX", configure, multiply_on_tiles<AmxTiles>, release};
+  static const Bf16Unit unit{.name = "AMX",
+                             .begin = configure,
+                             .multiply = multiply_on_tiles<AmxTiles>,
+                             .end = release,
+                             .ahead = {.l1 = 1024, .l2 = 8192}};
   static const bool found = available();
   return found ? &unit : nullptr;
 }

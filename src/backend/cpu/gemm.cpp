@@ -6,7 +6,6 @@
 // All accumulate in fp32. Weights in 8 bits go their own way: int8_gemm.cpp.
 #include "backend/cpu/gemm.h"
 
-#include "backend/cpu/bf16_product.h"
 #include "backend/cpu/int8.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/onednn.h"
@@ -130,7 +129,7 @@ void run(const Gemm& op, const CpuContext& context) {
     case Way::skinny:
       return run_skinny(args, context.threads, floats);
     case Way::skinny_packed:
-      return run_skinny_packed(args, context.threads, floats);
+      return run_skinny_packed(args, context.bf16->ahead, context.threads, floats);
     case Way::unit:
       return run_on_unit(args, *context.bf16, context.threads, scratch);
     case Way::tiled:

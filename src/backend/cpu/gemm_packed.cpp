@@ -27,13 +27,13 @@ void unpack_rows(const GemmArgs& g, float* to) {
 
 // Outputs [j, j + cols) of m rows of x [m][k].
 template <int m, int cols, class Out>
-HWY_INLINE void outputs(const GemmArgs& g, const float* x, int64_t j) {
+HWY_INLINE void outputs(const GemmArgs& g, const FetchAhead& ahead, const float* x, int64_t j) {
   constexpr int vectors = cols / static_cast<int>(lanes);
-  constexpr int64_t ahead = 4096 / sizeof(uint32_t);  // words
   const int64_t panel = j / packed_rows, width = panel_rows(panel, g.n);
   const auto* weight = reinterpret_cast<const uint32_t*>(static_cast<const Bf16*>(g.weight) +
                                                          panel * packed_rows * g.k) +
                        j % packed_rows;
+  const int64_t l1 = ahead.l1 / 4, l2 = ahead.l2 / 4;  // words
   Vec even[m][vectors], odd[m][vectors];
 #pragma GCC unroll 8
   for (int i = 0; i < m; ++i)
@@ -41,7 +41,10 @@ HWY_INLINE void outputs(const GemmArgs& g, const float* x, int64_t j) {
     for (int v = 0; v < vectors; ++v) even[i][v] = odd[i][v] = hn::Zero(floats);
   for (int64_t k = 0; k < g.k; k += 2) {
 #pragma GCC unroll 8
-    for (int c = 0; c < cols; c += 16) __builtin_prefetch(weight + ahead + c, 0, 2);
+    for (int c = 0; c < cols; c += 16) __builtin_prefetch(weight + l1 + c);
+    if (l2 > 0)
+#pragma GCC unroll 8
+      for (int c = 0; c < cols; c += 16) __builtin_prefetch(weight + l2 + c, 0, 2);
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) {
       const auto both = hn::LoadU(WordTag(), weight + v * lanes);
@@ -81,44 +84,46 @@ void row_output(const GemmArgs& g, const float* x, int64_t j) {
 
 // Outputs [begin, end); what lies in panels is shared out by 16.
 template <int m, class Out>
-void range(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
+void range(const GemmArgs& g, const FetchAhead& ahead, const float* x, int64_t begin, int64_t end) {
   constexpr int cols = m == 1 ? 64 : m <= 4 ? 32 : 16;
   int64_t j = begin;
   const int64_t paneled = std::min(end, rows_in_panels(g.n));
   while (j < paneled)
     if (j % cols == 0 && j + cols <= paneled)
-      outputs<m, cols, Out>(g, x, j), j += cols;
+      outputs<m, cols, Out>(g, ahead, x, j), j += cols;
     else
-      outputs<m, 16, Out>(g, x, j), j += 16;
+      outputs<m, 16, Out>(g, ahead, x, j), j += 16;
   for (; j < end; ++j) row_output<Out>(g, x, j);
 }
 
 template <class Out>
-void by_count(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
+void by_count(const GemmArgs& g, const FetchAhead& ahead, const float* x, int64_t begin,
+              int64_t end) {
   switch (g.m) {
     case 1:
-      return range<1, Out>(g, x, begin, end);
+      return range<1, Out>(g, ahead, x, begin, end);
     case 2:
-      return range<2, Out>(g, x, begin, end);
+      return range<2, Out>(g, ahead, x, begin, end);
     case 3:
-      return range<3, Out>(g, x, begin, end);
+      return range<3, Out>(g, ahead, x, begin, end);
     case 4:
-      return range<4, Out>(g, x, begin, end);
+      return range<4, Out>(g, ahead, x, begin, end);
     case 5:
-      return range<5, Out>(g, x, begin, end);
+      return range<5, Out>(g, ahead, x, begin, end);
     case 6:
-      return range<6, Out>(g, x, begin, end);
+      return range<6, Out>(g, ahead, x, begin, end);
     case 7:
-      return range<7, Out>(g, x, begin, end);
+      return range<7, Out>(g, ahead, x, begin, end);
     case 8:
-      return range<8, Out>(g, x, begin, end);
+      return range<8, Out>(g, ahead, x, begin, end);
     default:
       fail("product with a packed weight: at most {} rows, found {}", skinny_rows, g.m);
   }
 }
 
-void packed(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
-  g.out_f32 ? by_count<float>(g, x, begin, end) : by_count<Bf16>(g, x, begin, end);
+void packed(const GemmArgs& g, const FetchAhead& ahead, const float* x, int64_t begin,
+            int64_t end) {
+  g.out_f32 ? by_count<float>(g, ahead, x, begin, end) : by_count<Bf16>(g, ahead, x, begin, end);
 }
 
 }  // namespace
@@ -131,11 +136,11 @@ namespace tidemark::cpu {
 HWY_EXPORT(unpack_rows);
 HWY_EXPORT(packed);
 
-void run_skinny_packed(const GemmArgs& g, int threads, float* scratch) {
+void run_skinny_packed(const GemmArgs& g, const FetchAhead& ahead, int threads, float* scratch) {
   HWY_DYNAMIC_DISPATCH(unpack_rows)(g, scratch);
   // Shares of 16 outputs, a line of memory each time; a few are not worth waking a team.
   parallel_ranges(threads, divide_up(g.n, 16), 1 + 512 / g.k, [&](int64_t begin, int64_t end, int) {
-    HWY_DYNAMIC_DISPATCH(packed)(g, scratch, 16 * begin, std::min(16 * end, g.n));
+    HWY_DYNAMIC_DISPATCH(packed)(g, ahead, scratch, 16 * begin, std::min(16 * end, g.n));
   });
 }
 

@@ -9,7 +9,6 @@
 //   last, in fp32.
 #include <algorithm>
 
-#include "backend/cpu/bf16_product.h"
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/int8.h"
 #include "backend/cpu/onednn.h"
