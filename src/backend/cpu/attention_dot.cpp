@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/cpu/prefetch.h"
+
 namespace tidemark::cpu {
 namespace {
 
@@ -20,11 +22,6 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) inline __m512i l
     const Bf16* from, int64_t count) {
   if (count >= 32) return _mm512_loadu_si512(from);
   return _mm512_maskz_loadu_epi16((1U << count) - 1, from);
-}
-
-// Caches stream from memory; the hardware alone does not look far enough ahead.
-inline void prefetch_ahead(const Bf16* at) {
-  __builtin_prefetch(at + 4096, 0, 2);
 }
 
 // Every 128-bit block: its part of the four vectors' sums.

@@ -10,18 +10,13 @@
 
 #include "backend/cpu/bf16_product.h"
 #include "backend/cpu/context.h"
+#include "backend/cpu/prefetch.h"
 #include "backend/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
 
 using Words = hn::Vec<WordTag>;
-
-// Rows mostly lie behind one another, and hardware alone does not look far enough ahead of vector
-// code that works on each of them for a while.
-HWY_INLINE void prefetch_ahead(const Bf16* at) {
-  __builtin_prefetch(at + 4096, 0, 2);
-}
 
 HWY_INLINE Words load_words(const void* from) {
   return hn::LoadU(WordTag(), static_cast<const uint32_t*>(from));

@@ -19,6 +19,7 @@
 #include "backend/cpu/int8-inl.h"
 #include "backend/cpu/packed_weight.h"
 #include "backend/cpu/parallel.h"
+#include "backend/cpu/prefetch.h"
 #include "backend/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -51,7 +52,7 @@ void lay_out_scaled(const Int8Product& p, int64_t first, int64_t rows, int64_t k
     if (i >= rows) return hn::Zero(WordTag());
     const int8_t* weight = p.weight + (first + i) * p.weight_stride + col;
     const Bf16* scales = p.scales + (first + i) * p.scales_stride;
-    __builtin_prefetch(weight + 4096, 0, 2);
+    prefetch_ahead(weight);
     const auto both = hn::BitCast(
         IntTag(),
         hn::PromoteTo(WordTag(), hn::LoadU(pairs, reinterpret_cast<const uint16_t*>(weight))));
@@ -180,8 +181,10 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
         std::copy_n(x_row(row + i) + k, depth, x_part + i * part_row(g.k));
     for (int64_t p = begin; p < end; ++p) {
       const Panel panel = find_panel(w, p);
-      if (w.scaled) HWY_DYNAMIC_DISPATCH(lay_out_scaled)
-      (*w.scaled, panel.col, panel.cols, k, depth, panel.stored, scaled);
+      if (w.scaled) {
+        HWY_DYNAMIC_DISPATCH(lay_out_scaled)
+        (*w.scaled, panel.col, panel.cols, k, depth, panel.stored, scaled);
+      }
       const int64_t next_k = p + 1 < end ? k : k + part;  // of what is multiplied next
       const Panel next = find_panel(w, p + 1 < end ? p + 1 : begin);
       const bool fetch = next.at && next_k < g.k;

@@ -12,7 +12,6 @@
 #include "backend/cpu/gemm.h"
 #include "backend/cpu/int8.h"
 #include "backend/cpu/onednn.h"
-#include "backend/cpu/packed_weight.h"
 
 namespace tidemark::cpu {
 namespace {
@@ -71,7 +70,7 @@ enum class Way { skinny, unit, int8, bf16, tiled };
 
 Way choose(const Int8Product& p, const CpuContext& context) {
   if (p.m <= skinny_rows) return Way::skinny;
-  if (!p.int8_x && context.bf16 && p.k % packed_depth == 0) return Way::unit;
+  if (!p.int8_x && context.bf16 && p.k % product_depth == 0) return Way::unit;
   if (p.int8_x && onednn_scratch_bytes(p, DType::i8, *context.gemms) >= 0) return Way::int8;
   return onednn_scratch_bytes(p, DType::bf16, *context.gemms) >= 0 ? Way::bf16 : Way::tiled;
 }

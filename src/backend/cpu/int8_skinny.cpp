@@ -16,6 +16,7 @@
 // After the targets:
 #include "backend/cpu/int8-inl.h"
 #include "backend/cpu/parallel.h"
+#include "backend/cpu/prefetch.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
@@ -131,13 +132,6 @@ HWY_INLINE void add_rest(const Int8Product& p, typename Dot::Total (&total)[m],
   Dot::add(total, rest, scales + (p.group == block ? whole / block : 0), x + whole, x_stride);
 }
 
-// A line of what comes after 4 KiB, into the L2 cache: Intel's processors follow one stream less
-// far than their memory takes to answer, and to Zen 4's L1 it would cost a quarter of the
-// bandwidth.
-HWY_INLINE void fetch_ahead(const int8_t* weight) {
-  __builtin_prefetch(weight + 4096, 0, 2);
-}
-
 // A row of the weight from end to end: memory is read in one stream, which the processor follows
 // best, and x comes from the first-level cache every time.
 template <class Dot, int m>
@@ -155,7 +149,7 @@ HWY_INLINE void one_row(const Int8Product& p, typename Dot::Total (&total)[m], c
   for (; k + parts * block <= whole; k += parts * block)
 #pragma GCC unroll 4
     for (int s = 0; s < parts; ++s, scale += next) {
-      if (s % 2 == 0) fetch_ahead(weight + k + s * block);
+      if (s % 2 == 0) prefetch_ahead(weight + k + s * block);  // two blocks a line
       Dot::add(part[s], weight + k + s * block, scale, x + k + s * block, x_stride);
     }
   for (; k < whole; k += block, scale += next)

@@ -1,5 +1,6 @@
-// Rows of a head or of some channels lie a whole row of the tensor apart, further than hardware
-// prefetchers follow: kernels that walk down them fetch ahead themselves.
+// What hardware prefetchers do not follow far enough, kernels fetch ahead themselves: rows of a
+// head or of some channels, which lie a whole row of the tensor apart, and streams from memory
+// between which a kernel computes.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,13 @@ template <class T>
 inline void prefetch_row(const T* from, int64_t count) {
   constexpr auto line = static_cast<int64_t>(64 / sizeof(T));
   for (int64_t i = 0; i < count; i += line) __builtin_prefetch(from + i);
+}
+
+// Starts fetching into the L2 cache the line that a stream from memory comes to 4096 elements
+// later. Not into the L1: there it costs Zen 4 a quarter of the bandwidth of 8-bit weights.
+template <class T>
+inline void prefetch_ahead(const T* at) {
+  __builtin_prefetch(at + 4096, 0, 2);
 }
 
 }  // namespace tidemark::cpu
