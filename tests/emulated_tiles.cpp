@@ -31,6 +31,10 @@ struct EmulatedTiles {
       std::memcpy(tiles[t][r], static_cast<const std::byte*>(from) + r * step, row_bytes);
   }
   template <int t>
+  static void pass(const void* from, int64_t step) {
+    load<t>(from, step);
+  }
+  template <int t>
   static void store(void* to, int64_t step) {
     for (int r = 0; r < tile_rows; ++r)
       std::memcpy(static_cast<std::byte*>(to) + r * step, tiles[t][r], row_bytes);
@@ -51,7 +55,9 @@ struct EmulatedTiles {
 
 }  // namespace
 
-const Bf16Unit emulated_tiles{"emulated tiles", [] { configured = true; },
-                              multiply_on_tiles<EmulatedTiles>, [] { configured = false; }};
+const Bf16Unit emulated_tiles{.name = "emulated tiles",
+                              .begin = [] { configured = true; },
+                              .multiply = multiply_on_tiles<EmulatedTiles>,
+                              .end = [] { configured = false; }};
 
 }  // namespace tidemark::cpu

@@ -12,21 +12,25 @@
 
 namespace tidemark::cpu {
 
-// c[rows, cols] (+)= a[rows, depth] * b[depth, cols]. The right side has rows 2k and 2k + 1
-// interleaved: element (2k + i, j) at b[k * b_row + 2 * j + i]. `cols` is a multiple of 16 and
-// `depth` of 32 (padding: zeros on both sides); up to the next multiple of 16, rows of a are
-// readable and rows of c writable.
+// c[rows, cols] (+)= a[rows, depth] * b[depth, cols]. The right side has groups of 16 columns, and
+// rows 2k and 2k + 1 interleaved: element (2k + i, 16g + j) at b[g * b_group + k * b_row + 2 * j +
+// i]. `cols` is a multiple of 16 and `depth` of 32 (padding: zeros on both sides); up to the next
+// multiple of 16, rows of a are readable and rows of c writable.
 struct Bf16Product {
   const Bf16* a;
   int64_t a_row;
   const Bf16* b;
   int64_t b_row;
+  int64_t b_group = 2 * 16;  // as it stands: whole rows
   float* c;
   int64_t c_row;
   int64_t rows, cols, depth;
   bool accumulate;
-  // Or null: an equally large right side in one piece that comes next, which a tile unit fetches
-  // into the L2 cache meanwhile.
+  // The right side is large, and each part of it is read once for a few rows of the left, which
+  // should stay in the L1 cache meanwhile.
+  bool b_passes = false;
+  // Or null: a right side laid out like this one that comes next, which a tile unit fetches into
+  // the L2 cache meanwhile.
   const Bf16* ahead = nullptr;
 };
 inline constexpr int64_t product_rows = 16, product_cols = 16, product_depth = 32;

@@ -15,15 +15,21 @@ int64_t padded(int64_t count) {
 }
 
 // Against sums in double of the elements that the layout's definition names; what lies beside the
-// result stays.
-void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool accumulate) {
+// result stays. packed: as packed weights lie, which pass.
+void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool accumulate,
+           bool packed) {
   SCOPED_TRACE(testing::Message() << unit.name << ": " << rows << " x " << cols << " x " << depth
-                                  << (accumulate ? ", accumulating" : ""));
+                                  << (accumulate ? ", accumulating" : "")
+                                  << (packed ? ", packed" : ""));
   std::mt19937 random(static_cast<unsigned>(rows * 7919 + cols * 31 + depth));
   std::normal_distribution<float> normal(0, 1);
-  const int64_t a_row = depth + 32, b_row = 2 * (cols + 16), c_row = cols + 16;
+  const int64_t a_row = depth + 32, c_row = cols + 16;
+  const int64_t b_row = packed ? 32 : 2 * (cols + 16), b_group = packed ? 16 * (depth + 64) : 32;
   std::vector<Bf16> a(static_cast<size_t>(padded(rows) * a_row)),
-      b(static_cast<size_t>(depth / 2 * b_row));
+      b(static_cast<size_t>((depth + 64) * (cols + 16)));
+  const auto b_at = [&](int64_t k, int64_t j) {
+    return static_cast<size_t>(j / 16 * b_group + k / 2 * b_row + 2 * (j % 16) + k % 2);
+  };
   std::vector<float> c(static_cast<size_t>(padded(rows) * c_row));
   for (Bf16& value : a) value = Bf16(normal(random));
   for (Bf16& value : b) value = Bf16(normal(random));
@@ -34,12 +40,14 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
                  .a_row = a_row,
                  .b = b.data(),
                  .b_row = b_row,
+                 .b_group = b_group,
                  .c = c.data(),
                  .c_row = c_row,
                  .rows = rows,
                  .cols = cols,
                  .depth = depth,
-                 .accumulate = accumulate});
+                 .accumulate = accumulate,
+                 .b_passes = packed});
   unit.end();
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < c_row; ++j) {
@@ -52,7 +60,7 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
       for (int64_t k = 0; k < depth; ++k) {
         const double term =
             static_cast<double>(static_cast<float>(a[static_cast<size_t>(i * a_row + k)])) *
-            static_cast<float>(b[static_cast<size_t>(k / 2 * b_row + 2 * j + k % 2)]);
+            static_cast<float>(b[b_at(k, j)]);
         sum += term, size += std::abs(term);
       }
       ASSERT_NEAR(c[at], sum, 2e-6 * size) << i << ", " << j;
@@ -60,15 +68,16 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
 }
 
 void check_shapes(const Bf16Unit& unit) {
-  for (const bool accumulate : {false, true}) {
-    check(unit, 1, 16, 32, accumulate);
-    check(unit, 16, 16, 32, accumulate);
-    check(unit, 17, 32, 64, accumulate);
-    check(unit, 23, 48, 96, accumulate);
-    check(unit, 48, 80, 32, accumulate);
-    check(unit, 96, 128, 64, accumulate);
-    check(unit, 61, 112, 160, accumulate);
-  }
+  for (const bool packed : {false, true})
+    for (const bool accumulate : {false, true}) {
+      check(unit, 1, 16, 32, accumulate, packed);
+      check(unit, 16, 16, 32, accumulate, packed);
+      check(unit, 17, 32, 64, accumulate, packed);
+      check(unit, 23, 48, 96, accumulate, packed);
+      check(unit, 48, 80, 32, accumulate, packed);
+      check(unit, 96, 128, 64, accumulate, packed);
+      check(unit, 61, 112, 160, accumulate, packed);
+    }
 }
 
 TEST(Bf16Product, EmulatedTiles) {

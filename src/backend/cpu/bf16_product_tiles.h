@@ -8,12 +8,17 @@
 
 namespace tidemark::cpu {
 
-// Tiles: zero<t>(), load<t>(from, row_bytes), store<t>(to, row_bytes), multiply<sum, left, right>()
-// for t in 0..7.
-template <class Tiles, int across, int down>
+// Tiles: zero<t>(), load<t>(from, row_bytes), pass<t>(the same, of what need not stay in the L1
+// cache), store<t>(to, row_bytes), multiply<sum, left, right>() for t in 0..7.
+template <class Tiles, int t, bool passes>
+void load_right(const Bf16* from, int64_t row_bytes) {
+  passes ? Tiles::template pass<t>(from, row_bytes) : Tiles::template load<t>(from, row_bytes);
+}
+
+template <class Tiles, int across, int down, bool b_passes>
 void tile_block(const Bf16Product& p, int64_t row, int64_t col) {
   float* c = p.c + row * p.c_row + col;
-  const int64_t c_bytes = p.c_row * 4, a_bytes = p.a_row * 2, b_bytes = p.b_row * 2;
+  const int64_t c_bytes = p.c_row * 4;
   if (p.accumulate) {
     Tiles::template load<0>(c, c_bytes);
     if constexpr (across > 1) Tiles::template load<1>(c + 16, c_bytes);
@@ -25,31 +30,34 @@ void tile_block(const Bf16Product& p, int64_t row, int64_t col) {
     if constexpr (down > 1) Tiles::template zero<2>();
     if constexpr (across > 1 && down > 1) Tiles::template zero<3>();
   }
+  const int64_t a_bytes = p.a_row * 2, b_bytes = p.b_row * 2;
   const Bf16* a = p.a + row * p.a_row;
-  const Bf16* b = p.b + 2 * col;
-  // Of what comes next, this block's share at this step of the depth.
-  constexpr int64_t line = 64 / sizeof(Bf16);
-  const int64_t steps = (p.cols + 31) / 32 * ((p.rows + 31) / 32) * (p.depth / product_depth);
-  const int64_t lines = (p.cols * p.depth / line + steps - 1) / steps;
+  const Bf16* b = p.b + col / product_cols * p.b_group;
+  // Of what comes next, this block's share, so many lines at each step of the depth.
+  constexpr int64_t line = 2 * product_cols;
+  const int64_t row_blocks = (p.rows + 31) / 32, steps = p.depth / product_depth;
+  const int64_t lines = (across * product_depth / 2 + row_blocks - 1) / row_blocks;
   const Bf16* ahead = p.ahead;
-  if (ahead)
-    ahead +=
-        (col / 32 * ((p.rows + 31) / 32) + row / 32) * (p.depth / product_depth) * lines * line;
+  if (ahead) {
+    const int64_t first = row / 32 * steps * lines, group = p.depth / 2;
+    ahead += (col / product_cols + first / group) * p.b_group + first % group * line;
+  }
   for (int64_t k = 0; k < p.depth; k += product_depth) {
     if (ahead)
       for (int64_t i = 0; i < lines; ++i, ahead += line) __builtin_prefetch(ahead, 0, 2);
-    Tiles::template load<4>(a + k, a_bytes);
-    Tiles::template load<6>(b + k / 2 * p.b_row, b_bytes);
+    Tiles::template load<4>(a, a_bytes);
+    load_right<Tiles, 6, b_passes>(b, b_bytes);
     Tiles::template multiply<0, 4, 6>();
     if constexpr (across > 1) {
-      Tiles::template load<7>(b + k / 2 * p.b_row + 32, b_bytes);
+      load_right<Tiles, 7, b_passes>(b + p.b_group, b_bytes);
       Tiles::template multiply<1, 4, 7>();
     }
     if constexpr (down > 1) {
-      Tiles::template load<5>(a + 16 * p.a_row + k, a_bytes);
+      Tiles::template load<5>(a + product_rows * p.a_row, a_bytes);
       Tiles::template multiply<2, 5, 6>();
       if constexpr (across > 1) Tiles::template multiply<3, 5, 7>();
     }
+    a += product_depth, b += product_depth / 2 * p.b_row;
   }
   Tiles::template store<0>(c, c_bytes);
   if constexpr (across > 1) Tiles::template store<1>(c + 16, c_bytes);
@@ -57,17 +65,23 @@ void tile_block(const Bf16Product& p, int64_t row, int64_t col) {
   if constexpr (across > 1 && down > 1) Tiles::template store<3>(c + 16 * p.c_row + 16, c_bytes);
 }
 
+template <class Tiles, bool b_passes>
+void multiply_block(const Bf16Product& p, int64_t row, int64_t col) {
+  const bool wide = col + 16 < p.cols, tall = row + 16 < p.rows;
+  if (wide && tall) tile_block<Tiles, 2, 2, b_passes>(p, row, col);
+  if (wide && !tall) tile_block<Tiles, 2, 1, b_passes>(p, row, col);
+  if (!wide && tall) tile_block<Tiles, 1, 2, b_passes>(p, row, col);
+  if (!wide && !tall) tile_block<Tiles, 1, 1, b_passes>(p, row, col);
+}
+
 template <class Tiles>
 void multiply_on_tiles(const Bf16Product& p) {
-  for (int64_t col = 0; col < p.cols; col += 32) {
-    const bool wide = col + 16 < p.cols;
-    for (int64_t row = 0; row < p.rows; row += 32) {
-      const bool tall = row + 16 < p.rows;
-      if (wide && tall) tile_block<Tiles, 2, 2>(p, row, col);
-      if (wide && !tall) tile_block<Tiles, 2, 1>(p, row, col);
-      if (!wide && tall) tile_block<Tiles, 1, 2>(p, row, col);
-      if (!wide && !tall) tile_block<Tiles, 1, 1>(p, row, col);
-    }
+  if (p.b_passes) {
+    for (int64_t row = 0; row < p.rows; row += 32)
+      for (int64_t col = 0; col < p.cols; col += 32) multiply_block<Tiles, true>(p, row, col);
+  } else {
+    for (int64_t col = 0; col < p.cols; col += 32)
+      for (int64_t row = 0; row < p.rows; row += 32) multiply_block<Tiles, false>(p, row, col);
   }
 }
 

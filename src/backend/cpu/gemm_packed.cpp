@@ -1,8 +1,7 @@
 // Products of a few rows (decode) with a packed weight (packed_weight.h), at the speed of memory:
-// each thread streams whole blocks from end to end. A load brings two weights of each of `lanes`
-// outputs: the even one by a shift, the odd one by a mask; x is broadcast, so no sum crosses lanes.
-// Limit: bytes of the weight. More rows of x take fewer outputs at a time, whose sums stay in
-// registers.
+// each thread streams whole groups of 16 outputs from end to end. A load brings two weights of each
+// of `lanes` outputs: the even one by a shift, the odd one by a mask; x is broadcast, so no sum
+// crosses lanes. Limit: bytes of the weight.
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
@@ -25,44 +24,44 @@ void unpack_rows(const GemmArgs& g, float* to) {
     unpack_row(static_cast<const Bf16*>(g.x) + i * g.x_stride, g.k, to + i * g.k);
 }
 
-// Outputs [j, j + cols) of m rows of x [m][k].
-template <int m, int cols, class Out>
-HWY_INLINE void outputs(const GemmArgs& g, const FetchAhead& ahead, const float* x, int64_t j) {
-  constexpr int vectors = cols / static_cast<int>(lanes);
-  const int64_t panel = j / packed_rows, width = panel_rows(panel, g.n);
-  const auto* weight = reinterpret_cast<const uint32_t*>(static_cast<const Bf16*>(g.weight) +
-                                                         panel * packed_rows * g.k) +
-                       j % packed_rows;
+// The 16 outputs from j of m rows of x [m][k].
+template <int m, class Out>
+HWY_INLINE void group(const GemmArgs& g, const FetchAhead& ahead, const float* x, int64_t j) {
+  constexpr int vectors = packed_rows / static_cast<int>(lanes);
+  constexpr int parts = m == 1 ? 2 : 1;  // sums that do not wait for each other
+  const auto* weight =
+      reinterpret_cast<const uint32_t*>(static_cast<const Bf16*>(g.weight) + j * g.k);
   const int64_t l1 = ahead.l1 / 4, l2 = ahead.l2 / 4;  // words
-  Vec even[m][vectors], odd[m][vectors];
+  Vec even[parts][m][vectors], odd[parts][m][vectors];
 #pragma GCC unroll 8
-  for (int i = 0; i < m; ++i)
+  for (int s = 0; s < parts; ++s)
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) even[i][v] = odd[i][v] = hn::Zero(floats);
-  for (int64_t k = 0; k < g.k; k += 2) {
+    for (int i = 0; i < m; ++i)
 #pragma GCC unroll 8
-    for (int c = 0; c < cols; c += 16) __builtin_prefetch(weight + l1 + c);
-    if (l2 > 0)
+      for (int v = 0; v < vectors; ++v) even[s][i][v] = odd[s][i][v] = hn::Zero(floats);
+  for (int64_t k = 0; k < g.k;)
 #pragma GCC unroll 8
-      for (int c = 0; c < cols; c += 16) __builtin_prefetch(weight + l2 + c, 0, 2);
+    for (int s = 0; s < parts; ++s, k += 2, weight += packed_rows) {
+      __builtin_prefetch(weight + l1);
+      if (l2 > 0) __builtin_prefetch(weight + l2, 0, 2);
 #pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) {
-      const auto both = hn::LoadU(WordTag(), weight + v * lanes);
-      const Vec low = hn::BitCast(floats, hn::ShiftLeft<16>(both));
-      const Vec high = hn::BitCast(floats, hn::And(both, hn::Set(WordTag(), 0xffff0000u)));
+      for (int v = 0; v < vectors; ++v) {
+        const auto both = hn::LoadU(WordTag(), weight + v * lanes);
+        const Vec low = hn::BitCast(floats, hn::ShiftLeft<16>(both));
+        const Vec high = hn::BitCast(floats, hn::And(both, hn::Set(WordTag(), 0xffff0000u)));
 #pragma GCC unroll 8
-      for (int i = 0; i < m; ++i) {
-        even[i][v] = hn::MulAdd(low, all(x[i * g.k + k]), even[i][v]);
-        odd[i][v] = hn::MulAdd(high, all(x[i * g.k + k + 1]), odd[i][v]);
+        for (int i = 0; i < m; ++i) {
+          even[s][i][v] = hn::MulAdd(low, all(x[i * g.k + k]), even[s][i][v]);
+          odd[s][i][v] = hn::MulAdd(high, all(x[i * g.k + k + 1]), odd[s][i][v]);
+        }
       }
     }
-    weight += width;
-  }
   for (int i = 0; i < m; ++i)
     for (int v = 0; v < vectors; ++v) {
       const int64_t at = j + v * lanes;
       Out* out = static_cast<Out*>(g.out) + i * g.out_stride + at;
-      Vec value = hn::Add(even[i][v], odd[i][v]);
+      Vec value = hn::Add(even[0][i][v], odd[0][i][v]);
+      for (int s = 1; s < parts; ++s) value = hn::Add(value, hn::Add(even[s][i][v], odd[s][i][v]));
       if (g.bias) value = hn::Add(value, load(static_cast<const Bf16*>(g.bias) + at));
       value = hn::Mul(value, all(g.scale));
       if (g.accumulate) value = hn::Add(value, load(out));
@@ -82,17 +81,12 @@ void row_output(const GemmArgs& g, const float* x, int64_t j) {
   }
 }
 
-// Outputs [begin, end); what lies in panels is shared out by 16.
+// Outputs [begin, end); what lies in groups is shared out by group.
 template <int m, class Out>
 void range(const GemmArgs& g, const FetchAhead& ahead, const float* x, int64_t begin, int64_t end) {
-  constexpr int cols = m == 1 ? 64 : m <= 4 ? 32 : 16;
   int64_t j = begin;
-  const int64_t paneled = std::min(end, rows_in_panels(g.n));
-  while (j < paneled)
-    if (j % cols == 0 && j + cols <= paneled)
-      outputs<m, cols, Out>(g, ahead, x, j), j += cols;
-    else
-      outputs<m, 16, Out>(g, ahead, x, j), j += 16;
+  const int64_t grouped = std::min(end, rows_in_groups(g.n));
+  for (; j < grouped; j += packed_rows) group<m, Out>(g, ahead, x, j);
   for (; j < end; ++j) row_output<Out>(g, x, j);
 }
 
@@ -138,10 +132,12 @@ HWY_EXPORT(packed);
 
 void run_skinny_packed(const GemmArgs& g, const FetchAhead& ahead, int threads, float* scratch) {
   HWY_DYNAMIC_DISPATCH(unpack_rows)(g, scratch);
-  // Shares of 16 outputs, a line of memory each time; a few are not worth waking a team.
-  parallel_ranges(threads, divide_up(g.n, 16), 1 + 512 / g.k, [&](int64_t begin, int64_t end, int) {
-    HWY_DYNAMIC_DISPATCH(packed)(g, ahead, scratch, 16 * begin, std::min(16 * end, g.n));
-  });
+  // Shares of whole groups; a few are not worth waking a team.
+  parallel_ranges(threads, divide_up(g.n, packed_rows), 1 + 512 / g.k,
+                  [&](int64_t begin, int64_t end, int) {
+                    HWY_DYNAMIC_DISPATCH(packed)
+                    (g, ahead, scratch, packed_rows * begin, std::min(packed_rows * end, g.n));
+                  });
 }
 
 }  // namespace tidemark::cpu

@@ -34,18 +34,18 @@ void lay_out_last_x(const GemmArgs& g, Bf16* to) {
   std::fill(to + left * g.k, to + product_rows * g.k, Bf16());
 }
 
-// The last rows of the weight, that fill no panel.
-void lay_out_last_panel(const GemmArgs& g, Bf16* to) {
-  const int64_t paneled = rows_in_panels(g.n);
-  const Bf16* rows = static_cast<const Bf16*>(g.weight) + paneled * g.k;
-  pair_columns([&](int64_t i) { return rows + i * g.k; }, g.n - paneled, g.k,
+// The last rows of the weight, that fill no group.
+void lay_out_last_group(const GemmArgs& g, Bf16* to) {
+  const int64_t grouped = rows_in_groups(g.n);
+  const Bf16* rows = static_cast<const Bf16*>(g.weight) + grouped * g.k;
+  pair_columns([&](int64_t i) { return rows + i * g.k; }, g.n - grouped, g.k,
                reinterpret_cast<uint32_t*>(to), product_cols, product_cols);
 }
 
 // `depth` columns from k of `rows` rows from `first` of a weight in 8 bits, scaled to bf16 and laid
-// out as a panel of `stored` rows, the last of them zeros.
+// out in groups of 16 rows, the last of them zeros.
 void lay_out_scaled(const Int8Product& p, int64_t first, int64_t rows, int64_t k, int64_t depth,
-                    int64_t stored, Bf16* to) {
+                    Bf16* to) {
   constexpr int64_t wide = 2 * lanes;  // columns that become a vector of words
   const hn::Rebind<uint16_t, WordTag> pairs;
   const auto words = [&](int64_t i, int64_t col) {
@@ -63,11 +63,13 @@ void lay_out_scaled(const Int8Product& p, int64_t first, int64_t rows, int64_t k
     return pair_words(scaled(hn::ShiftRight<24>(hn::ShiftLeft<24>(both))),
                       scaled(hn::ShiftRight<24>(hn::ShiftLeft<16>(both))));
   };
-  for (int64_t i = 0; i < stored; i += 4)
+  for (int64_t i = 0; i < round_up(rows, packed_rows); i += 4) {
+    auto* group = reinterpret_cast<uint32_t*>(to + i / packed_rows * packed_rows * depth);
     for (int64_t col = 0; col < depth; col += wide)
       turn_four(words(i, k + col), words(i + 1, k + col), words(i + 2, k + col),
-                words(i + 3, k + col), reinterpret_cast<uint32_t*>(to) + col / 2 * stored + i,
-                stored);
+                words(i + 3, k + col), group + col / 2 * packed_rows + i % packed_rows,
+                packed_rows);
+  }
 }
 
 void finish(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int64_t cols,
@@ -84,14 +86,14 @@ HWY_AFTER_NAMESPACE();
 namespace tidemark::cpu {
 
 HWY_EXPORT(finish);
-HWY_EXPORT(lay_out_last_panel);
+HWY_EXPORT(lay_out_last_group);
 HWY_EXPORT(lay_out_last_x);
 HWY_EXPORT(lay_out_scaled);
 
 namespace {
 
 constexpr int64_t most_depth = 2048, part_depth = 1024;
-constexpr int64_t group_panels = 16;
+constexpr int64_t panel_rows = 64, most_panels = 16;  // outputs; panels whose sums wait
 
 // How the depth is cut.
 int64_t depth_of_part(int64_t k) {
@@ -105,28 +107,27 @@ int64_t rows_of_block(int64_t m, int64_t k, bool scaled) {
 }
 
 // Scratch: the last rows of x where they fill no tile, with zeros below; the last rows of a packed
-// weight where they fill no panel, laid out as one; what each thread has.
+// weight where they fill no group, laid out as one; what each thread has.
 int64_t last_x_bytes(int64_t m, int64_t k) {
   return m % product_rows == 0 ? 0 : product_rows * k * size_bytes(DType::bf16);
 }
-int64_t last_panel_bytes(int64_t n, int64_t k) {
-  return n == rows_in_panels(n) ? 0 : product_cols * k * size_bytes(DType::bf16);
+int64_t last_group_bytes(int64_t n, int64_t k) {
+  return n == rows_in_groups(n) ? 0 : packed_rows * k * size_bytes(DType::bf16);
 }
 // By thread: a part of x, where the depth is cut, in rows that lie a line further apart than they
-// are long, which spreads them over the sets of the caches; a panel of a weight in 8 bits; sums.
+// are long, which spreads them over the sets of the caches; a panel of a weight in 8 bits; the sums
+// of a panel, or of several where the depth is cut.
 int64_t part_row(int64_t k) {
   return depth_of_part(k) == k ? 0 : depth_of_part(k) + packed_depth;
 }
 int64_t scaled_panel(int64_t k, bool scaled) {
-  return scaled ? packed_rows * depth_of_part(k) : 0;
-}
-int64_t sums_row(int64_t k) {
-  return depth_of_part(k) == k ? packed_rows : group_panels * packed_rows;
+  return scaled ? panel_rows * depth_of_part(k) : 0;
 }
 int64_t thread_bytes(int64_t m, int64_t k, bool scaled) {
   const int64_t rows = rows_of_block(m, k, scaled);
+  const int64_t panels = depth_of_part(k) == k ? 1 : most_panels;
   return (rows * part_row(k) + scaled_panel(k, scaled)) * size_bytes(DType::bf16) +
-         rows * sums_row(k) * size_bytes(DType::f32);
+         panels * rows * panel_rows * size_bytes(DType::f32);
 }
 
 struct Work {
@@ -134,37 +135,32 @@ struct Work {
   const Bf16Unit& unit;
   const Int8Product* scaled;  // the weight in 8 bits; null: packed
   const Bf16* last_x = nullptr;
-  const Bf16* last_panel = nullptr;
+  const Bf16* last_group = nullptr;
 };
 
 struct Panel {
-  int64_t col, cols, stored;  // outputs from `col`; stored: a multiple of 16
-  const Bf16* at;             // [k / 2][stored][2]; null: has 8 bits
+  int64_t col, cols;  // outputs
+  const Bf16* at;     // groups of 16 outputs, 16 * k elements apart; null: has 8 bits
 };
 
 int64_t panel_count(const Work& w) {
-  if (w.scaled) return divide_up(w.g.n, packed_rows);
-  return divide_up(rows_in_panels(w.g.n), packed_rows) + (w.last_panel ? 1 : 0);
+  if (w.scaled) return divide_up(w.g.n, panel_rows);
+  return divide_up(rows_in_groups(w.g.n), panel_rows) + (w.last_group ? 1 : 0);
 }
 
 Panel find_panel(const Work& w, int64_t panel) {
-  const int64_t paneled = rows_in_panels(w.g.n), col = panel * packed_rows;
-  if (w.scaled) {
-    const int64_t cols = std::min(packed_rows, w.g.n - col);
-    return {col, cols, round_up(cols, product_cols), nullptr};
-  }
-  if (w.last_panel && panel == panel_count(w) - 1)
-    return {paneled, w.g.n - paneled, product_cols, w.last_panel};
-  const int64_t cols = panel_rows(panel, w.g.n);
-  return {col, cols, cols, static_cast<const Bf16*>(w.g.weight) + col * w.g.k};
+  const int64_t grouped = rows_in_groups(w.g.n), col = panel * panel_rows;
+  if (w.scaled) return {col, std::min(panel_rows, w.g.n - col), nullptr};
+  if (w.last_group && panel == panel_count(w) - 1) return {grouped, w.g.n - grouped, w.last_group};
+  return {col, std::min(panel_rows, grouped - col),
+          static_cast<const Bf16*>(w.g.weight) + col * w.g.k};
 }
 
-// Panels [begin, end) for rows [row, row + rows) of x; where the depth is cut at most group_panels.
+// Panels [begin, end) for rows [row, row + rows) of x; where the depth is cut at most most_panels.
 void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t end,
                std::byte* scratch) {
   const GemmArgs& g = w.g;
-  const int64_t part = depth_of_part(g.k), row_of_sums = sums_row(g.k),
-                whole = g.m / product_rows * product_rows;
+  const int64_t part = depth_of_part(g.k), whole = g.m / product_rows * product_rows;
   // Row i of x, of whole tiles of rows.
   const auto x_row = [&](int64_t i) {
     return i < whole ? static_cast<const Bf16*>(g.x) + i * g.x_stride
@@ -181,33 +177,33 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
         std::copy_n(x_row(row + i) + k, depth, x_part + i * part_row(g.k));
     for (int64_t p = begin; p < end; ++p) {
       const Panel panel = find_panel(w, p);
-      if (w.scaled) {
-        HWY_DYNAMIC_DISPATCH(lay_out_scaled)
-        (*w.scaled, panel.col, panel.cols, k, depth, panel.stored, scaled);
-      }
+      if (w.scaled)
+        HWY_DYNAMIC_DISPATCH(lay_out_scaled)(*w.scaled, panel.col, panel.cols, k, depth, scaled);
       const int64_t next_k = p + 1 < end ? k : k + part;  // of what is multiplied next
       const Panel next = find_panel(w, p + 1 < end ? p + 1 : begin);
       const bool fetch = next.at && next_k < g.k;
-      float* at = part == g.k ? sums : sums + (p - begin) * packed_rows;
+      float* at = part == g.k ? sums : sums + (p - begin) * padded * panel_rows;
       Bf16Product product{.a = part < g.k ? x_part : x_row(row),
                           .a_row = part < g.k ? part_row(g.k) : g.x_stride,
-                          .b = panel.at ? panel.at + k * panel.stored : scaled,
-                          .b_row = 2 * panel.stored,
+                          .b = panel.at ? panel.at + k * packed_rows : scaled,
+                          .b_row = 2 * packed_rows,
+                          .b_group = packed_rows * (panel.at ? g.k : depth),
                           .c = at,
-                          .c_row = row_of_sums,
+                          .c_row = panel_rows,
                           .rows = part < g.k ? padded : rows / product_rows * product_rows,
-                          .cols = panel.stored,
+                          .cols = round_up(panel.cols, product_cols),
                           .depth = depth,
                           .accumulate = k > 0,
-                          .ahead = fetch ? next.at + next_k * next.stored : nullptr};
+                          .b_passes = true,
+                          .ahead = fetch ? next.at + next_k * packed_rows : nullptr};
       if (product.rows > 0) w.unit.multiply(product);
       if (product.rows < rows) {
         product.a = w.last_x, product.a_row = g.k, product.ahead = nullptr;
-        product.c += product.rows * row_of_sums, product.rows = product_rows;
+        product.c += product.rows * panel_rows, product.rows = product_rows;
         w.unit.multiply(product);
       }
       if (k + part >= g.k)
-        HWY_DYNAMIC_DISPATCH(finish)(g, row, rows, panel.col, panel.cols, at, row_of_sums);
+        HWY_DYNAMIC_DISPATCH(finish)(g, row, rows, panel.col, panel.cols, at, panel_rows);
     }
   }
 }
@@ -220,15 +216,15 @@ void run_work(Work work, int threads, std::byte* scratch) {
     work.last_x = last;
     scratch += bytes;
   }
-  if (const int64_t bytes = last_panel_bytes(g.n, g.k); bytes > 0 && !work.scaled) {
+  if (const int64_t bytes = last_group_bytes(g.n, g.k); bytes > 0 && !work.scaled) {
     auto* last = reinterpret_cast<Bf16*>(scratch);
-    HWY_DYNAMIC_DISPATCH(lay_out_last_panel)(g, last);
-    work.last_panel = last;
+    HWY_DYNAMIC_DISPATCH(lay_out_last_group)(g, last);
+    work.last_group = last;
     scratch += bytes;
   }
   const int64_t block = rows_of_block(g.m, g.k, work.scaled);
   const int64_t panels = panel_count(work), blocks = divide_up(g.m, block);
-  const int64_t most = depth_of_part(g.k) == g.k ? panels : group_panels;
+  const int64_t most = depth_of_part(g.k) == g.k ? panels : most_panels;
   parallel_ranges(threads, blocks * panels, 1, [&](int64_t begin, int64_t end, int thread) {
     work.unit.begin();
     for (int64_t item = begin; item < end;) {
@@ -245,7 +241,7 @@ void run_work(Work work, int threads, std::byte* scratch) {
 }  // namespace
 
 int64_t unit_workspace_bytes(const Gemm& op, int threads) {
-  return last_x_bytes(op.m, op.k) + last_panel_bytes(op.n, op.k) +
+  return last_x_bytes(op.m, op.k) + last_group_bytes(op.n, op.k) +
          threads * thread_bytes(op.m, op.k, false);
 }
 

@@ -1,5 +1,6 @@
 #include "backend/cpu/packed_weight.h"
 
+#include <algorithm>
 #include <variant>
 
 namespace tidemark::cpu {
@@ -13,17 +14,15 @@ bool is_whole(const Operand& operand, int64_t rows, int64_t cols, const CpuConte
 
 template <class Move>
 void each(int64_t first, int64_t count, int64_t n, int64_t k, const Move& move) {
-  const int64_t paneled = rows_in_panels(n);
+  const int64_t grouped = rows_in_groups(n);
   int64_t row = first / k, col = first % k;
   for (int64_t i = 0; i < count; ++row, col = 0) {
-    const int64_t panel = row / packed_rows, end = std::min(count, i + k - col);
-    if (row >= paneled) {
+    const int64_t end = std::min(count, i + k - col);
+    const int64_t base = row / packed_rows * packed_rows * k + row % packed_rows * 2;
+    if (row >= grouped)
       for (; i < end; ++i, ++col) move(i, row * k + col);
-    } else {
-      const int64_t width = panel_rows(panel, n);
-      const int64_t base = panel * packed_rows * k + row % packed_rows * 2;
-      for (; i < end; ++i, ++col) move(i, base + col / 2 * (2 * width) + col % 2);
-    }
+    else
+      for (; i < end; ++i, ++col) move(i, base + col / 2 * (2 * packed_rows) + col % 2);
   }
 }
 

@@ -1,10 +1,9 @@
 // Weights of bf16 products in the order in which units for bf16 read them, so that no product lays
-// out anew what never changes. A weight [n, k] takes the bytes it takes as rows: panels of 64 rows,
-// each [k / 2][64][2], then a narrower one of 16, 32 or 48 rows, then up to 15 rows as they are.
-// Decode streams it from end to end.
+// out anew what never changes. A weight [n, k] takes the bytes it takes as rows: groups of 16 rows,
+// each [k / 2][16][2], so that a tile of 16 rows and 32 columns lies in one piece, and behind them
+// up to 15 rows as they are. Decode streams it from end to end.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -13,14 +12,10 @@
 
 namespace tidemark::cpu {
 
-inline constexpr int64_t packed_rows = 64, packed_depth = 32;  // k is a multiple of
+inline constexpr int64_t packed_rows = 16, packed_depth = 32;  // k is a multiple of packed_depth
 
-// Rows in panels, of which the last may be narrower.
-constexpr int64_t rows_in_panels(int64_t n) {
-  return n / 16 * 16;
-}
-constexpr int64_t panel_rows(int64_t panel, int64_t n) {
-  return std::min(packed_rows, rows_in_panels(n) - panel * packed_rows);
+constexpr int64_t rows_in_groups(int64_t n) {
+  return n / packed_rows * packed_rows;
 }
 
 // Whether the weight of a Gemm is kept packed: where the machine has a unit for bf16 and every

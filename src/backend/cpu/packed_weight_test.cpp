@@ -9,7 +9,7 @@
 namespace tidemark::cpu {
 namespace {
 
-// A panel of 64 rows, one of 48, five rows as they are.
+// Seven groups of 16 rows, five rows as they are.
 constexpr int64_t n = 117, k = 64;
 
 struct Products {
@@ -31,7 +31,7 @@ struct Products {
   }
 };
 
-TEST(PackedWeight, HasPairsOfColumnsOfPanels) {
+TEST(PackedWeight, HasPairsOfColumnsOfGroups) {
   std::vector<Bf16> rows(n * k), packed(n * k), back(n * k);
   for (size_t i = 0; i < rows.size(); ++i) rows[i] = Bf16(static_cast<float>(i % 251));
   const int64_t some = 3 * k + 7;  // pieces need not end with a row
@@ -41,11 +41,11 @@ TEST(PackedWeight, HasPairsOfColumnsOfPanels) {
     EXPECT_EQ(static_cast<float>(*at), static_cast<float>(rows[static_cast<size_t>(row * k + col)]))
         << row << ", " << col;
   };
-  // Columns 10 and 11 of row 3: in the first panel the sixth pair of the rows there.
-  expect(packed.data() + (5 * 64 + 3) * 2, 3, 10);
-  expect(packed.data() + (5 * 64 + 3) * 2 + 1, 3, 11);
-  expect(packed.data() + 64 * k + (5 * 48 + 6) * 2, 70, 10);
-  expect(packed.data() + 64 * k + (5 * 48 + 6) * 2 + 1, 70, 11);
+  // Columns 10 and 11 of row 3: in the first group the sixth pair of the rows there.
+  expect(packed.data() + (5 * 16 + 3) * 2, 3, 10);
+  expect(packed.data() + (5 * 16 + 3) * 2 + 1, 3, 11);
+  expect(packed.data() + 64 * k + (5 * 16 + 6) * 2, 70, 10);
+  expect(packed.data() + 64 * k + (5 * 16 + 6) * 2 + 1, 70, 11);
   expect(packed.data() + 113 * k + 10, 113, 10);
   unpack(packed.data(), 0, some, n, k, back.data());
   unpack(packed.data(), some, n * k - some, n, k, back.data() + some);
