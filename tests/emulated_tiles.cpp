@@ -58,6 +58,7 @@ struct EmulatedTiles {
 const Bf16Unit emulated_tiles{.name = "emulated tiles",
                               .begin = [] { configured = true; },
                               .multiply = multiply_on_tiles<EmulatedTiles>,
-                              .end = [] { configured = false; }};
+                              .end = [] { configured = false; },
+                              .streams = 2};
 
 }  // namespace tidemark::cpu

@@ -35,12 +35,6 @@ struct Bf16Product {
 };
 inline constexpr int64_t product_rows = 16, product_cols = 16, product_depth = 32;
 
-// How many bytes ahead decode fetches a packed weight: into the L1 cache, and before that into the
-// L2 cache (0: not at all). A processor's, not a unit's, but each of those here has one unit.
-struct FetchAhead {
-  int64_t l1 = 4096, l2 = 0;
-};
-
 // A thread calls begin() before its products and end() when it has no more for now.
 struct Bf16Unit {
   std::string_view name;
@@ -50,7 +44,9 @@ struct Bf16Unit {
   // Whether attention of one position uses attention_dot.h instead: the processor has vdpbf16ps,
   // and is faster so than with operands laid out for multiply().
   bool dots = false;
-  FetchAhead ahead = {};
+  // From how many places at a time decode reads a packed weight. A processor's, not a unit's, but
+  // each of those here has one unit (docs/kernels.md).
+  int streams = 1;
 };
 
 // bf16_product_dot.cpp: AVX-512 vdpbf16ps, two multiply-adds a lane. Null where there is none, or

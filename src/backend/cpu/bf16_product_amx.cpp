@@ -68,7 +68,7 @@ const Bf16Unit* amx_unit() {
                              .begin = configure,
                              .multiply = multiply_on_tiles<AmxTiles>,
                              .end = release,
-                             .ahead = {.l1 = 1024, .l2 = 8192}};
+                             .streams = 2};
   static const bool found = available();
   return found ? &unit : nullptr;
 }

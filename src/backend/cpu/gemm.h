@@ -26,7 +26,7 @@ struct GemmArgs {
 int64_t skinny_workspace_bytes(const Gemm&);
 void run_skinny(const GemmArgs&, int threads, float* scratch);
 // gemm_packed.cpp: the same with a packed weight, and the same scratch.
-void run_skinny_packed(const GemmArgs&, const FetchAhead&, int threads, float* scratch);
+void run_skinny_packed(const GemmArgs&, int streams, int threads, float* scratch);
 
 // gemm_unit.cpp: many rows on a unit for bf16, with a packed weight, or with one of 8 bits and
 // activations of 16, whose k is a multiple of 32.

@@ -1,7 +1,8 @@
 // Products of a few rows (decode) with a packed weight (packed_weight.h), at the speed of memory:
-// each thread streams whole groups of 16 outputs from end to end. A load brings two weights of each
-// of `lanes` outputs: the even one by a shift, the odd one by a mask; x is broadcast, so no sum
-// crosses lanes. Limit: bytes of the weight.
+// each thread streams a group of 16 outputs from end to end, or two side by side, where a processor
+// reads more so (bf16_product.h). A load brings two weights of each of `lanes` outputs: the even
+// one by a shift, the odd one by a mask; x is broadcast, so no sum crosses lanes. Limit: bytes of
+// the weight.
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
@@ -24,44 +25,42 @@ void unpack_rows(const GemmArgs& g, float* to) {
     unpack_row(static_cast<const Bf16*>(g.x) + i * g.x_stride, g.k, to + i * g.k);
 }
 
-// The 16 outputs from j of m rows of x [m][k].
-template <int m, class Out>
-HWY_INLINE void group(const GemmArgs& g, const FetchAhead& ahead, const float* x, int64_t j) {
-  constexpr int vectors = packed_rows / static_cast<int>(lanes);
-  constexpr int parts = m == 1 ? 2 : 1;  // sums that do not wait for each other
+// Groups of 16 outputs from j of m rows of x [m][k].
+template <int m, int groups, class Out>
+HWY_INLINE void outputs(const GemmArgs& g, const float* x, int64_t j) {
+  constexpr int of_group = packed_rows / static_cast<int>(lanes), vectors = groups * of_group;
+  constexpr int64_t to_l1 = 1024 / 4, to_l2 = 8192 / 4;  // words ahead
   const auto* weight =
       reinterpret_cast<const uint32_t*>(static_cast<const Bf16*>(g.weight) + j * g.k);
-  const int64_t l1 = ahead.l1 / 4, l2 = ahead.l2 / 4;  // words
-  Vec even[parts][m][vectors], odd[parts][m][vectors];
+  const int64_t group = packed_rows * g.k / 2;
+  Vec even[m][vectors], odd[m][vectors];
 #pragma GCC unroll 8
-  for (int s = 0; s < parts; ++s)
+  for (int i = 0; i < m; ++i)
 #pragma GCC unroll 8
-    for (int i = 0; i < m; ++i)
+    for (int v = 0; v < vectors; ++v) even[i][v] = odd[i][v] = hn::Zero(floats);
+  for (int64_t k = 0; k < g.k; k += 2, weight += packed_rows) {
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) even[s][i][v] = odd[s][i][v] = hn::Zero(floats);
-  for (int64_t k = 0; k < g.k;)
+    for (int s = 0; s < groups; ++s) {
+      __builtin_prefetch(weight + s * group + to_l1);
+      __builtin_prefetch(weight + s * group + to_l2, 0, 2);
+    }
 #pragma GCC unroll 8
-    for (int s = 0; s < parts; ++s, k += 2, weight += packed_rows) {
-      __builtin_prefetch(weight + l1);
-      if (l2 > 0) __builtin_prefetch(weight + l2, 0, 2);
+    for (int v = 0; v < vectors; ++v) {
+      const auto both = hn::LoadU(WordTag(), weight + v / of_group * group + v % of_group * lanes);
+      const Vec low = hn::BitCast(floats, hn::ShiftLeft<16>(both));
+      const Vec high = hn::BitCast(floats, hn::And(both, hn::Set(WordTag(), 0xffff0000u)));
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) {
-        const auto both = hn::LoadU(WordTag(), weight + v * lanes);
-        const Vec low = hn::BitCast(floats, hn::ShiftLeft<16>(both));
-        const Vec high = hn::BitCast(floats, hn::And(both, hn::Set(WordTag(), 0xffff0000u)));
-#pragma GCC unroll 8
-        for (int i = 0; i < m; ++i) {
-          even[s][i][v] = hn::MulAdd(low, all(x[i * g.k + k]), even[s][i][v]);
-          odd[s][i][v] = hn::MulAdd(high, all(x[i * g.k + k + 1]), odd[s][i][v]);
-        }
+      for (int i = 0; i < m; ++i) {
+        even[i][v] = hn::MulAdd(low, all(x[i * g.k + k]), even[i][v]);
+        odd[i][v] = hn::MulAdd(high, all(x[i * g.k + k + 1]), odd[i][v]);
       }
     }
+  }
   for (int i = 0; i < m; ++i)
     for (int v = 0; v < vectors; ++v) {
       const int64_t at = j + v * lanes;
       Out* out = static_cast<Out*>(g.out) + i * g.out_stride + at;
-      Vec value = hn::Add(even[0][i][v], odd[0][i][v]);
-      for (int s = 1; s < parts; ++s) value = hn::Add(value, hn::Add(even[s][i][v], odd[s][i][v]));
+      Vec value = hn::Add(even[i][v], odd[i][v]);
       if (g.bias) value = hn::Add(value, load(static_cast<const Bf16*>(g.bias) + at));
       value = hn::Mul(value, all(g.scale));
       if (g.accumulate) value = hn::Add(value, load(out));
@@ -83,41 +82,43 @@ void row_output(const GemmArgs& g, const float* x, int64_t j) {
 
 // Outputs [begin, end); what lies in groups is shared out by group.
 template <int m, class Out>
-void range(const GemmArgs& g, const FetchAhead& ahead, const float* x, int64_t begin, int64_t end) {
+void range(const GemmArgs& g, int streams, const float* x, int64_t begin, int64_t end) {
   int64_t j = begin;
   const int64_t grouped = std::min(end, rows_in_groups(g.n));
-  for (; j < grouped; j += packed_rows) group<m, Out>(g, ahead, x, j);
+  if constexpr (m <= 4)  // whose sums stay in registers
+    if (streams > 1)
+      for (; j + 2 * packed_rows <= grouped; j += 2 * packed_rows) outputs<m, 2, Out>(g, x, j);
+  for (; j < grouped; j += packed_rows) outputs<m, 1, Out>(g, x, j);
   for (; j < end; ++j) row_output<Out>(g, x, j);
 }
 
 template <class Out>
-void by_count(const GemmArgs& g, const FetchAhead& ahead, const float* x, int64_t begin,
-              int64_t end) {
+void by_count(const GemmArgs& g, int streams, const float* x, int64_t begin, int64_t end) {
   switch (g.m) {
     case 1:
-      return range<1, Out>(g, ahead, x, begin, end);
+      return range<1, Out>(g, streams, x, begin, end);
     case 2:
-      return range<2, Out>(g, ahead, x, begin, end);
+      return range<2, Out>(g, streams, x, begin, end);
     case 3:
-      return range<3, Out>(g, ahead, x, begin, end);
+      return range<3, Out>(g, streams, x, begin, end);
     case 4:
-      return range<4, Out>(g, ahead, x, begin, end);
+      return range<4, Out>(g, streams, x, begin, end);
     case 5:
-      return range<5, Out>(g, ahead, x, begin, end);
+      return range<5, Out>(g, streams, x, begin, end);
     case 6:
-      return range<6, Out>(g, ahead, x, begin, end);
+      return range<6, Out>(g, streams, x, begin, end);
     case 7:
-      return range<7, Out>(g, ahead, x, begin, end);
+      return range<7, Out>(g, streams, x, begin, end);
     case 8:
-      return range<8, Out>(g, ahead, x, begin, end);
+      return range<8, Out>(g, streams, x, begin, end);
     default:
       fail("product with a packed weight: at most {} rows, found {}", skinny_rows, g.m);
   }
 }
 
-void packed(const GemmArgs& g, const FetchAhead& ahead, const float* x, int64_t begin,
-            int64_t end) {
-  g.out_f32 ? by_count<float>(g, ahead, x, begin, end) : by_count<Bf16>(g, ahead, x, begin, end);
+void packed(const GemmArgs& g, int streams, const float* x, int64_t begin, int64_t end) {
+  g.out_f32 ? by_count<float>(g, streams, x, begin, end)
+            : by_count<Bf16>(g, streams, x, begin, end);
 }
 
 }  // namespace
@@ -130,13 +131,13 @@ namespace tidemark::cpu {
 HWY_EXPORT(unpack_rows);
 HWY_EXPORT(packed);
 
-void run_skinny_packed(const GemmArgs& g, const FetchAhead& ahead, int threads, float* scratch) {
+void run_skinny_packed(const GemmArgs& g, int streams, int threads, float* scratch) {
   HWY_DYNAMIC_DISPATCH(unpack_rows)(g, scratch);
   // Shares of whole groups; a few are not worth waking a team.
   parallel_ranges(threads, divide_up(g.n, packed_rows), 1 + 512 / g.k,
                   [&](int64_t begin, int64_t end, int) {
                     HWY_DYNAMIC_DISPATCH(packed)
-                    (g, ahead, scratch, packed_rows * begin, std::min(packed_rows * end, g.n));
+                    (g, streams, scratch, packed_rows * begin, std::min(packed_rows * end, g.n));
                   });
 }
 
