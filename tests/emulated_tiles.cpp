@@ -53,12 +53,27 @@ struct EmulatedTiles {
   }
 };
 
+struct EmulatedInt8Tiles : EmulatedTiles {
+  template <int sum, int left, int right>
+  static void multiply() {
+    for (int r = 0; r < tile_rows; ++r)
+      for (int c = 0; c < 16; ++c) {
+        auto total = element<int32_t>(sum, r, c);
+        for (int k = 0; k < 16; ++k)
+          for (int i = 0; i < 4; ++i)
+            total += element<int8_t>(left, r, 4 * k + i) * element<int8_t>(right, k, 4 * c + i);
+        std::memcpy(tiles[sum][r] + 4 * c, &total, sizeof(total));
+      }
+  }
+};
+
 }  // namespace
 
 const Bf16Unit emulated_tiles{.name = "emulated tiles",
                               .begin = [] { configured = true; },
                               .multiply = multiply_on_tiles<EmulatedTiles>,
                               .end = [] { configured = false; },
+                              .multiply_int8 = multiply_on_tiles<EmulatedInt8Tiles>,
                               .streams = 2};
 
 }  // namespace tidemark::cpu

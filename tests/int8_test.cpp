@@ -5,7 +5,9 @@
 #include <string>
 
 #include "app/verify.h"
+#include "backend/cpu/cpu_backend.h"
 #include "base/error.h"
+#include "emulated_tiles.h"
 
 namespace tidemark {
 namespace {
@@ -29,8 +31,7 @@ double tolerance(DType dtype, const std::string& folder) {
   return folder == "jamba-tiny" || folder == "phi3-longrope-long-tiny" ? 3.8e-2 : 0;
 }
 
-TEST(Int8Golden, LogitsAreWithinTheToleranceOfTheDtype) {
-  const auto backend = make_cpu_backend(2, 0);
+void expect_logits_within_tolerance(Backend& backend) {
   for (const DType dtype : {DType::w8a16, DType::w8a8})
     for (const auto& entry : std::filesystem::directory_iterator(TIDEMARK_TEST_DATA "/golden")) {
       if (!entry.is_directory()) continue;
@@ -39,12 +40,22 @@ TEST(Int8Golden, LogitsAreWithinTheToleranceOfTheDtype) {
       // 16 tokens of 2 sequences take the products of many rows, decode those of few.
       const VerifyOptions options{
           .dtype = dtype, .chunk = 16, .tolerance = tolerance(dtype, folder)};
-      const VerifyResult result = verify_folder(entry.path(), *backend, options);
+      const VerifyResult result = verify_folder(entry.path(), backend, options);
       const double logits = error_of(result, "logits");
       EXPECT_TRUE(result.ok()) << logits << ", decode " << error_of(result, "decode_logits");
       // Weights that were left in 16 bits would go unnoticed otherwise.
       EXPECT_GT(logits, 5e-3);
     }
+}
+
+TEST(Int8Golden, LogitsAreWithinTheToleranceOfTheDtype) {
+  expect_logits_within_tolerance(*make_cpu_backend(2, 0));
+}
+
+// With AMX's layouts of weights and, for a tied head, of the embedding.
+TEST(Int8Golden, OnEmulatedTilesToo) {
+  CpuBackend backend(2, 0, &cpu::emulated_tiles);
+  expect_logits_within_tolerance(backend);
 }
 
 }  // namespace

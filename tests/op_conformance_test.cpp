@@ -51,9 +51,11 @@ TEST(CpuConformance, Int8Weights) {
   expect_conforming(DType::w8a16, nullptr);
 }
 
-TEST(CpuConformance, Int8WeightsOnBf16Units) {
-  expect_conforming(DType::w8a16, &cpu::emulated_tiles);
-  if (cpu::bf16_unit()) expect_conforming(DType::w8a16, cpu::bf16_unit());
+TEST(CpuConformance, Int8WeightsOnUnits) {
+  for (const DType dtype : {DType::w8a16, DType::w8a8}) {
+    expect_conforming(dtype, &cpu::emulated_tiles);
+    if (cpu::bf16_unit()) expect_conforming(dtype, cpu::bf16_unit());
+  }
 }
 
 }  // namespace

@@ -41,6 +41,9 @@ struct Bf16Unit {
   void (*begin)();
   void (*multiply)(const Bf16Product&);
   void (*end)();
+  // Or null: the same of integers of 8 bits, two in the place of each bf16, so that four rows of
+  // the right side are interleaved. Sums in c are of 32 bits.
+  void (*multiply_int8)(const Bf16Product&) = nullptr;
   // Whether attention of one position uses attention_dot.h instead: the processor has vdpbf16ps,
   // and is faster so than with operands laid out for multiply().
   bool dots = false;

@@ -34,6 +34,13 @@ struct AmxTiles {
   }
 };
 
+struct AmxInt8Tiles : AmxTiles {
+  template <int sum, int left, int right>
+  static void multiply() {
+    asm volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(sum), "i"(left), "i"(right));
+  }
+};
+
 // All eight tiles at full size; the layout that LDTILECFG reads.
 struct alignas(64) TileConfiguration {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
@@ -50,14 +57,14 @@ void release() {
   asm volatile("tilerelease" ::: "memory");
 }
 
-// CPUID leaf 7: AMX-BF16 is EDX bit 22, AMX-TILE bit 24. Linux hands the tile registers' state
-// (component 18) out to processes that ask (arch_prctl, ARCH_REQ_XCOMP_PERM).
+// CPUID leaf 7: AMX-BF16 is EDX bit 22, AMX-TILE bit 24, AMX-INT8 bit 25. Linux hands the tile
+// registers' state (component 18) out to processes that ask (arch_prctl, ARCH_REQ_XCOMP_PERM).
 bool available() {
-  constexpr unsigned bf16 = 1U << 22, tile = 1U << 24;
+  constexpr unsigned needed = 1U << 22 | 1U << 24 | 1U << 25;
   constexpr long request_permission = 0x1023, tile_data = 18;
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
-  if ((d & bf16) == 0 || (d & tile) == 0) return false;
+  if ((d & needed) != needed) return false;
   return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
 }
 
@@ -68,6 +75,7 @@ const Bf16Unit* amx_unit() {
                              .begin = configure,
                              .multiply = multiply_on_tiles<AmxTiles>,
                              .end = release,
+                             .multiply_int8 = multiply_on_tiles<AmxInt8Tiles>,
                              .streams = 2};
   static const bool found = available();
   return found ? &unit : nullptr;

@@ -66,7 +66,11 @@ void nothing() {}
 }  // namespace
 
 const Bf16Unit* dot_unit() {
-  static const Bf16Unit unit{"BF16 dot", nothing, multiply_by_dots, nothing, true};
+  static const Bf16Unit unit{.name = "BF16 dot",
+                             .begin = nothing,
+                             .multiply = multiply_by_dots,
+                             .end = nothing,
+                             .dots = true};
   static const bool found = __builtin_cpu_supports("avx512bf16") &&
                             __builtin_cpu_supports("avx512bw") && __builtin_cpu_is("amd");
   return found ? &unit : nullptr;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <random>
 
 #include "emulated_tiles.h"
@@ -80,8 +81,55 @@ void check_shapes(const Bf16Unit& unit) {
     }
 }
 
+// Integers, four rows of the right side interleaved: every sum is exact.
+void check_int8(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool accumulate) {
+  SCOPED_TRACE(testing::Message() << unit.name << ": " << rows << " x " << cols << " x " << depth);
+  std::mt19937 random(static_cast<unsigned>(rows * 7919 + cols * 31 + depth));
+  std::uniform_int_distribution<int> integer(-127, 127);
+  const int64_t a_row = depth + 64, b_group = 16 * (depth + 128), c_row = cols + 16;
+  std::vector<int8_t> a(static_cast<size_t>(padded(rows) * a_row)),
+      b(static_cast<size_t>(cols / 16 * b_group));
+  for (int8_t& value : a) value = static_cast<int8_t>(integer(random));
+  for (int8_t& value : b) value = static_cast<int8_t>(integer(random));
+  std::vector<float> c(static_cast<size_t>(padded(rows) * c_row));  // int32_t as far as it goes
+  const int32_t before = 1000;
+  for (float& value : c) std::memcpy(&value, &before, sizeof(value));
+  unit.begin();
+  unit.multiply_int8({.a = reinterpret_cast<const Bf16*>(a.data()),
+                      .a_row = a_row / 2,
+                      .b = reinterpret_cast<const Bf16*>(b.data()),
+                      .b_row = 32,
+                      .b_group = b_group / 2,
+                      .c = c.data(),
+                      .c_row = c_row,
+                      .rows = rows,
+                      .cols = cols,
+                      .depth = depth / 2,
+                      .accumulate = accumulate,
+                      .b_passes = accumulate});
+  unit.end();
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < c_row; ++j) {
+      int32_t sum = accumulate || j >= cols ? before : 0, found = 0;
+      for (int64_t k = 0; k < depth && j < cols; ++k)
+        sum += a[static_cast<size_t>(i * a_row + k)] *
+               b[static_cast<size_t>(j / 16 * b_group + k / 4 * 64 + j % 16 * 4 + k % 4)];
+      std::memcpy(&found, &c[static_cast<size_t>(i * c_row + j)], sizeof(found));
+      ASSERT_EQ(found, sum) << i << ", " << j;
+    }
+}
+
+void check_int8_shapes(const Bf16Unit& unit) {
+  for (const bool accumulate : {false, true}) {
+    check_int8(unit, 1, 16, 64, accumulate);
+    check_int8(unit, 17, 32, 128, accumulate);
+    check_int8(unit, 61, 112, 320, accumulate);
+  }
+}
+
 TEST(Bf16Product, EmulatedTiles) {
   check_shapes(emulated_tiles);
+  check_int8_shapes(emulated_tiles);
 }
 
 TEST(Bf16Product, Dots) {
@@ -92,6 +140,7 @@ TEST(Bf16Product, Dots) {
 TEST(Bf16Product, Amx) {
   if (!amx_unit()) GTEST_SKIP() << "no AMX";
   check_shapes(*amx_unit());
+  check_int8_shapes(*amx_unit());
 }
 
 }  // namespace

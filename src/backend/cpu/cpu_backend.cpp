@@ -50,6 +50,12 @@ std::string isa() {
   return text;
 }
 
+// body(element, tensor) with an element of the type that a packed weight has.
+template <class Body>
+void with_elements(const Tensor& tensor, const Body& body) {
+  tensor.dtype == DType::i8 ? body(int8_t{}, tensor) : body(Bf16(), tensor);
+}
+
 }  // namespace
 
 CpuBackend::CpuBackend(int threads, int64_t memory_limit_bytes, const cpu::Bf16Unit* bf16)
@@ -126,10 +132,13 @@ void CpuBackend::upload(TensorId id, std::span<const std::byte> from, int64_t of
     std::memcpy(to, from.data(), from.size());
     return;
   }
-  const Tensor& tensor = plan_.tensors[static_cast<size_t>(id)];
-  cpu::pack(reinterpret_cast<const Bf16*>(from.data()), offset_bytes / size_bytes(DType::bf16),
-            static_cast<int64_t>(from.size()) / size_bytes(DType::bf16), tensor.rows, tensor.cols,
-            reinterpret_cast<Bf16*>(to - offset_bytes));
+  with_elements(plan_.tensors[static_cast<size_t>(id)], [&](auto element, const Tensor& tensor) {
+    using T = decltype(element);
+    constexpr auto size = static_cast<int64_t>(sizeof(T));
+    cpu::pack(reinterpret_cast<const T*>(from.data()), offset_bytes / size,
+              static_cast<int64_t>(from.size()) / size, tensor.rows, tensor.cols,
+              reinterpret_cast<T*>(to - offset_bytes));
+  });
 }
 
 void CpuBackend::download(TensorId id, std::span<std::byte> to, int64_t offset_bytes) const {
@@ -138,11 +147,13 @@ void CpuBackend::download(TensorId id, std::span<std::byte> to, int64_t offset_b
     std::memcpy(to.data(), from, to.size());
     return;
   }
-  const Tensor& tensor = plan_.tensors[static_cast<size_t>(id)];
-  cpu::unpack(reinterpret_cast<const Bf16*>(from - offset_bytes),
-              offset_bytes / size_bytes(DType::bf16),
-              static_cast<int64_t>(to.size()) / size_bytes(DType::bf16), tensor.rows, tensor.cols,
-              reinterpret_cast<Bf16*>(to.data()));
+  with_elements(plan_.tensors[static_cast<size_t>(id)], [&](auto element, const Tensor& tensor) {
+    using T = decltype(element);
+    constexpr auto size = static_cast<int64_t>(sizeof(T));
+    cpu::unpack(reinterpret_cast<const T*>(from - offset_bytes), offset_bytes / size,
+                static_cast<int64_t>(to.size()) / size, tensor.rows, tensor.cols,
+                reinterpret_cast<T*>(to.data()));
+  });
 }
 
 MemoryByTag CpuBackend::high_water() const {

@@ -23,16 +23,19 @@ HWY_INLINE Vec load_weights(const int8_t* from, int64_t count) {
   return load_int8_row(from, count);
 }
 
-// A row of the table, as it lies or, of a packed one (a tied head's), laid out in `to`.
-template <class T, class Table>
-const Table* table_row(const Embedding& op, const CpuContext& context, const Table* table,
-                       int64_t id, T* to) {
-  if constexpr (std::is_same_v<Table, Bf16>)
-    if ((*context.packed)[static_cast<size_t>(op.table.tensor)]) {
-      unpack(table, id * op.width, op.width, op.vocab, op.width, to);
-      return to;
+// A vector of columns from i of a row of the table, as it lies or, of a packed one (a tied head's),
+// from where they are.
+template <class Table>
+HWY_INLINE Vec load_columns(const Embedding& op, bool packed, const Table* table, int64_t id,
+                            int64_t i) {
+  const int64_t left = op.width - i;
+  if constexpr (!std::is_same_v<Table, float>)
+    if (packed) {
+      Table some[lanes] = {};
+      unpack(table, id * op.width + i, std::min(left, lanes), op.vocab, op.width, some);
+      return load_weights(some, lanes);
     }
-  return table + id * op.table.stride;
+  return load_weights(table + id * op.table.stride + i, left);
 }
 
 template <class T, class Table>
@@ -41,6 +44,7 @@ void rows(const Embedding& op, const CpuContext& context, int64_t begin, int64_t
   const Table* table = context.pointer<Table>(op.table, op.vocab, op.width);
   const int64_t groups = op.scales ? divide_up(op.width, op.group) : 0;
   const Bf16* scales = op.scales ? context.pointer<Bf16>(op.scales, op.vocab, groups) : nullptr;
+  const bool packed = (*context.packed)[static_cast<size_t>(op.table.tensor)];
   T* out = context.pointer<T>(op.out, op.batch * op.length, op.width);
   const T* positions =
       op.positions ? context.pointer<T>(op.positions, op.past + op.length, op.width) : nullptr;
@@ -51,13 +55,12 @@ void rows(const Embedding& op, const CpuContext& context, int64_t begin, int64_t
       fail("token {} of sequence {}: id {} is outside the vocabulary of {}", op.past + t, b, id,
            op.vocab);
     T* to = out + row * op.out.stride;
-    const Table* from = table_row(op, context, table, id, to);
     const Bf16* scale_of = scales ? scales + id * op.scales.stride : nullptr;
     const T* position = positions ? positions + (op.past + t) * op.positions.stride : nullptr;
     for (int64_t i = 0; i < op.width; i += lanes) {
       // A vector lies within a group of 8-bit weights: those are of 32, or the row.
       const float scale = scale_of ? static_cast<float>(scale_of[i / op.group]) : 1;
-      Vec x = hn::Mul(load_weights(from + i, op.width - i), all(scale * op.scale));
+      Vec x = hn::Mul(load_columns(op, packed, table, id, i), all(scale * op.scale));
       if (position) x = hn::Add(x, load_row(position + i, op.width - i));
       store_row(x, to + i, op.width - i);
     }

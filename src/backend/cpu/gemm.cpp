@@ -66,6 +66,7 @@ Int8Product int8_product(const Gemm& op, const CpuContext& context) {
   p.scales_stride = op.scales.stride, p.group = op.group;
   p.scale = op.scale, p.has_bias = static_cast<bool>(op.bias), p.accumulate = op.accumulate;
   p.out_f32 = context.is_f32(op.out), p.int8_x = op.int8_x;
+  p.packed = is_packed(op, context);
   return p;
 }
 

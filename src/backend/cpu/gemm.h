@@ -28,8 +28,8 @@ void run_skinny(const GemmArgs&, int threads, float* scratch);
 // gemm_packed.cpp: the same with a packed weight, and the same scratch.
 void run_skinny_packed(const GemmArgs&, int streams, int threads, float* scratch);
 
-// gemm_unit.cpp: many rows on a unit for bf16, with a packed weight, or with one of 8 bits and
-// activations of 16, whose k is a multiple of 32.
+// gemm_unit.cpp: many rows on a unit for bf16, with a packed weight of bf16 or of 8 bits, or with
+// rows of 8 bits and activations of 16, whose k is a multiple of 32.
 int64_t unit_workspace_bytes(const Gemm&, int threads);
 void run_on_unit(const GemmArgs&, const Bf16Unit&, int threads, std::byte* scratch);
 int64_t unit_workspace_bytes(const Int8Product&, int threads);

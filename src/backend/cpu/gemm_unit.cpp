@@ -1,10 +1,11 @@
 // Products of many rows on a unit for bf16 (bf16_product.h), with a weight that is packed
-// (packed_weight.h) or has 8 bits and activations of 16, when a panel is scaled to bf16 where it is
-// needed. A thread takes panels of 64 outputs for up to 256 rows of x, so that both stay in the L2
-// cache, where the next panel arrives meanwhile; for 512 where a panel must be made first. A long
-// depth is cut, or x would not stay: then its part is copied, and the sums of 16 panels wait in
-// memory between the parts. Limit: on AMX the L2 cache, which every tile but the sums comes from:
-// 2 KiB for 32 KFLOP; on vdpbf16ps its multiply-adds (docs/kernels.md).
+// (packed_weight.h), or on its sister for 8-bit integers, with both sides in 8 bits; or with rows
+// of 8 bits and activations of 16, when a panel is scaled to bf16 where it is needed. A thread
+// takes panels of 64 outputs for up to 256 rows of x, so that both stay in the L2 cache, where the
+// next panel arrives meanwhile; for 512 where a panel must be made first. A long depth is cut, or x
+// would not stay: then its part is copied, and the sums of 16 panels wait in memory between the
+// parts. Limit: on AMX the L2 cache, which every tile but the sums comes from: 2 KiB for 32 KFLOP;
+// on vdpbf16ps its multiply-adds (docs/kernels.md).
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
@@ -72,8 +73,8 @@ void lay_out_scaled(const Int8Product& p, int64_t first, int64_t rows, int64_t k
   }
 }
 
-void finish(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int64_t cols,
-            const float* sums, int64_t sums_row) {
+void finish_block(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int64_t cols,
+                  const float* sums, int64_t sums_row) {
   g.out_f32 ? finish_rows<Bf16, float>(g, row, rows, col, cols, sums, sums_row)
             : finish_rows<Bf16, Bf16>(g, row, rows, col, cols, sums, sums_row);
 }
@@ -85,7 +86,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace tidemark::cpu {
 
-HWY_EXPORT(finish);
+HWY_EXPORT(finish_block);
 HWY_EXPORT(lay_out_last_group);
 HWY_EXPORT(lay_out_last_x);
 HWY_EXPORT(lay_out_scaled);
@@ -130,10 +131,16 @@ int64_t thread_bytes(int64_t m, int64_t k, bool scaled) {
          panels * rows * panel_rows * size_bytes(DType::f32);
 }
 
+int64_t row_scales_bytes(int64_t m) {
+  return round_up(m * size_bytes(DType::f32), 64);
+}
+
 struct Work {
   const GemmArgs& g;
   const Bf16Unit& unit;
-  const Int8Product* scaled;  // the weight in 8 bits; null: packed
+  const Int8Product* scaled;   // a weight in 8 bits that is scaled to bf16; null: packed
+  const Int8Product* rounded;  // or null: weight and x of 8 bits, in g as pairs in bf16's place
+  const float* row_scales = nullptr;  // of rounded x
   const Bf16* last_x = nullptr;
   const Bf16* last_group = nullptr;
 };
@@ -196,14 +203,18 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
                           .accumulate = k > 0,
                           .b_passes = true,
                           .ahead = fetch ? next.at + next_k * packed_rows : nullptr};
-      if (product.rows > 0) w.unit.multiply(product);
+      const auto multiply = w.rounded ? w.unit.multiply_int8 : w.unit.multiply;
+      if (product.rows > 0) multiply(product);
       if (product.rows < rows) {
         product.a = w.last_x, product.a_row = g.k, product.ahead = nullptr;
         product.c += product.rows * panel_rows, product.rows = product_rows;
-        w.unit.multiply(product);
+        multiply(product);
       }
-      if (k + part >= g.k)
-        HWY_DYNAMIC_DISPATCH(finish)(g, row, rows, panel.col, panel.cols, at, panel_rows);
+      if (k + part < g.k) continue;
+      if (w.rounded)
+        finish(*w.rounded, {at, true, panel_rows, panel.col, panel.cols, w.row_scales, row}, rows);
+      else
+        HWY_DYNAMIC_DISPATCH(finish_block)(g, row, rows, panel.col, panel.cols, at, panel_rows);
     }
   }
 }
@@ -246,29 +257,39 @@ int64_t unit_workspace_bytes(const Gemm& op, int threads) {
 }
 
 int64_t unit_workspace_bytes(const Int8Product& p, int threads) {
-  return last_x_bytes(p.m, p.k) + threads * thread_bytes(p.m, p.k, true);
+  if (!p.int8_x) return last_x_bytes(p.m, p.k) + threads * thread_bytes(p.m, p.k, true);
+  const int64_t pairs = p.k / 2;
+  return row_scales_bytes(p.m) + p.m * p.k + last_x_bytes(p.m, pairs) +
+         last_group_bytes(p.n, pairs) + threads * thread_bytes(p.m, pairs, false);
 }
 
 void run_on_unit(const GemmArgs& g, const Bf16Unit& unit, int threads, std::byte* scratch) {
-  run_work({.g = g, .unit = unit, .scaled = nullptr}, threads, scratch);
+  run_work({.g = g, .unit = unit, .scaled = nullptr, .rounded = nullptr}, threads, scratch);
 }
 
 void run_on_unit(const Int8Product& p, const Bf16Unit& unit, int threads, std::byte* scratch) {
-  const GemmArgs g = {.x = p.x,
-                      .weight = nullptr,
-                      .bias = p.has_bias ? p.bias : nullptr,
-                      .out = p.out,
-                      .m = p.m,
-                      .n = p.n,
-                      .k = p.k,
-                      .x_stride = p.x_stride,
-                      .weight_stride = 0,
-                      .out_stride = p.out_stride,
-                      .scale = p.scale,
-                      .accumulate = p.accumulate,
-                      .x_f32 = false,
-                      .out_f32 = p.out_f32};
-  run_work({.g = g, .unit = unit, .scaled = &p}, threads, scratch);
+  GemmArgs g = {.x = p.x,
+                .weight = nullptr,
+                .bias = p.has_bias ? p.bias : nullptr,
+                .out = p.out,
+                .m = p.m,
+                .n = p.n,
+                .k = p.k,
+                .x_stride = p.x_stride,
+                .weight_stride = 0,
+                .out_stride = p.out_stride,
+                .scale = p.scale,
+                .accumulate = p.accumulate,
+                .x_f32 = false,
+                .out_f32 = p.out_f32};
+  if (!p.int8_x)
+    return run_work({.g = g, .unit = unit, .scaled = &p, .rounded = nullptr}, threads, scratch);
+  auto* row_scales = reinterpret_cast<float*>(scratch);
+  auto* x = reinterpret_cast<int8_t*>(scratch + row_scales_bytes(p.m));
+  round_x(p, threads, x, p.k, row_scales);
+  g.x = x, g.weight = p.weight, g.k = g.x_stride = p.k / 2;
+  run_work({.g = g, .unit = unit, .scaled = nullptr, .rounded = &p, .row_scales = row_scales},
+           threads, reinterpret_cast<std::byte*>(x + p.m * p.k));
 }
 
 }  // namespace tidemark::cpu

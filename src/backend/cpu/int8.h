@@ -20,6 +20,7 @@ struct Int8Product {
   int64_t m, n, k, x_stride, weight_stride, scales_stride, out_stride, group;
   float scale;
   bool has_bias, accumulate, out_f32, int8_x;
+  bool packed = false;  // the weight (packed_weight.h); then int8_x
 };
 
 // int8_gemm.cpp. The first two look at shapes alone.
@@ -30,9 +31,18 @@ void run_int8(const Int8Product&, const CpuContext&, std::byte* scratch);
 // Rows of x in scratch end at a multiple of this, with zeros: whole vectors of 16 bits.
 inline constexpr int64_t int8_x_padding = 2 * vector_floats;
 
-// int8_skinny.cpp: at most skinny_rows of x; streams the weight once.
+// int8_skinny.cpp, and int8_packed.cpp with a packed weight: at most skinny_rows of x; streams the
+// weight once. The same scratch.
 int64_t int8_skinny_workspace_bytes(const Int8Product&);
 void run_int8_skinny(const Int8Product&, int threads, std::byte* scratch);
+void run_int8_packed(const Int8Product&, int streams, int threads, std::byte* scratch);
+// What that scratch is for 8-bit x: a scale for each row, rows of rounded x.
+struct RoundedX {
+  float* row_scales;
+  int16_t* x;
+  int64_t stride;
+};
+RoundedX round_few_rows(const Int8Product&, std::byte* scratch);
 
 // int8_rows.cpp: the passes over memory around a product of many rows.
 // Rows of x rounded to integers, [m, stride] with zeros behind k, and the scale of each.
@@ -43,13 +53,15 @@ void round_x(const Int8Product&, int threads, Bf16* to, int64_t stride, float* r
 // exact.
 void widen_weight(const Int8Product&, int threads, int64_t first, int64_t rows, bool scaled,
                   Bf16* to);
-// Columns [first, first + cols) of out from sums of integers [m, stride], i32 or f32.
+// Columns [first, first + cols) of out from sums of integers [rows, stride], i32 or f32.
 struct Int8Sums {
   const void* sums;
   bool is_i32;
   int64_t stride, first, cols;
   const float* row_scales;
+  int64_t first_row = 0;  // of out
 };
 void finish(const Int8Product&, int threads, const Int8Sums&);
+void finish(const Int8Product&, const Int8Sums&, int64_t rows);  // on this thread
 
 }  // namespace tidemark::cpu

@@ -66,11 +66,11 @@ int64_t onednn_scratch_bytes(const Int8Product& p, DType dtype, OneDnnGemms& gem
   return most;
 }
 
-enum class Way { skinny, unit, int8, bf16, tiled };
+enum class Way { skinny, packed, unit, int8, bf16, tiled };
 
 Way choose(const Int8Product& p, const CpuContext& context) {
-  if (p.m <= skinny_rows) return Way::skinny;
-  if (!p.int8_x && context.bf16 && p.k % product_depth == 0) return Way::unit;
+  if (p.m <= skinny_rows) return p.packed ? Way::packed : Way::skinny;
+  if (p.packed || (!p.int8_x && context.bf16 && p.k % product_depth == 0)) return Way::unit;
   if (p.int8_x && onednn_scratch_bytes(p, DType::i8, *context.gemms) >= 0) return Way::int8;
   return onednn_scratch_bytes(p, DType::bf16, *context.gemms) >= 0 ? Way::bf16 : Way::tiled;
 }
@@ -162,7 +162,7 @@ void run_w8a8(const Int8Product& p, Way way, const CpuContext& context, std::byt
 
 int64_t int8_workspace_bytes(const Int8Product& p, const CpuContext& context) {
   const Way way = choose(p, context);
-  if (way == Way::skinny) return int8_skinny_workspace_bytes(p);
+  if (way == Way::skinny || way == Way::packed) return int8_skinny_workspace_bytes(p);
   if (way == Way::unit) return unit_workspace_bytes(p, context.threads);
   return scratch_of(p, way, context).end;
 }
@@ -172,6 +172,8 @@ std::string_view int8_variant(const Int8Product& p, const CpuContext& context) {
   switch (choose(p, context)) {
     case Way::skinny:
       return p.int8_x ? "skinny w8a8" : "skinny w8a16";
+    case Way::packed:
+      return "skinny packed w8a8";
     case Way::unit:
       return context.bf16->name;
     case Way::int8:
@@ -189,6 +191,8 @@ void run_int8(const Int8Product& p, const CpuContext& context, std::byte* scratc
     fail("8-bit weights: expected groups of 32 columns, found {}", p.group);
   const Way way = choose(p, context);
   if (way == Way::skinny) return run_int8_skinny(p, context.threads, scratch);
+  if (way == Way::packed)
+    return run_int8_packed(p, context.bf16->streams, context.threads, scratch);
   if (way == Way::unit) return run_on_unit(p, *context.bf16, context.threads, scratch);
   p.int8_x ? run_w8a8(p, way, context, scratch) : run_w8a16(p, way, context, scratch);
 }

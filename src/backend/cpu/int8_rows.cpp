@@ -86,7 +86,7 @@ HWY_INLINE Vec load_sums(const int32_t* from) {
 
 template <class Sum, class Out>
 void finish_row(const Int8Product& p, const Int8Sums& s, int64_t row) {
-  const Sum* sums = static_cast<const Sum*>(s.sums) + row * s.stride;
+  const Sum* sums = static_cast<const Sum*>(s.sums) + (row - s.first_row) * s.stride;
   const Bf16* scales = p.scales + s.first;  // one per row of the weight
   const Bf16* bias = p.has_bias ? p.bias + s.first : nullptr;
   Out* out = static_cast<Out*>(p.out) + row * p.out_stride + s.first;
@@ -161,6 +161,10 @@ void finish(const Int8Product& p, int threads, const Int8Sums& s) {
   share_rows(threads, p.m, s.cols, [&](int64_t begin, int64_t end) {
     HWY_DYNAMIC_DISPATCH(finish_rows)(p, s, begin, end);
   });
+}
+
+void finish(const Int8Product& p, const Int8Sums& s, int64_t rows) {
+  HWY_DYNAMIC_DISPATCH(finish_rows)(p, s, s.first_row, s.first_row + rows);
 }
 
 }  // namespace tidemark::cpu

@@ -293,20 +293,26 @@ int64_t int8_skinny_workspace_bytes(const Int8Product& p) {
   return scales_bytes + p.m * round_up(p.k, int8_x_padding) * (p.int8_x ? 2 : 4);
 }
 
+RoundedX round_few_rows(const Int8Product& p, std::byte* scratch) {
+  const RoundedX rounded = {reinterpret_cast<float*>(scratch),
+                            reinterpret_cast<int16_t*>(scratch + scales_bytes),
+                            round_up(p.k, int8_x_padding)};
+  round_x(p, 1, rounded.x, rounded.stride, rounded.row_scales);
+  return rounded;
+}
+
 void run_int8_skinny(const Int8Product& p, int threads, std::byte* scratch) {
-  auto* row_scales = reinterpret_cast<float*>(scratch);
-  auto* short_x = reinterpret_cast<int16_t*>(scratch + scales_bytes);
   auto* float_x = reinterpret_cast<float*>(scratch + scales_bytes);
-  const int64_t stride = round_up(p.k, int8_x_padding);
+  RoundedX rounded{};
   if (p.int8_x)
-    round_x(p, 1, short_x, stride, row_scales);
+    rounded = round_few_rows(p, scratch);
   else
-    HWY_DYNAMIC_DISPATCH(unpack_rows)(p, float_x, stride);
+    HWY_DYNAMIC_DISPATCH(unpack_rows)(p, float_x, round_up(p.k, int8_x_padding));
   // Shares of whole groups of 8 rows; a few thousand weights are not worth waking a team.
   const int64_t groups = divide_up(p.n, 8), grain = 1 + 4096 / p.k;
   parallel_ranges(threads, groups, grain, [&](int64_t begin, int64_t end, int) {
     if (p.int8_x) HWY_DYNAMIC_DISPATCH(skinny_w8a8)
-    (p, short_x, row_scales, 8 * begin, std::min(8 * end, p.n));
+    (p, rounded.x, rounded.row_scales, 8 * begin, std::min(8 * end, p.n));
     else HWY_DYNAMIC_DISPATCH(skinny_w8a16)(p, float_x, 8 * begin, std::min(8 * end, p.n));
   });
 }

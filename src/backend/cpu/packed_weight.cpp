@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <variant>
 
+#include "backend/cpu/bf16_product.h"
+
 namespace tidemark::cpu {
 namespace {
 
@@ -12,17 +14,18 @@ bool is_whole(const Operand& operand, int64_t rows, int64_t cols, const CpuConte
          tensor.cols == cols;
 }
 
-template <class Move>
+template <class T, class Move>
 void each(int64_t first, int64_t count, int64_t n, int64_t k, const Move& move) {
+  constexpr int64_t word = 4 / sizeof(T);  // elements
   const int64_t grouped = rows_in_groups(n);
   int64_t row = first / k, col = first % k;
   for (int64_t i = 0; i < count; ++row, col = 0) {
     const int64_t end = std::min(count, i + k - col);
-    const int64_t base = row / packed_rows * packed_rows * k + row % packed_rows * 2;
+    const int64_t base = row / packed_rows * packed_rows * k + row % packed_rows * word;
     if (row >= grouped)
       for (; i < end; ++i, ++col) move(i, row * k + col);
     else
-      for (; i < end; ++i, ++col) move(i, base + col / 2 * (2 * packed_rows) + col % 2);
+      for (; i < end; ++i, ++col) move(i, base + col / word * (word * packed_rows) + col % word);
   }
 }
 
@@ -31,7 +34,11 @@ void each(int64_t first, int64_t count, int64_t n, int64_t k, const Move& move) 
 bool is_packed(const Gemm& op, const CpuContext& context) {
   const TensorId weight = op.weight.tensor;
   if (context.packed) return (*context.packed)[static_cast<size_t>(weight)];
-  if (!context.bf16 || context.tensor(op.weight).dtype != DType::bf16 || op.k % packed_depth != 0)
+  const DType dtype = context.tensor(op.weight).dtype;
+  const bool has_unit =
+      context.bf16 &&
+      (dtype == DType::bf16 || (dtype == DType::i8 && op.int8_x && context.bf16->multiply_int8));
+  if (!has_unit || op.k * size_bytes(dtype) % (packed_depth * size_bytes(DType::bf16)) != 0)
     return false;
   for (const Step& step : context.plan->steps)
     for (const Node& node : step.nodes) {
@@ -55,12 +62,19 @@ std::vector<bool> packed_weights(const CpuContext& context) {
   return packed;
 }
 
-void pack(const Bf16* from, int64_t first, int64_t count, int64_t n, int64_t k, Bf16* weight) {
-  each(first, count, n, k, [&](int64_t i, int64_t at) { weight[at] = from[i]; });
+template <class T>
+void pack(const T* from, int64_t first, int64_t count, int64_t n, int64_t k, T* weight) {
+  each<T>(first, count, n, k, [&](int64_t i, int64_t at) { weight[at] = from[i]; });
 }
 
-void unpack(const Bf16* weight, int64_t first, int64_t count, int64_t n, int64_t k, Bf16* to) {
-  each(first, count, n, k, [&](int64_t i, int64_t at) { to[i] = weight[at]; });
+template <class T>
+void unpack(const T* weight, int64_t first, int64_t count, int64_t n, int64_t k, T* to) {
+  each<T>(first, count, n, k, [&](int64_t i, int64_t at) { to[i] = weight[at]; });
 }
+
+template void pack(const Bf16*, int64_t, int64_t, int64_t, int64_t, Bf16*);
+template void pack(const int8_t*, int64_t, int64_t, int64_t, int64_t, int8_t*);
+template void unpack(const Bf16*, int64_t, int64_t, int64_t, int64_t, Bf16*);
+template void unpack(const int8_t*, int64_t, int64_t, int64_t, int64_t, int8_t*);
 
 }  // namespace tidemark::cpu

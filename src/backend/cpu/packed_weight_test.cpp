@@ -53,6 +53,21 @@ TEST(PackedWeight, HasPairsOfColumnsOfGroups) {
     ASSERT_EQ(static_cast<float>(back[i]), static_cast<float>(rows[i])) << i;
 }
 
+TEST(PackedWeight, HasFoursOfColumnsOf8Bits) {
+  std::vector<int8_t> rows(n * k), packed(n * k), back(n * k);
+  for (size_t i = 0; i < rows.size(); ++i) rows[i] = static_cast<int8_t>(i % 251 - 125);
+  const int64_t some = 20 * k + 7;
+  pack(rows.data(), 0, some, n, k, packed.data());
+  pack(rows.data() + some, some, n * k - some, n, k, packed.data());
+  // Column 10 of row 3: in the first group the third four of that row.
+  EXPECT_EQ(packed[(2 * 16 + 3) * 4 + 2], rows[3 * k + 10]);
+  EXPECT_EQ(packed[64 * k + (2 * 16 + 6) * 4 + 2], rows[70 * k + 10]);
+  EXPECT_EQ(packed[113 * k + 10], rows[113 * k + 10]);
+  unpack(packed.data(), 0, some, n, k, back.data());
+  unpack(packed.data(), some, n * k - some, n, k, back.data() + some);
+  EXPECT_EQ(back, rows);
+}
+
 TEST(PackedWeight, OnlyWhereEveryReaderTakesIt) {
   Products alone;
   const Operand weight = alone.add(Tag::weights, n, k);
@@ -78,6 +93,16 @@ TEST(PackedWeight, OnlyWhereEveryReaderTakesIt) {
   EXPECT_TRUE(tied.packs(table));
   look_up(n - 1);
   EXPECT_FALSE(tied.packs(table));
+
+  Products int8;
+  const Operand bytes = int8.add(Tag::weights, n, k, DType::i8);
+  Gemm& product = int8.product(StepKind::tail, 96, bytes);
+  EXPECT_FALSE(int8.packs(bytes));  // scaled to bf16 a panel at a time
+  product.int8_x = true;
+  EXPECT_TRUE(int8.packs(bytes));
+  Bf16Unit without = emulated_tiles;
+  without.multiply_int8 = nullptr;
+  EXPECT_FALSE(int8.packs(bytes, &without));
 
   Products fp32;
   const Operand full = fp32.add(Tag::weights, n, k, DType::f32);
