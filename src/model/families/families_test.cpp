@@ -472,5 +472,19 @@ TEST(FalconH1, inner_width_may_follow_from_expand) {
   EXPECT_EQ(block<Mamba2Block>(spec_of(config), 0, 0, 1).head_dim, 16);  // 2 * 64 / 8
 }
 
+// transformers: layers_num_experts. Where there is one expert, there is no router to choose two.
+TEST(Jamba, one_expert_is_an_mlp_however_many_a_token_is_to_visit) {
+  Config config = golden_config("jamba");
+  config["num_experts"] = 1;
+  config["num_experts_per_tok"] = 2;
+  ASSERT_EQ(error_of(config), "no error");
+  const ModelSpec spec = spec_of(config);
+  for (size_t layer = 0; layer < 4; ++layer) EXPECT_EQ(block<MlpBlock>(spec, layer, 1).width, 128);
+  config["num_experts"] = 4;
+  config["num_experts_per_tok"] = 5;
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'num_experts_per_tok': expected an integer from 1 to 4, found 5");
+}
+
 }  // namespace
 }  // namespace tidemark
