@@ -180,6 +180,19 @@ void scale_longrope(const RopeConfig& rope, double original_length, double max_l
   out.short_positions = static_cast<int64_t>(original_length);
 }
 
+// The first of both that is there and not empty.
+std::optional<Json> read_parameters(const Json& config) {
+  for (std::string_view key : {"rope_scaling", "rope_parameters"}) {
+    if (!config.has(key)) continue;
+    const Json parameters = config[key];
+    if (!parameters.is_object()) parameters.fail_expected("an object");
+    for (const std::string& name : parameters.keys())
+      if (parameters[name].is_object()) parameters[name].fail_expected("one value for all layers");
+    if (!parameters.keys().empty()) return parameters;
+  }
+  return std::nullopt;
+}
+
 std::string rope_type(const RopeConfig& rope) {
   for (std::string_view key : {"rope_type", "type"})
     if (rope.has(key)) return (*rope.parameters)[key].string();
@@ -189,12 +202,7 @@ std::string rope_type(const RopeConfig& rope) {
 }  // namespace
 
 RopeSpec read_rope(const Json& config, int64_t head_dim, RopeDefaults defaults) {
-  RopeConfig rope{config, std::nullopt};
-  for (std::string_view key : {"rope_scaling", "rope_parameters"})
-    if (!rope.parameters && config.has(key)) {
-      rope.parameters = config[key];
-      if (!rope.parameters->is_object()) rope.parameters->fail_expected("an object");
-    }
+  const RopeConfig rope{config, read_parameters(config)};
   RopeSpec out;
   const double theta = rope.number("rope_theta", defaults.theta);
   if (theta <= 1) rope.holder("rope_theta")["rope_theta"].fail_expected("more than 1");

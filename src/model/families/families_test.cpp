@@ -191,6 +191,19 @@ TEST(Families, null_kv_heads_are_as_many_as_query_heads) {
   EXPECT_EQ(block<AttentionBlock>(spec_of(config)).kv_heads, 4);
 }
 
+// Of the first layer that has positions.
+RopeSpec rope_of(const Config& config) {
+  for (const LayerSpec& layer : spec_of(config).layers)
+    for (const Sublayer& sublayer : layer.sublayers) {
+      if (sublayer.side) return sublayer.side->attention.rope.value();
+      for (const Block& block : sublayer.parallel)
+        if (const auto* attention = std::get_if<AttentionBlock>(&block))
+          return attention->rope.value();
+    }
+  ADD_FAILURE() << "no attention";
+  return {};
+}
+
 TEST(Rope, both_spellings_agree) {
   Config old = golden_config("llama-3.2");
   const ModelSpec now = spec_of(old);
@@ -290,6 +303,24 @@ TEST(Rope, types_we_lack_and_missing_factors_are_named) {
   EXPECT_EQ(error_with("llama-3.2", "rope_parameters", llama3),
             "config.json: key 'rope_parameters.high_freq_factor': expected more than "
             "low_freq_factor, found 1.0");
+}
+
+TEST(Rope, an_empty_rope_scaling_is_none) {
+  Config config = golden_config("llama-3.2");
+  const RopeSpec expected = rope_of(config);
+  config["rope_scaling"] = Config::object();
+  EXPECT_EQ(rope_of(config), expected);
+  config["rope_parameters"] = Config::object();
+  EXPECT_NE(rope_of(config), expected);
+}
+
+TEST(Rope, parameters_by_layer_type_are_refused) {
+  Config config = golden_config("llama-3.2");
+  config["rope_parameters"] = {{"full_attention", config["rope_parameters"]},
+                               {"sliding_attention", config["rope_parameters"]}};
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'rope_parameters.full_attention': expected one value for all "
+            "layers, found an object");
 }
 
 TEST(Llama, biases_are_honoured) {
