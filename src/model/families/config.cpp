@@ -118,8 +118,8 @@ void scale_llama3(const RopeConfig& rope, double original_length, std::vector<do
 }
 
 // YaRN (arXiv 2309.00071) as modeling_rope_utils.py: _compute_yarn_parameters has it.
-void scale_yarn(const RopeConfig& rope, double original_length, double theta, RopeSpec& out) {
-  const double max_length = rope.number("max_position_embeddings", original_length);
+void scale_yarn(const RopeConfig& rope, double original_length, double max_length, double theta,
+                RopeSpec& out) {
   const double factor = rope.has("factor") ? rope.required("factor") : max_length / original_length;
   const auto attention_scale = [&](double weight) {
     return factor <= 1 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0;
@@ -201,12 +201,14 @@ std::string rope_type(const RopeConfig& rope) {
 
 }  // namespace
 
-RopeSpec read_rope(const Json& config, int64_t head_dim, RopeDefaults defaults) {
+RopeSpec read_rope(const Json& config, int64_t head_dim, const RopeRules& rules) {
   const RopeConfig rope{config, read_parameters(config)};
   RopeSpec out;
-  const double theta = rope.number("rope_theta", defaults.theta);
+  const double theta = rope.number("rope_theta", rules.theta);
   if (theta <= 1) rope.holder("rope_theta")["rope_theta"].fail_expected("more than 1");
-  const double fraction = rope.number("partial_rotary_factor", defaults.fraction);
+  const bool given = rules.top_fraction || rope.has("partial_rotary_factor");
+  const double fraction =
+      given ? rope.number("partial_rotary_factor", rules.fraction) : rules.fraction;
   out.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * std::min(fraction, 1.0));
   if (fraction > 1 || out.rotary_dim % 2 != 0 || out.rotary_dim == 0)
     fail("{}: key 'partial_rotary_factor': expected an even part of head_dim {}, found {}",
@@ -217,17 +219,20 @@ RopeSpec read_rope(const Json& config, int64_t head_dim, RopeDefaults defaults) 
 
   const std::string type = rope_type(rope);
   if (type == "default") return out;
-  // transformers gives the length at the top of the config, where there is one, priority.
-  const bool top = config.has("original_max_position_embeddings");
-  const double max_length = positive(config, "max_position_embeddings", 2048);
-  const double original_length = top ? positive(config, "original_max_position_embeddings", -1)
-                                     : rope.number("original_max_position_embeddings", max_length);
   if (type == "linear") {
     for (double& frequency : out.inv_freq) frequency /= rope.required("factor");
-  } else if (type == "llama3") {
+    return out;
+  }
+  const double max_length =
+      positive(config, "max_position_embeddings", static_cast<double>(rules.max_positions));
+  // transformers gives the length at the top of the config, where there is one, priority.
+  const bool top = config.has("original_max_position_embeddings");
+  const double original_length = top ? positive(config, "original_max_position_embeddings", -1)
+                                     : rope.number("original_max_position_embeddings", max_length);
+  if (type == "llama3") {
     scale_llama3(rope, original_length, out.inv_freq);
   } else if (type == "yarn") {
-    scale_yarn(rope, original_length, theta, out);
+    scale_yarn(rope, original_length, max_length, theta, out);
   } else if (type == "longrope" || type == "su") {
     scale_longrope(rope, original_length, max_length, out);
   } else {

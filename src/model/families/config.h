@@ -45,12 +45,15 @@ struct Heads {
 Heads read_heads(const Json& config, int64_t hidden, int64_t default_heads,
                  std::optional<int64_t> default_kv_heads, int64_t head_dim = 0);
 
+// What a family's RoPE has of its own: the values of absent keys, and which keys count.
+struct RopeRules {
+  double theta = 10000, fraction = 1;
+  bool top_fraction = true;      // false: partial_rotary_factor counts in rope_parameters alone
+  int64_t max_positions = 2048;  // max_position_embeddings; 0: it must be there
+};
 // rope_parameters (transformers 5) or rope_theta with rope_scaling (before); types default, linear,
 // llama3, yarn and longrope.
-struct RopeDefaults {
-  double theta = 10000, fraction = 1;
-};
-RopeSpec read_rope(const Json& config, int64_t head_dim, RopeDefaults defaults = {});
+RopeSpec read_rope(const Json& config, int64_t head_dim, const RopeRules& rules = {});
 
 // One kind per layer, from the list of strings `key` in the spelling of transformers 5: what it
 // calls linear_attention and full_attention was mamba and attention before.

@@ -323,6 +323,39 @@ TEST(Rope, parameters_by_layer_type_are_refused) {
             "layers, found an object");
 }
 
+TEST(Rope, bamba_rotates_half_of_each_head_whatever_stands_at_the_top) {
+  Config config = golden_config("bamba");
+  config["partial_rotary_factor"] = 1.0;
+  config["rope_parameters"].erase("partial_rotary_factor");
+  EXPECT_EQ(rope_of(config).rotary_dim, 8);
+  config["rope_parameters"]["partial_rotary_factor"] = 1.0;
+  EXPECT_EQ(rope_of(config).rotary_dim, 16);
+}
+
+// Where a type of scaling needs it, the class's default of max_position_embeddings counts.
+TEST(Rope, an_absent_max_position_embeddings_is_the_classes) {
+  const struct {
+    const char* golden;
+    double positions;
+  } cases[] = {{"llama-3.2", 2048},      {"qwen2.5", 32768},    {"qwen3", 32768},
+               {"qwen3-next", 32768},    {"falcon-h1", 8192},   {"bamba", 262144},
+               {"granite-hybrid", 2048}, {"zamba2-1.2b", 4096}, {"lfm2", 128000}};
+  for (const auto& c : cases) {
+    Config config = golden_config(c.golden);
+    config.erase("max_position_embeddings");
+    config["position_embedding_type"] = "rope";  // of granite
+    config["rope_parameters"] = {
+        {"rope_type", "yarn"}, {"factor", nullptr}, {"original_max_position_embeddings", 64}};
+    EXPECT_NEAR(rope_of(config).amplitude, 0.1 * std::log(c.positions / 64) + 1, 1e-12) << c.golden;
+  }
+  Config config = golden_config("phi3-longrope-long");
+  config.erase("max_position_embeddings");  // 4096
+  EXPECT_NEAR(rope_of(config).amplitude, std::sqrt(1 + std::log(256) / std::log(16)), 1e-12);
+  config = golden_config("recurrent-gemma");
+  config["rope_parameters"]["rope_type"] = "yarn";
+  EXPECT_EQ(error_of(config), "config.json: key 'max_position_embeddings': missing");
+}
+
 TEST(Llama, biases_are_honoured) {
   Config config = golden_config("llama-3.2");
   config["attention_bias"] = config["mlp_bias"] = true;

@@ -16,13 +16,14 @@ ModelSpec make_recurrent_gemma(const Json& config) {
   const double eps = positive(config, "rms_norm_eps", 1e-6);
   const Heads heads = read_heads(config, hidden, 10, std::nullopt);
   const Act act = activation(config, "hidden_activation", Act::gelu_tanh);
+  const RopeSpec rope = read_rope(config, heads.head_dim, {.fraction = 0.5, .max_positions = 0});
   const AttentionShape attention{.hidden = hidden,
                                  .heads = heads.heads,
                                  .kv_heads = heads.kv_heads,
                                  .head_dim = heads.head_dim,
                                  .qkv_bias = flag(config, "attention_bias", false),
                                  .o_bias = true,
-                                 .rope = read_rope(config, heads.head_dim, {.fraction = 0.5}),
+                                 .rope = rope,
                                  .window = dimension(config, "attention_window_size", 2048)};
   const RgLruBlock lru{.width = dimension(config, "lru_width", hidden),
                        .heads = heads.heads,
