@@ -193,10 +193,19 @@ std::optional<Json> read_parameters(const Json& config) {
   return std::nullopt;
 }
 
-std::string rope_type(const RopeConfig& rope) {
-  for (std::string_view key : {"rope_type", "type"})
-    if (rope.has(key)) return (*rope.parameters)[key].string();
-  return "default";
+std::string read_type(const RopeConfig& rope, bool longrope_alone) {
+  const std::string_view key = rope.has("rope_type") ? "rope_type" : "type";
+  if (!rope.has(key)) return "default";
+  const Json value = (*rope.parameters)[key];
+  const std::string type = value.string();
+  if (longrope_alone) {
+    if (type == "default") return type;
+    if (type == "longrope" || type == "yarn" || type == "su") return "longrope";
+    value.fail_expected("default or longrope (yarn and su mean it too)");
+  }
+  for (std::string_view known : {"default", "linear", "llama3", "yarn", "longrope"})
+    if (type == known) return type;
+  value.fail_expected("default, linear, llama3, yarn or longrope (others are not supported)");
 }
 
 }  // namespace
@@ -217,7 +226,7 @@ RopeSpec read_rope(const Json& config, int64_t head_dim, const RopeRules& rules)
     out.inv_freq.push_back(
         std::pow(theta, -static_cast<double>(i) / static_cast<double>(out.rotary_dim)));
 
-  const std::string type = rope_type(rope);
+  const std::string type = read_type(rope, rules.longrope_alone);
   if (type == "default") return out;
   if (type == "linear") {
     for (double& frequency : out.inv_freq) frequency /= rope.required("factor");
@@ -226,19 +235,17 @@ RopeSpec read_rope(const Json& config, int64_t head_dim, const RopeRules& rules)
   const double max_length =
       positive(config, "max_position_embeddings", static_cast<double>(rules.max_positions));
   // transformers gives the length at the top of the config, where there is one, priority.
-  const bool top = config.has("original_max_position_embeddings");
-  const double original_length = top ? positive(config, "original_max_position_embeddings", -1)
-                                     : rope.number("original_max_position_embeddings", max_length);
-  if (type == "llama3") {
+  const char* key = "original_max_position_embeddings";
+  const bool top = config.has(key) || rules.original_positions > 0;
+  const double original_length =
+      top ? positive(config, key, static_cast<double>(rules.original_positions))
+          : rope.number(key, max_length);
+  if (type == "llama3")
     scale_llama3(rope, original_length, out.inv_freq);
-  } else if (type == "yarn") {
+  else if (type == "yarn")
     scale_yarn(rope, original_length, max_length, theta, out);
-  } else if (type == "longrope" || type == "su") {
+  else
     scale_longrope(rope, original_length, max_length, out);
-  } else {
-    (*rope.parameters)[rope.has("rope_type") ? "rope_type" : "type"].fail_expected(
-        "default, linear, llama3, yarn or longrope (others are not supported)");
-  }
   return out;
 }
 

@@ -50,6 +50,10 @@ struct RopeRules {
   double theta = 10000, fraction = 1;
   bool top_fraction = true;      // false: partial_rotary_factor counts in rope_parameters alone
   int64_t max_positions = 2048;  // max_position_embeddings; 0: it must be there
+  // original_max_position_embeddings, which then counts outside rope_parameters alone. 0: it counts
+  // in either place, and absent it is max_position_embeddings.
+  int64_t original_positions = 0;
+  bool longrope_alone = false;  // yarn and su mean longrope, and no other scaling is known
 };
 // rope_parameters (transformers 5) or rope_theta with rope_scaling (before); types default, linear,
 // llama3, yarn and longrope.

@@ -332,6 +332,38 @@ TEST(Rope, bamba_rotates_half_of_each_head_whatever_stands_at_the_top) {
   EXPECT_EQ(rope_of(config).rotary_dim, 16);
 }
 
+TEST(Rope, phi3_takes_the_original_length_from_the_top_alone) {
+  Config config = golden_config("phi3-longrope-long");
+  config["rope_parameters"]["original_max_position_embeddings"] = 64;
+  EXPECT_EQ(rope_of(config).short_positions, 16);
+  config.erase("original_max_position_embeddings");
+  EXPECT_EQ(rope_of(config).short_positions, 4096);
+  EXPECT_EQ(rope_of(config).amplitude, 1);  // 256 positions are fewer
+}
+
+TEST(Rope, phi3_means_longrope_by_yarn_and_su_and_knows_no_other_type) {
+  Config config = golden_config("phi3-longrope-long");
+  const RopeSpec expected = rope_of(config);
+  for (const char* type : {"yarn", "su"}) {
+    config["rope_parameters"]["rope_type"] = type;
+    EXPECT_EQ(rope_of(config), expected) << type;
+  }
+  config["rope_parameters"]["factor"] = 2.0;
+  for (const std::string type : {"linear", "llama3"}) {
+    config["rope_parameters"]["rope_type"] = type;
+    EXPECT_EQ(error_of(config),
+              "config.json: key 'rope_parameters.rope_type': expected default or longrope (yarn "
+              "and su mean it too), found a string '" +
+                  type + "'");
+  }
+  Config llama = golden_config("llama-3.2");
+  llama["rope_parameters"] = config["rope_parameters"];
+  llama["rope_parameters"]["rope_type"] = "su";
+  EXPECT_EQ(error_of(llama),
+            "config.json: key 'rope_parameters.rope_type': expected default, linear, llama3, yarn "
+            "or longrope (others are not supported), found a string 'su'");
+}
+
 // Where a type of scaling needs it, the class's default of max_position_embeddings counts.
 TEST(Rope, an_absent_max_position_embeddings_is_the_classes) {
   const struct {
