@@ -30,6 +30,10 @@ double positive(const Json& config, std::string_view key, double fallback) {
   return value;
 }
 
+std::string_view key_of(const Json& config, std::string_view name, std::string_view other) {
+  return config.has(other) ? other : name;
+}
+
 void check_divides(const Json& config, std::string_view key, int64_t value, int64_t of,
                    std::string_view of_name) {
   if (of % value == 0) return;

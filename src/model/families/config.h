@@ -26,6 +26,9 @@ bool flag(const Json& config, std::string_view key, bool fallback);
 double finite(const Json& config, std::string_view key, double fallback);
 double positive(const Json& config, std::string_view key, double fallback);
 
+// Of two names of one key the one that transformers goes by: `other`, if the config has it.
+std::string_view key_of(const Json& config, std::string_view name, std::string_view other);
+
 // Fails naming `key` unless `value` divides `of`, the value of `of_name`.
 void check_divides(const Json& config, std::string_view key, int64_t value, int64_t of,
                    std::string_view of_name);

@@ -582,5 +582,48 @@ TEST(Jamba, one_expert_is_an_mlp_however_many_a_token_is_to_visit) {
             "config.json: key 'num_experts_per_tok': expected an integer from 1 to 4, found 5");
 }
 
+// transformers' attribute_map, and what its NemotronHConfig was called before: such a key goes
+// before the present one.
+TEST(Families, other_names_of_keys_are_read) {
+  Config config = golden_config("gpt-neo");
+  config["num_attention_heads"] = 2;
+  EXPECT_EQ(block<AttentionBlock>(spec_of(config)).heads, 2);
+  config.erase("num_heads");
+  EXPECT_EQ(block<AttentionBlock>(spec_of(config)).heads, 2);
+  config.erase("num_layers");
+  config["num_hidden_layers"] = 5;
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'num_hidden_layers': expected as many as attention kinds 4, found 5");
+  config["num_hidden_layers"] = 4;
+  EXPECT_EQ(spec_of(config).layers.size(), 4U);
+
+  config = golden_config("recurrent-gemma");
+  config["sliding_window"] = 5;
+  config.erase("attention_window_size");
+  EXPECT_EQ(block<AttentionBlock>(spec_of(config), 2).window, 5);
+
+  config = golden_config("jamba");
+  config.erase("num_experts");
+  config["num_local_experts"] = 4;
+  EXPECT_EQ(block<MoeBlock>(spec_of(config), 1, 1).experts, 4);
+
+  config = golden_config("nemotron-moe");
+  config.erase("n_routed_experts");
+  config["num_local_experts"] = 4;
+  EXPECT_EQ(block<MoeBlock>(spec_of(config), 1).experts, 4);
+  config["mamba_n_groups"] = 4;
+  config["mamba_d_conv"] = 3;
+  config["mamba_chunk_size"] = 8;
+  config["mamba_dt_min"] = 0.01;
+  config["mamba_conv_bias"] = false;
+  const ModelSpec spec = spec_of(config);
+  const auto& mamba = block<Mamba2Block>(spec);
+  EXPECT_EQ(mamba.groups, 4);
+  EXPECT_EQ(mamba.conv_width, 3);
+  EXPECT_EQ(mamba.chunk, 8);
+  EXPECT_EQ(mamba.dt_min, 0.01);
+  EXPECT_EQ(mamba.conv_bias, no_weight);
+}
+
 }  // namespace
 }  // namespace tidemark

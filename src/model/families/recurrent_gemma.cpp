@@ -17,6 +17,7 @@ ModelSpec make_recurrent_gemma(const Json& config) {
   const Heads heads = read_heads(config, hidden, 10, std::nullopt);
   const Act act = activation(config, "hidden_activation", Act::gelu_tanh);
   const RopeSpec rope = read_rope(config, heads.head_dim, {.fraction = 0.5, .max_positions = 0});
+  const std::string_view window = key_of(config, "attention_window_size", "sliding_window");
   const AttentionShape attention{.hidden = hidden,
                                  .heads = heads.heads,
                                  .kv_heads = heads.kv_heads,
@@ -24,7 +25,7 @@ ModelSpec make_recurrent_gemma(const Json& config) {
                                  .qkv_bias = flag(config, "attention_bias", false),
                                  .o_bias = true,
                                  .rope = rope,
-                                 .window = dimension(config, "attention_window_size", 2048)};
+                                 .window = dimension(config, window, 2048)};
   const RgLruBlock lru{.width = dimension(config, "lru_width", hidden),
                        .heads = heads.heads,
                        .conv_width = dimension(config, "conv1d_width", 4),
