@@ -269,8 +269,10 @@ std::vector<std::string> read_layer_kinds(const Json& config, std::string_view k
 
 // Positions each layer sees; 0 for all.
 std::vector<int64_t> read_qwen_windows(const Json& config, int64_t layers) {
+  const bool slides = flag(config, "use_sliding_window", false);
+  // An explicit null means no window; an absent key takes the default.
   const int64_t window =
-      flag(config, "use_sliding_window", false) ? dimension(config, "sliding_window", 4096) : 0;
+      slides && !config.has_null("sliding_window") ? dimension(config, "sliding_window", 4096) : 0;
   std::vector<int64_t> windows(static_cast<size_t>(layers), 0);
   if (config.has("layer_types")) {
     const Json types = config["layer_types"];
@@ -281,7 +283,8 @@ std::vector<int64_t> read_qwen_windows(const Json& config, int64_t layers) {
       if (type == "sliding_attention" && window > 0) {
         windows[i] = window;
       } else if (type == "sliding_attention") {
-        types[i].fail_expected("full_attention, as use_sliding_window is false");
+        types[i].fail_expected(slides ? "full_attention, as sliding_window is null"
+                                      : "full_attention, as use_sliding_window is false");
       } else if (type != "full_attention" && type != "attention") {
         types[i].fail_expected("full_attention or sliding_attention");
       }

@@ -440,6 +440,27 @@ TEST(Qwen2, slides_where_the_config_says) {
             "false, found a string 'sliding_attention'");
 }
 
+TEST(Qwen2, a_null_window_is_none_and_an_absent_one_the_classes) {
+  using List = std::vector<int64_t>;
+  for (const char* golden : {"qwen2.5", "qwen3"}) {
+    Config config = golden_config(golden);
+    config["use_sliding_window"] = true;
+    config["sliding_window"] = nullptr;
+    config["max_window_layers"] = 0;
+    config.erase("layer_types");
+    EXPECT_EQ(windows(config), List(windows(config).size(), 0)) << golden;
+    config.erase("sliding_window");
+    EXPECT_EQ(windows(config), List(windows(config).size(), 4096)) << golden;
+  }
+  Config config = golden_config("qwen2.5");
+  config["use_sliding_window"] = true;
+  config["sliding_window"] = nullptr;
+  config["layer_types"][1] = "sliding_attention";
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'layer_types[1]': expected full_attention, as sliding_window is "
+            "null, found a string 'sliding_attention'");
+}
+
 TEST(Qwen2, has_biases_on_q_k_v_alone) {
   const ModelSpec spec = spec_of(golden_config("qwen2.5"));
   const auto& attention = block<AttentionBlock>(spec);
@@ -623,6 +644,12 @@ TEST(Families, other_names_of_keys_are_read) {
   EXPECT_EQ(mamba.chunk, 8);
   EXPECT_EQ(mamba.dt_min, 0.01);
   EXPECT_EQ(mamba.conv_bias, no_weight);
+}
+
+TEST(RecurrentGemma, an_absent_mlp_width_does_not_follow_the_hidden_size) {
+  Config config = golden_config("recurrent-gemma");
+  config.erase("intermediate_size");
+  EXPECT_EQ(block<MlpBlock>(spec_of(config), 0, 1).width, 7680 / 2);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ ModelSpec make_recurrent_gemma(const Json& config) {
                        .conv_width = dimension(config, "conv1d_width", 4),
                        .act = act};
   check_divides(config, "num_attention_heads", heads.heads, lru.width, "lru_width");
-  const int64_t mlp_width = dimension(config, "intermediate_size", 3 * hidden);
+  const int64_t mlp_width = dimension(config, "intermediate_size", 7680);
   const MlpShape mlp{.hidden = hidden, .width = mlp_width / 2, .act = act, .bias = true};
   if (mlp.width == 0) config["intermediate_size"].fail_expected("at least 2");
   std::vector<std::string> kinds = {"recurrent", "recurrent", "attention"};
