@@ -652,5 +652,50 @@ TEST(RecurrentGemma, an_absent_mlp_width_does_not_follow_the_hidden_size) {
   EXPECT_EQ(block<MlpBlock>(spec_of(config), 0, 1).width, 7680 / 2);
 }
 
+TEST(Hymba, a_null_window_makes_every_layer_global) {
+  Config config = golden_config("hymba");
+  EXPECT_EQ(block<ParallelHeadsBlock>(spec_of(config), 1).attention.window, 13);
+  config["sliding_window"] = nullptr;
+  const ModelSpec spec = spec_of(config);
+  for (size_t layer = 0; layer < 6; ++layer) {
+    EXPECT_EQ(block<ParallelHeadsBlock>(spec, layer).attention.window, 0);
+    EXPECT_EQ(block<ParallelHeadsBlock>(spec, layer).attention.sinks, 0);
+  }
+}
+
+// Keys of NVIDIA's config that would make another model of the same tensors.
+TEST(Hymba, what_would_change_the_result_unseen_is_refused) {
+  const struct {
+    const char* key;
+    std::vector<Config> neutral;
+    Config value;
+    const char* error;
+  } cases[] = {
+      {"memory_tokens_interspersed_every", {0, nullptr}, 64, "expected 0, found 64"},
+      {"kv_reuse_every_i_layer", {-1, nullptr}, 2, "expected -1, found 2"},
+      {"num_mamba", {1, nullptr}, 2, "expected 1, found 2"},
+      {"attn_hidden_size", {-1, 64, nullptr}, 32, "expected -1 or hidden_size 64, found 32"},
+      {"kq_head_dim",
+       {-1, 16, nullptr},
+       8,
+       "expected -1 or hidden_size / num_attention_heads 16, found 8"},
+      {"kv_weight_reuse",
+       {false, nullptr},
+       true,
+       "expected false, the only form supported, found true"},
+      {"hidden_act", {"silu", nullptr}, "gelu", "expected silu, found a string 'gelu'"},
+  };
+  const ModelSpec expected = spec_of(golden_config("hymba"));
+  for (const auto& c : cases) {
+    Config config = golden_config("hymba");
+    for (const Config& neutral : c.neutral) {
+      config[c.key] = neutral;
+      EXPECT_EQ(spec_of(config), expected) << c.key;
+    }
+    EXPECT_EQ(error_with("hymba", c.key, c.value),
+              std::string("config.json: key '") + c.key + "': " + c.error);
+  }
+}
+
 }  // namespace
 }  // namespace tidemark
