@@ -205,6 +205,24 @@ TEST_F(ChangedCheckpoint, rotary_buffers_and_a_tied_head_do_no_harm) {
   EXPECT_NE(floats(*source, spec, spec.lm_head, 0, 1), floats(*source, spec, spec.embedding, 0, 1));
 }
 
+TEST_F(ChangedCheckpoint, nemotron_h_is_read_under_either_prefix) {
+  open("nemotron-moe");
+  std::map<std::string, Stored> renamed;
+  for (const auto& [name, stored] : tensors_)
+    renamed[name.starts_with("backbone.") ? "model" + name.substr(8) : name] = stored;
+  tensors_ = renamed;
+  EXPECT_EQ(error(), "no error");
+  tensors_["model.layers.2.mixer.q_proj.bias"] = {DType::f32, {64}, std::string(256, '\0')};
+  EXPECT_EQ(error(), file() +
+                         ": expected only tensors of the nemotron_h model in config.json, found 1 "
+                         "more: 'model.layers.2.mixer.q_proj.bias'");
+  tensors_.erase("model.layers.2.mixer.q_proj.bias");
+  tensors_.erase("model.norm_f.weight");
+  EXPECT_EQ(error(), file() +
+                         ": tensor 'backbone.norm_f.weight' or 'model.norm_f.weight': missing; "
+                         "expected with shape [64]");
+}
+
 TEST_F(ChangedCheckpoint, half_precision_files_load) {
   open("mamba");
   Stored& skip = tensors_.at("backbone.layers.0.mixer.D");

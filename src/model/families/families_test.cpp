@@ -697,5 +697,13 @@ TEST(Hymba, what_would_change_the_result_unseen_is_refused) {
   }
 }
 
+// transformers makes the projections without biases, whatever the config says.
+TEST(NemotronH, attention_has_no_biases) {
+  Config config = golden_config("nemotron-h");
+  config["attention_bias"] = true;
+  ASSERT_EQ(error_of(config), "no error");
+  EXPECT_EQ(spec_of(config), spec_of(golden_config("nemotron-h")));
+}
+
 }  // namespace
 }  // namespace tidemark

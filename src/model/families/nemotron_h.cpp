@@ -97,7 +97,7 @@ ModelSpec make_nemotron_h(const Json& config) {
   const double eps = positive(config, "layer_norm_epsilon", 1e-5);
   const int64_t head_dim = dimension(config, "head_dim", 128, max_head_dim);
   const Heads heads = read_heads(config, hidden, 32, 8, head_dim);
-  require_flag(config, "attention_bias", false);
+  // No biases, whatever attention_bias says.
   const AttentionShape attention{
       .hidden = hidden, .heads = heads.heads, .kv_heads = heads.kv_heads, .head_dim = head_dim};
   const Act act = activation(config, "mlp_hidden_act", Act::relu2);
@@ -109,7 +109,7 @@ ModelSpec make_nemotron_h(const Json& config) {
   const Mamba2Shape mamba = read_mamba(config, hidden, eps);
 
   builder.spec.family = "nemotron_h";
-  builder.vocabulary({"backbone.embeddings.weight", "model.embeddings.weight"},
+  builder.vocabulary({"backbone.embeddings.weight", "backbone.embedding.weight"},
                      dimension(config, "vocab_size", 131072), hidden,
                      flag(config, "tie_word_embeddings", false));
   for (size_t i = 0; i < kinds.size(); ++i) {
@@ -137,6 +137,7 @@ ModelSpec make_nemotron_h(const Json& config) {
     builder.spec.layers.push_back({{std::move(sublayer)}});
   }
   builder.spec.final_norm = builder.rms_norm("backbone.norm_f.weight", hidden, eps);
+  builder.accept_prefix("backbone.", "model.");
   return builder.finish();
 }
 
