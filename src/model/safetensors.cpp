@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <functional>
 #include <limits>
+#include <numeric>
 #include <optional>
 
 #include "base/bf16.h"
@@ -18,24 +20,43 @@ static_assert(std::endian::native == std::endian::little, "safetensors data is l
 constexpr int64_t length_bytes = 8;
 constexpr int64_t max_header_bytes = 100'000'000;  // the limit of the reference implementation
 
-struct FileDType {
+// The types of the format whose elements are whole bytes. Those without a DType may be in a file,
+// but are of no use here.
+struct FileType {
   std::string_view name;
-  DType dtype;
+  int64_t bytes;
+  std::optional<DType> dtype = {};
 };
-constexpr FileDType file_dtypes[] = {{"F32", DType::f32}, {"BF16", DType::bf16},
-                                     {"F16", DType::f16}, {"F64", DType::f64},
-                                     {"I32", DType::i32}, {"I64", DType::i64}};
+constexpr FileType file_types[] = {{"F64", 8, DType::f64},
+                                   {"F32", 4, DType::f32},
+                                   {"F16", 2, DType::f16},
+                                   {"BF16", 2, DType::bf16},
+                                   {"C64", 8},
+                                   {"I64", 8, DType::i64},
+                                   {"U64", 8},
+                                   {"I32", 4, DType::i32},
+                                   {"U32", 4},
+                                   {"I16", 2},
+                                   {"U16", 2},
+                                   {"I8", 1},
+                                   {"U8", 1},
+                                   {"BOOL", 1},
+                                   {"F8_E4M3", 1},
+                                   {"F8_E5M2", 1},
+                                   {"F8_E8M0", 1}};
 
-DType read_dtype(const Json& value) {
+const FileType& read_type(const Json& value) {
   const std::string text = value.string();
-  for (const FileDType& known : file_dtypes)
-    if (known.name == text) return known.dtype;
-  value.fail_expected("a dtype among F64, F32, F16, BF16, I64, I32");
+  std::string known;
+  for (const FileType& type : file_types) {
+    if (type.name == text) return type;
+    known += (known.empty() ? "" : ", ") + std::string(type.name);
+  }
+  value.fail_expected("a dtype among " + known);
 }
 
 // Elements times their size, or nothing when that overflows.
-std::optional<int64_t> byte_count(std::span<const int64_t> shape, DType dtype) {
-  int64_t bytes = size_bytes(dtype);
+std::optional<int64_t> byte_count(std::span<const int64_t> shape, int64_t bytes) {
   for (const int64_t extent : shape)
     if (__builtin_mul_overflow(bytes, extent, &bytes)) return std::nullopt;
   return bytes;
@@ -92,7 +113,11 @@ void convert(const std::byte* from, float scale, std::span<float> out, ToFloat t
 }  // namespace
 
 int64_t TensorView::elements() const {
-  return static_cast<int64_t>(data.size()) / size_bytes(dtype);
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies());
+}
+
+bool TensorView::is_float() const {
+  return dtype == DType::f32 || dtype == DType::f64 || dtype == DType::bf16 || dtype == DType::f16;
 }
 
 std::string shape_text(std::span<const int64_t> shape) {
@@ -121,10 +146,12 @@ TensorMap parse_safetensors(std::span<const std::byte> file, const std::string& 
     if (name == "__metadata__") continue;
     const Json entry = header[name];
     TensorView tensor;
-    tensor.dtype = read_dtype(entry["dtype"]);
+    const FileType& type = read_type(entry["dtype"]);
+    tensor.dtype = type.dtype;
+    tensor.stored_as = type.name;
     const Json shape = entry["shape"];
     for (size_t i = 0; i < shape.size(); ++i) tensor.shape.push_back(shape[i].integer(0));
-    const auto bytes = byte_count(tensor.shape, tensor.dtype);
+    const auto bytes = byte_count(tensor.shape, type.bytes);
     if (!bytes) shape.fail_expected("a shape of less than 2^63 bytes");
 
     const Json offsets = entry["data_offsets"];
@@ -133,10 +160,10 @@ TensorMap parse_safetensors(std::span<const std::byte> file, const std::string& 
     const int64_t end = offsets[size_t{1}].integer(begin, data_bytes);
     if (end - begin != *bytes)
       fail("{}: tensor '{}': expected {} bytes for {} {}, found {} between its offsets", source,
-           printable(name), *bytes, entry["dtype"].string(), shape_text(tensor.shape), end - begin);
-    if (begin % size_bytes(tensor.dtype) != 0)
+           printable(name), *bytes, type.name, shape_text(tensor.shape), end - begin);
+    if (begin % type.bytes != 0)
       fail("{}: tensor '{}': expected an offset divisible by {}, found {}", source, printable(name),
-           size_bytes(tensor.dtype), begin);
+           type.bytes, begin);
     tensor.data = data.subspan(static_cast<size_t>(begin), static_cast<size_t>(*bytes));
     const auto placed = tensors.emplace(name, std::move(tensor)).first;
     ranges.push_back({begin, end, placed->first});
@@ -219,9 +246,9 @@ std::string encode_safetensors(std::span<const TensorToWrite> tensors) {
   std::string header = "{";
   std::string data;
   for (const TensorToWrite& tensor : tensors) {
-    std::string_view dtype;
-    for (const FileDType& known : file_dtypes)
-      if (known.dtype == tensor.dtype) dtype = known.name;
+    std::string_view dtype = tensor.stored_as;
+    for (const FileType& known : file_types)
+      if (dtype.empty() && known.dtype == tensor.dtype) dtype = known.name;
     header += fmt::format(R"({}"{}":{{"dtype":"{}","shape":{},"data_offsets":[{},{}]}})",
                           header.size() > 1 ? "," : "", tensor.name, dtype,
                           shape_text(tensor.shape), data.size(), data.size() + tensor.data.size());
@@ -235,20 +262,18 @@ std::string encode_safetensors(std::span<const TensorToWrite> tensors) {
 }
 
 void read_elements(const TensorView& tensor, int64_t begin, float scale, std::span<float> out) {
-  const std::byte* from = tensor.data.data() + begin * size_bytes(tensor.dtype);
-  switch (tensor.dtype) {
+  if (!tensor.is_float()) fail("expected a floating-point tensor, found {}", tensor.stored_as);
+  const std::byte* from = tensor.data.data() + begin * size_bytes(*tensor.dtype);
+  switch (*tensor.dtype) {
     case DType::f32:
       return convert<float>(from, scale, out, [](float x) { return x; });
     case DType::f64:
       return convert<double>(from, scale, out, [](double x) { return static_cast<float>(x); });
     case DType::bf16:
       return convert<Bf16>(from, scale, out, [](Bf16 x) { return static_cast<float>(x); });
-    case DType::f16:
+    default:  // f16
       return convert<uint16_t>(from, scale, out, half_to_float);
-    default:
-      break;
   }
-  fail("expected a floating-point tensor, found {}", name(tensor.dtype));
 }
 
 }  // namespace tidemark

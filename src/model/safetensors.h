@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,11 +19,13 @@
 namespace tidemark {
 
 struct TensorView {
-  DType dtype = DType::f32;
+  std::optional<DType> dtype;  // none: of a type that nothing is computed from
   std::vector<int64_t> shape;
   std::span<const std::byte> data;  // little-endian, row-major, perhaps not aligned
+  std::string_view stored_as = {};  // the type, in the format's spelling
 
   int64_t elements() const;
+  bool is_float() const;  // what read_elements() takes
 };
 
 std::string shape_text(std::span<const int64_t> shape);  // "[2, 3]"
@@ -62,6 +65,7 @@ struct TensorToWrite {
   DType dtype = DType::f32;
   std::vector<int64_t> shape;
   std::span<const std::byte> data;
+  std::string_view stored_as = {};  // the file's type, when it is not dtype's
 };
 std::string encode_safetensors(std::span<const TensorToWrite> tensors);
 

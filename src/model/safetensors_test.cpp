@@ -109,10 +109,38 @@ TEST(Safetensors, refuses_a_header_that_is_not_an_object_of_tensors) {
             "m.safetensors: expected at most 64 levels of nesting, found more at byte 64");
 }
 
+// A model's file may hold them beside its weights.
+TEST(Safetensors, knows_the_size_of_types_it_does_not_compute_with) {
+  const struct {
+    const char* name;
+    int64_t bytes;
+  } types[] = {{"C64", 8}, {"U64", 8},  {"U32", 4},     {"I16", 2},     {"U16", 2},    {"I8", 1},
+               {"U8", 1},  {"BOOL", 1}, {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}};
+  for (const auto& type : types) {
+    const auto header = [&](int64_t bytes) {
+      return fmt::format(R"({{"w":{{"dtype":"{}","shape":[3],"data_offsets":[0,{}]}}}})", type.name,
+                         bytes);
+    };
+    ASSERT_EQ(header_error(header(3 * type.bytes), static_cast<size_t>(3 * type.bytes)),
+              "no error");
+    const std::string file = file_of(header(3 * type.bytes), static_cast<size_t>(3 * type.bytes));
+    const TensorMap tensors = parse(file);
+    EXPECT_EQ(tensors.at("w").elements(), 3) << type.name;
+    float value = 0;
+    EXPECT_EQ(error_of([&] { read_elements(tensors.at("w"), 0, 1, std::span(&value, 1)); }),
+              fmt::format("expected a floating-point tensor, found {}", type.name));
+    EXPECT_EQ(header_error(header(3 * type.bytes + 1), static_cast<size_t>(3 * type.bytes + 1)),
+              fmt::format("m.safetensors: tensor 'w': expected {} bytes for {} [3], found {} "
+                          "between its offsets",
+                          3 * type.bytes, type.name, 3 * type.bytes + 1));
+  }
+}
+
 TEST(Safetensors, refuses_an_unknown_dtype_by_name) {
-  EXPECT_EQ(header_error(R"({"w":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]}})", 1),
-            "m.safetensors: key 'w.dtype': expected a dtype among F64, F32, F16, BF16, I64, I32, "
-            "found a string 'F8_E4M3'");
+  EXPECT_EQ(
+      header_error(R"({"w":{"dtype":"F4","shape":[2],"data_offsets":[0,1]}})", 1),
+      "m.safetensors: key 'w.dtype': expected a dtype among F64, F32, F16, BF16, C64, I64, "
+      "U64, I32, U32, I16, U16, I8, U8, BOOL, F8_E4M3, F8_E5M2, F8_E8M0, found a string 'F4'");
 }
 
 TEST(Safetensors, refuses_a_name_that_appears_twice) {
@@ -196,11 +224,11 @@ TEST(Safetensors, converts_and_scales_other_floats) {
   EXPECT_EQ(out[0], 0.1F);
   EXPECT_EQ(out[1], INFINITY);
   const int64_t ids[] = {1};
-  EXPECT_EQ(
-      error_of([&] {
-        read_elements({DType::i64, {1}, std::as_bytes(std::span(ids))}, 0, 1, std::span(out, 1));
-      }),
-      "expected a floating-point tensor, found i64");
+  EXPECT_EQ(error_of([&] {
+              read_elements({DType::i64, {1}, std::as_bytes(std::span(ids)), "I64"}, 0, 1,
+                            std::span(out, 1));
+            }),
+            "expected a floating-point tensor, found I64");
 }
 
 std::string one_tensor(const std::string& name, float value) {

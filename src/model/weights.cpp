@@ -61,10 +61,6 @@ void for_each_part(const Weight& weight, int64_t row_begin, int64_t rows, const 
   }
 }
 
-bool is_float(DType dtype) {
-  return dtype != DType::i32 && dtype != DType::i64;
-}
-
 class CheckpointWeights final : public WeightSource {
  public:
   CheckpointWeights(const ModelSpec& spec, const std::filesystem::path& path)
@@ -81,9 +77,9 @@ class CheckpointWeights final : public WeightSource {
         if (tensor.shape != part.file_shape)
           fail("{}: tensor '{}': expected shape {}, found {}", source, spelling(part),
                shape_text(part.file_shape), shape_text(tensor.shape));
-        if (!is_float(tensor.dtype))
+        if (!tensor.is_float())
           fail("{}: tensor '{}': expected a floating-point dtype, found {}", source, spelling(part),
-               name(tensor.dtype));
+               tensor.stored_as);
         used.insert(spelling(part));
       }
     refuse_unused(spec, used);
@@ -123,11 +119,17 @@ class CheckpointWeights final : public WeightSource {
   }
 
   // Rotary frequencies follow from the config; a tied lm_head may be stored a second time; a block
-  // of Zamba2 that one use has for itself comes with the adapters of the others.
+  // of Zamba2 that one use has for itself comes with the adapters of the others; GPT-Neo's masks
+  // were stored once; heads that predict several tokens ahead are not run.
   bool is_harmless(const ModelSpec& spec, const std::string& name, const TensorView& tensor) const {
     if (name.ends_with(".rotary_emb.inv_freq")) return true;
     if (spec.family == "zamba2" && spec.lm_head != spec.embedding &&
         name.find("_adapter_list.") != std::string::npos)
+      return true;
+    if (spec.family == "gpt_neo" &&
+        (name.ends_with(".attn.attention.bias") || name.ends_with(".attn.attention.masked_bias")))
+      return true;
+    if ((spec.family == "qwen3_next" || spec.family == "nemotron_h") && name.starts_with("mtp."))
       return true;
     if (name != "lm_head.weight" || spec.lm_head != spec.embedding) return false;
     const Weight& embedding = weights_.at(static_cast<size_t>(spec.embedding));

@@ -109,6 +109,7 @@ class ChangedCheckpoint : public testing::Test {
     DType dtype;
     std::vector<int64_t> shape;
     std::string data;
+    std::string stored_as = "";  // instead of dtype
   };
   void open(const std::string& name) {
     folder_ =
@@ -119,14 +120,15 @@ class ChangedCheckpoint : public testing::Test {
     fs::copy(golden(name) + "/config.json", folder_ / "config.json");
     const Checkpoint file(golden(name));
     for (const auto& [tensor, view] : file.tensors())
-      tensors_[tensor] = {view.dtype,
+      tensors_[tensor] = {view.dtype.value(),
                           view.shape,
                           {reinterpret_cast<const char*>(view.data.data()), view.data.size()}};
   }
   void save() {
     std::vector<TensorToWrite> list;
     for (const auto& [name, stored] : tensors_)
-      list.push_back({name, stored.dtype, stored.shape, std::as_bytes(std::span(stored.data))});
+      list.push_back({name, stored.dtype, stored.shape, std::as_bytes(std::span(stored.data)),
+                      stored.stored_as});
     std::ofstream(folder_ / "model.safetensors", std::ios::binary) << encode_safetensors(list);
   }
   std::unique_ptr<WeightSource> load() {
@@ -178,7 +180,7 @@ TEST_F(ChangedCheckpoint, an_integer_weight_is_refused) {
   open("qwen2.5");
   tensors_.at("model.norm.weight").dtype = DType::i32;
   EXPECT_EQ(error(),
-            file() + ": tensor 'model.norm.weight': expected a floating-point dtype, found i32");
+            file() + ": tensor 'model.norm.weight': expected a floating-point dtype, found I32");
 }
 
 TEST_F(ChangedCheckpoint, a_tensor_left_over_is_refused) {
@@ -203,6 +205,54 @@ TEST_F(ChangedCheckpoint, rotary_buffers_and_a_tied_head_do_no_harm) {
   ASSERT_NE(spec.lm_head, spec.embedding);
   const auto source = load();
   EXPECT_NE(floats(*source, spec, spec.lm_head, 0, 1), floats(*source, spec, spec.embedding, 0, 1));
+}
+
+TEST_F(ChangedCheckpoint, nemotron_h_is_read_under_either_prefix) {
+  open("nemotron-moe");
+  std::map<std::string, Stored> renamed;
+  for (const auto& [name, stored] : tensors_)
+    renamed[name.starts_with("backbone.") ? "model" + name.substr(8) : name] = stored;
+  tensors_ = renamed;
+  EXPECT_EQ(error(), "no error");
+  tensors_["model.layers.2.mixer.q_proj.bias"] = {DType::f32, {64}, std::string(256, '\0')};
+  EXPECT_EQ(error(), file() +
+                         ": expected only tensors of the nemotron_h model in config.json, found 1 "
+                         "more: 'model.layers.2.mixer.q_proj.bias'");
+  tensors_.erase("model.layers.2.mixer.q_proj.bias");
+  tensors_.erase("model.norm_f.weight");
+  EXPECT_EQ(error(), file() +
+                         ": tensor 'backbone.norm_f.weight' or 'model.norm_f.weight': missing; "
+                         "expected with shape [64]");
+}
+
+TEST_F(ChangedCheckpoint, what_transformers_passes_over_does_no_harm) {
+  const Stored one = {DType::f32, {1}, std::string(4, '\0')};
+  for (const char* name : {"qwen3-next", "nemotron-h"}) {
+    tensors_.clear();
+    open(name);
+    tensors_["mtp.layers.0.mlp.gate.weight"] = one;  // predicts the token after the next
+    EXPECT_EQ(error(), "no error") << name;
+  }
+  tensors_.clear();
+  open("gpt-neo");
+  for (const std::string layer : {"0", "3"}) {
+    const std::string attention = "transformer.h." + layer + ".attn.attention.";
+    tensors_[attention + "bias"] = {DType::i32, {1, 1, 2, 2}, std::string(4, '\1'), "BOOL"};
+    tensors_[attention + "masked_bias"] = {DType::f32, {}, std::string(4, '\0')};
+  }
+  EXPECT_EQ(error(), "no error");
+  tensors_["mtp.layers.0.mlp.gate.weight"] = one;
+  EXPECT_EQ(error(), file() +
+                         ": expected only tensors of the gpt_neo model in config.json, found 1 "
+                         "more: 'mtp.layers.0.mlp.gate.weight'");
+}
+
+TEST_F(ChangedCheckpoint, a_weight_of_a_type_not_computed_with_is_refused) {
+  open("qwen2.5");
+  Stored& norm = tensors_.at("model.norm.weight");
+  norm = {DType::i32, norm.shape, std::string(norm.data.size() / 4, '\1'), "U8"};
+  EXPECT_EQ(error(),
+            file() + ": tensor 'model.norm.weight': expected a floating-point dtype, found U8");
 }
 
 TEST_F(ChangedCheckpoint, half_precision_files_load) {

@@ -35,7 +35,7 @@ void fuzz_safetensors(std::span<const std::byte> file) {
   expect_error_or_success([&] {
     for (const auto& [name, tensor] : parse_safetensors(file, "input")) {
       // Touches the data that the header claims, so that a view outside the file is caught.
-      if (tensor.dtype == DType::i32 || tensor.dtype == DType::i64) continue;
+      if (!tensor.is_float()) continue;
       std::vector<float> values(static_cast<size_t>(tensor.elements()));
       read_elements(tensor, 0, 1, values);
     }

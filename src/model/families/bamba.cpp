@@ -15,14 +15,16 @@ ModelSpec make_bamba(const Json& config) {
   const Heads heads = read_heads(config, hidden, 32, 8);
   require_silu(config, "hidden_act");
   const bool attention_bias = flag(config, "attention_bias", false);
-  // transformers rotates half of each head, whatever the config says elsewhere.
+  // transformers rotates half of each head, whatever the config says outside rope_parameters.
+  const RopeSpec rope = read_rope(
+      config, heads.head_dim, {.fraction = 0.5, .top_fraction = false, .max_positions = 262144});
   const AttentionShape attention{.hidden = hidden,
                                  .heads = heads.heads,
                                  .kv_heads = heads.kv_heads,
                                  .head_dim = heads.head_dim,
                                  .qkv_bias = attention_bias,
                                  .o_bias = attention_bias,
-                                 .rope = read_rope(config, heads.head_dim, {.fraction = 0.5})};
+                                 .rope = rope};
   const MlpShape mlp{.hidden = hidden,
                      .width = dimension(config, "intermediate_size", 14336),
                      .bias = flag(config, "mlp_bias", false)};

@@ -114,6 +114,15 @@ void SpecBuilder::vocabulary(const std::vector<std::string>& tensors, int64_t vo
   spec.lm_head = tied ? spec.embedding : matrix("lm_head.weight", vocab, hidden);
 }
 
+void SpecBuilder::accept_prefix(std::string_view prefix, std::string_view other) {
+  for (Weight& weight : spec.weights)
+    for (std::vector<WeightPart>* parts : {&weight.parts, &weight.other_parts})
+      for (WeightPart& part : *parts)
+        for (const std::string& name : std::vector<std::string>(part.names))
+          if (name.starts_with(prefix))
+            part.names.push_back(std::string(other) + name.substr(prefix.size()));
+}
+
 ModelSpec SpecBuilder::finish() {
   constexpr double most = 0x1p50;  // so that byte counts of the whole fit in int64_t
   double parameters = 0;

@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/json.h"
@@ -51,6 +52,9 @@ class SpecBuilder {
   // Embedding [V, D] under the first of `tensors` that the file has, and the head on it or its own.
   void vocabulary(const std::vector<std::string>& tensors, int64_t vocab, int64_t hidden,
                   bool tied);
+
+  // Lets a checkpoint say `other` where names of tensors so far begin with `prefix`.
+  void accept_prefix(std::string_view prefix, std::string_view other);
 
   // Checks the whole and gives it away.
   ModelSpec finish();

@@ -30,6 +30,10 @@ double positive(const Json& config, std::string_view key, double fallback) {
   return value;
 }
 
+std::string_view key_of(const Json& config, std::string_view name, std::string_view other) {
+  return config.has(other) ? other : name;
+}
+
 void check_divides(const Json& config, std::string_view key, int64_t value, int64_t of,
                    std::string_view of_name) {
   if (of % value == 0) return;
@@ -118,8 +122,8 @@ void scale_llama3(const RopeConfig& rope, double original_length, std::vector<do
 }
 
 // YaRN (arXiv 2309.00071) as modeling_rope_utils.py: _compute_yarn_parameters has it.
-void scale_yarn(const RopeConfig& rope, double original_length, double theta, RopeSpec& out) {
-  const double max_length = rope.number("max_position_embeddings", original_length);
+void scale_yarn(const RopeConfig& rope, double original_length, double max_length, double theta,
+                RopeSpec& out) {
   const double factor = rope.has("factor") ? rope.required("factor") : max_length / original_length;
   const auto attention_scale = [&](double weight) {
     return factor <= 1 ? 1.0 : 0.1 * weight * std::log(factor) + 1.0;
@@ -180,25 +184,44 @@ void scale_longrope(const RopeConfig& rope, double original_length, double max_l
   out.short_positions = static_cast<int64_t>(original_length);
 }
 
-std::string rope_type(const RopeConfig& rope) {
-  for (std::string_view key : {"rope_type", "type"})
-    if (rope.has(key)) return (*rope.parameters)[key].string();
-  return "default";
+// The first of both that is there and not empty.
+std::optional<Json> read_parameters(const Json& config) {
+  for (std::string_view key : {"rope_scaling", "rope_parameters"}) {
+    if (!config.has(key)) continue;
+    const Json parameters = config[key];
+    if (!parameters.is_object()) parameters.fail_expected("an object");
+    for (const std::string& name : parameters.keys())
+      if (parameters[name].is_object()) parameters[name].fail_expected("one value for all layers");
+    if (!parameters.keys().empty()) return parameters;
+  }
+  return std::nullopt;
+}
+
+std::string read_type(const RopeConfig& rope, bool longrope_alone) {
+  const std::string_view key = rope.has("rope_type") ? "rope_type" : "type";
+  if (!rope.has(key)) return "default";
+  const Json value = (*rope.parameters)[key];
+  const std::string type = value.string();
+  if (longrope_alone) {
+    if (type == "default") return type;
+    if (type == "longrope" || type == "yarn" || type == "su") return "longrope";
+    value.fail_expected("default or longrope (yarn and su mean it too)");
+  }
+  for (std::string_view known : {"default", "linear", "llama3", "yarn", "longrope"})
+    if (type == known) return type;
+  value.fail_expected("default, linear, llama3, yarn or longrope (others are not supported)");
 }
 
 }  // namespace
 
-RopeSpec read_rope(const Json& config, int64_t head_dim, RopeDefaults defaults) {
-  RopeConfig rope{config, std::nullopt};
-  for (std::string_view key : {"rope_scaling", "rope_parameters"})
-    if (!rope.parameters && config.has(key)) {
-      rope.parameters = config[key];
-      if (!rope.parameters->is_object()) rope.parameters->fail_expected("an object");
-    }
+RopeSpec read_rope(const Json& config, int64_t head_dim, const RopeRules& rules) {
+  const RopeConfig rope{config, read_parameters(config)};
   RopeSpec out;
-  const double theta = rope.number("rope_theta", defaults.theta);
+  const double theta = rope.number("rope_theta", rules.theta);
   if (theta <= 1) rope.holder("rope_theta")["rope_theta"].fail_expected("more than 1");
-  const double fraction = rope.number("partial_rotary_factor", defaults.fraction);
+  const bool given = rules.top_fraction || rope.has("partial_rotary_factor");
+  const double fraction =
+      given ? rope.number("partial_rotary_factor", rules.fraction) : rules.fraction;
   out.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * std::min(fraction, 1.0));
   if (fraction > 1 || out.rotary_dim % 2 != 0 || out.rotary_dim == 0)
     fail("{}: key 'partial_rotary_factor': expected an even part of head_dim {}, found {}",
@@ -207,25 +230,26 @@ RopeSpec read_rope(const Json& config, int64_t head_dim, RopeDefaults defaults) 
     out.inv_freq.push_back(
         std::pow(theta, -static_cast<double>(i) / static_cast<double>(out.rotary_dim)));
 
-  const std::string type = rope_type(rope);
+  const std::string type = read_type(rope, rules.longrope_alone);
   if (type == "default") return out;
-  // transformers gives the length at the top of the config, where there is one, priority.
-  const bool top = config.has("original_max_position_embeddings");
-  const double max_length = positive(config, "max_position_embeddings", 2048);
-  const double original_length = top ? positive(config, "original_max_position_embeddings", -1)
-                                     : rope.number("original_max_position_embeddings", max_length);
   if (type == "linear") {
     for (double& frequency : out.inv_freq) frequency /= rope.required("factor");
-  } else if (type == "llama3") {
-    scale_llama3(rope, original_length, out.inv_freq);
-  } else if (type == "yarn") {
-    scale_yarn(rope, original_length, theta, out);
-  } else if (type == "longrope" || type == "su") {
-    scale_longrope(rope, original_length, max_length, out);
-  } else {
-    (*rope.parameters)[rope.has("rope_type") ? "rope_type" : "type"].fail_expected(
-        "default, linear, llama3, yarn or longrope (others are not supported)");
+    return out;
   }
+  const double max_length =
+      positive(config, "max_position_embeddings", static_cast<double>(rules.max_positions));
+  // transformers gives the length at the top of the config, where there is one, priority.
+  const char* key = "original_max_position_embeddings";
+  const bool top = config.has(key) || rules.original_positions > 0;
+  const double original_length =
+      top ? positive(config, key, static_cast<double>(rules.original_positions))
+          : rope.number(key, max_length);
+  if (type == "llama3")
+    scale_llama3(rope, original_length, out.inv_freq);
+  else if (type == "yarn")
+    scale_yarn(rope, original_length, max_length, theta, out);
+  else
+    scale_longrope(rope, original_length, max_length, out);
   return out;
 }
 
@@ -245,8 +269,10 @@ std::vector<std::string> read_layer_kinds(const Json& config, std::string_view k
 
 // Positions each layer sees; 0 for all.
 std::vector<int64_t> read_qwen_windows(const Json& config, int64_t layers) {
+  const bool slides = flag(config, "use_sliding_window", false);
+  // An explicit null means no window; an absent key takes the default.
   const int64_t window =
-      flag(config, "use_sliding_window", false) ? dimension(config, "sliding_window", 4096) : 0;
+      slides && !config.has_null("sliding_window") ? dimension(config, "sliding_window", 4096) : 0;
   std::vector<int64_t> windows(static_cast<size_t>(layers), 0);
   if (config.has("layer_types")) {
     const Json types = config["layer_types"];
@@ -257,7 +283,8 @@ std::vector<int64_t> read_qwen_windows(const Json& config, int64_t layers) {
       if (type == "sliding_attention" && window > 0) {
         windows[i] = window;
       } else if (type == "sliding_attention") {
-        types[i].fail_expected("full_attention, as use_sliding_window is false");
+        types[i].fail_expected(slides ? "full_attention, as sliding_window is null"
+                                      : "full_attention, as use_sliding_window is false");
       } else if (type != "full_attention" && type != "attention") {
         types[i].fail_expected("full_attention or sliding_attention");
       }

@@ -26,6 +26,9 @@ bool flag(const Json& config, std::string_view key, bool fallback);
 double finite(const Json& config, std::string_view key, double fallback);
 double positive(const Json& config, std::string_view key, double fallback);
 
+// Of two names of one key the one that transformers goes by: `other`, if the config has it.
+std::string_view key_of(const Json& config, std::string_view name, std::string_view other);
+
 // Fails naming `key` unless `value` divides `of`, the value of `of_name`.
 void check_divides(const Json& config, std::string_view key, int64_t value, int64_t of,
                    std::string_view of_name);
@@ -45,12 +48,19 @@ struct Heads {
 Heads read_heads(const Json& config, int64_t hidden, int64_t default_heads,
                  std::optional<int64_t> default_kv_heads, int64_t head_dim = 0);
 
+// What a family's RoPE has of its own: the values of absent keys, and which keys count.
+struct RopeRules {
+  double theta = 10000, fraction = 1;
+  bool top_fraction = true;      // false: partial_rotary_factor counts in rope_parameters alone
+  int64_t max_positions = 2048;  // max_position_embeddings; 0: it must be there
+  // original_max_position_embeddings, which then counts outside rope_parameters alone. 0: it counts
+  // in either place, and absent it is max_position_embeddings.
+  int64_t original_positions = 0;
+  bool longrope_alone = false;  // yarn and su mean longrope, and no other scaling is known
+};
 // rope_parameters (transformers 5) or rope_theta with rope_scaling (before); types default, linear,
 // llama3, yarn and longrope.
-struct RopeDefaults {
-  double theta = 10000, fraction = 1;
-};
-RopeSpec read_rope(const Json& config, int64_t head_dim, RopeDefaults defaults = {});
+RopeSpec read_rope(const Json& config, int64_t head_dim, const RopeRules& rules = {});
 
 // One kind per layer, from the list of strings `key` in the spelling of transformers 5: what it
 // calls linear_attention and full_attention was mamba and attention before.

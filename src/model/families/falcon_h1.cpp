@@ -63,7 +63,7 @@ ModelSpec make_falcon_h1(const Json& config) {
                                  .head_dim = heads.head_dim,
                                  .qkv_bias = attention_bias,
                                  .o_bias = attention_bias,
-                                 .rope = read_rope(config, heads.head_dim),
+                                 .rope = read_rope(config, heads.head_dim, {.max_positions = 8192}),
                                  .in_scale = finite(config, "attention_in_multiplier", 1),
                                  .key_scale = finite(config, "key_multiplier", 1),
                                  .out_scale = finite(config, "attention_out_multiplier", 1)};

@@ -191,6 +191,19 @@ TEST(Families, null_kv_heads_are_as_many_as_query_heads) {
   EXPECT_EQ(block<AttentionBlock>(spec_of(config)).kv_heads, 4);
 }
 
+// Of the first layer that has positions.
+RopeSpec rope_of(const Config& config) {
+  for (const LayerSpec& layer : spec_of(config).layers)
+    for (const Sublayer& sublayer : layer.sublayers) {
+      if (sublayer.side) return sublayer.side->attention.rope.value();
+      for (const Block& block : sublayer.parallel)
+        if (const auto* attention = std::get_if<AttentionBlock>(&block))
+          return attention->rope.value();
+    }
+  ADD_FAILURE() << "no attention";
+  return {};
+}
+
 TEST(Rope, both_spellings_agree) {
   Config old = golden_config("llama-3.2");
   const ModelSpec now = spec_of(old);
@@ -292,6 +305,89 @@ TEST(Rope, types_we_lack_and_missing_factors_are_named) {
             "low_freq_factor, found 1.0");
 }
 
+TEST(Rope, an_empty_rope_scaling_is_none) {
+  Config config = golden_config("llama-3.2");
+  const RopeSpec expected = rope_of(config);
+  config["rope_scaling"] = Config::object();
+  EXPECT_EQ(rope_of(config), expected);
+  config["rope_parameters"] = Config::object();
+  EXPECT_NE(rope_of(config), expected);
+}
+
+TEST(Rope, parameters_by_layer_type_are_refused) {
+  Config config = golden_config("llama-3.2");
+  config["rope_parameters"] = {{"full_attention", config["rope_parameters"]},
+                               {"sliding_attention", config["rope_parameters"]}};
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'rope_parameters.full_attention': expected one value for all "
+            "layers, found an object");
+}
+
+TEST(Rope, bamba_rotates_half_of_each_head_whatever_stands_at_the_top) {
+  Config config = golden_config("bamba");
+  config["partial_rotary_factor"] = 1.0;
+  config["rope_parameters"].erase("partial_rotary_factor");
+  EXPECT_EQ(rope_of(config).rotary_dim, 8);
+  config["rope_parameters"]["partial_rotary_factor"] = 1.0;
+  EXPECT_EQ(rope_of(config).rotary_dim, 16);
+}
+
+TEST(Rope, phi3_takes_the_original_length_from_the_top_alone) {
+  Config config = golden_config("phi3-longrope-long");
+  config["rope_parameters"]["original_max_position_embeddings"] = 64;
+  EXPECT_EQ(rope_of(config).short_positions, 16);
+  config.erase("original_max_position_embeddings");
+  EXPECT_EQ(rope_of(config).short_positions, 4096);
+  EXPECT_EQ(rope_of(config).amplitude, 1);  // 256 positions are fewer
+}
+
+TEST(Rope, phi3_means_longrope_by_yarn_and_su_and_knows_no_other_type) {
+  Config config = golden_config("phi3-longrope-long");
+  const RopeSpec expected = rope_of(config);
+  for (const char* type : {"yarn", "su"}) {
+    config["rope_parameters"]["rope_type"] = type;
+    EXPECT_EQ(rope_of(config), expected) << type;
+  }
+  config["rope_parameters"]["factor"] = 2.0;
+  for (const std::string type : {"linear", "llama3"}) {
+    config["rope_parameters"]["rope_type"] = type;
+    EXPECT_EQ(error_of(config),
+              "config.json: key 'rope_parameters.rope_type': expected default or longrope (yarn "
+              "and su mean it too), found a string '" +
+                  type + "'");
+  }
+  Config llama = golden_config("llama-3.2");
+  llama["rope_parameters"] = config["rope_parameters"];
+  llama["rope_parameters"]["rope_type"] = "su";
+  EXPECT_EQ(error_of(llama),
+            "config.json: key 'rope_parameters.rope_type': expected default, linear, llama3, yarn "
+            "or longrope (others are not supported), found a string 'su'");
+}
+
+// Where a type of scaling needs it, the class's default of max_position_embeddings counts.
+TEST(Rope, an_absent_max_position_embeddings_is_the_classes) {
+  const struct {
+    const char* golden;
+    double positions;
+  } cases[] = {{"llama-3.2", 2048},      {"qwen2.5", 32768},    {"qwen3", 32768},
+               {"qwen3-next", 32768},    {"falcon-h1", 8192},   {"bamba", 262144},
+               {"granite-hybrid", 2048}, {"zamba2-1.2b", 4096}, {"lfm2", 128000}};
+  for (const auto& c : cases) {
+    Config config = golden_config(c.golden);
+    config.erase("max_position_embeddings");
+    config["position_embedding_type"] = "rope";  // of granite
+    config["rope_parameters"] = {
+        {"rope_type", "yarn"}, {"factor", nullptr}, {"original_max_position_embeddings", 64}};
+    EXPECT_NEAR(rope_of(config).amplitude, 0.1 * std::log(c.positions / 64) + 1, 1e-12) << c.golden;
+  }
+  Config config = golden_config("phi3-longrope-long");
+  config.erase("max_position_embeddings");  // 4096
+  EXPECT_NEAR(rope_of(config).amplitude, std::sqrt(1 + std::log(256) / std::log(16)), 1e-12);
+  config = golden_config("recurrent-gemma");
+  config["rope_parameters"]["rope_type"] = "yarn";
+  EXPECT_EQ(error_of(config), "config.json: key 'max_position_embeddings': missing");
+}
+
 TEST(Llama, biases_are_honoured) {
   Config config = golden_config("llama-3.2");
   config["attention_bias"] = config["mlp_bias"] = true;
@@ -342,6 +438,27 @@ TEST(Qwen2, slides_where_the_config_says) {
   EXPECT_EQ(error_of(config),
             "config.json: key 'layer_types[1]': expected full_attention, as use_sliding_window is "
             "false, found a string 'sliding_attention'");
+}
+
+TEST(Qwen2, a_null_window_is_none_and_an_absent_one_the_classes) {
+  using List = std::vector<int64_t>;
+  for (const char* golden : {"qwen2.5", "qwen3"}) {
+    Config config = golden_config(golden);
+    config["use_sliding_window"] = true;
+    config["sliding_window"] = nullptr;
+    config["max_window_layers"] = 0;
+    config.erase("layer_types");
+    EXPECT_EQ(windows(config), List(windows(config).size(), 0)) << golden;
+    config.erase("sliding_window");
+    EXPECT_EQ(windows(config), List(windows(config).size(), 4096)) << golden;
+  }
+  Config config = golden_config("qwen2.5");
+  config["use_sliding_window"] = true;
+  config["sliding_window"] = nullptr;
+  config["layer_types"][1] = "sliding_attention";
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'layer_types[1]': expected full_attention, as sliding_window is "
+            "null, found a string 'sliding_attention'");
 }
 
 TEST(Qwen2, has_biases_on_q_k_v_alone) {
@@ -470,6 +587,122 @@ TEST(FalconH1, inner_width_may_follow_from_expand) {
   config["mamba_n_heads"] = 8;
   config["mamba_d_head"] = "auto";
   EXPECT_EQ(block<Mamba2Block>(spec_of(config), 0, 0, 1).head_dim, 16);  // 2 * 64 / 8
+}
+
+// transformers: layers_num_experts. Where there is one expert, there is no router to choose two.
+TEST(Jamba, one_expert_is_an_mlp_however_many_a_token_is_to_visit) {
+  Config config = golden_config("jamba");
+  config["num_experts"] = 1;
+  config["num_experts_per_tok"] = 2;
+  ASSERT_EQ(error_of(config), "no error");
+  const ModelSpec spec = spec_of(config);
+  for (size_t layer = 0; layer < 4; ++layer) EXPECT_EQ(block<MlpBlock>(spec, layer, 1).width, 128);
+  config["num_experts"] = 4;
+  config["num_experts_per_tok"] = 5;
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'num_experts_per_tok': expected an integer from 1 to 4, found 5");
+}
+
+// transformers' attribute_map, and what its NemotronHConfig was called before: such a key goes
+// before the present one.
+TEST(Families, other_names_of_keys_are_read) {
+  Config config = golden_config("gpt-neo");
+  config["num_attention_heads"] = 2;
+  EXPECT_EQ(block<AttentionBlock>(spec_of(config)).heads, 2);
+  config.erase("num_heads");
+  EXPECT_EQ(block<AttentionBlock>(spec_of(config)).heads, 2);
+  config.erase("num_layers");
+  config["num_hidden_layers"] = 5;
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'num_hidden_layers': expected as many as attention kinds 4, found 5");
+  config["num_hidden_layers"] = 4;
+  EXPECT_EQ(spec_of(config).layers.size(), 4U);
+
+  config = golden_config("recurrent-gemma");
+  config["sliding_window"] = 5;
+  config.erase("attention_window_size");
+  EXPECT_EQ(block<AttentionBlock>(spec_of(config), 2).window, 5);
+
+  config = golden_config("jamba");
+  config.erase("num_experts");
+  config["num_local_experts"] = 4;
+  EXPECT_EQ(block<MoeBlock>(spec_of(config), 1, 1).experts, 4);
+
+  config = golden_config("nemotron-moe");
+  config.erase("n_routed_experts");
+  config["num_local_experts"] = 4;
+  EXPECT_EQ(block<MoeBlock>(spec_of(config), 1).experts, 4);
+  config["mamba_n_groups"] = 4;
+  config["mamba_d_conv"] = 3;
+  config["mamba_chunk_size"] = 8;
+  config["mamba_dt_min"] = 0.01;
+  config["mamba_conv_bias"] = false;
+  const ModelSpec spec = spec_of(config);
+  const auto& mamba = block<Mamba2Block>(spec);
+  EXPECT_EQ(mamba.groups, 4);
+  EXPECT_EQ(mamba.conv_width, 3);
+  EXPECT_EQ(mamba.chunk, 8);
+  EXPECT_EQ(mamba.dt_min, 0.01);
+  EXPECT_EQ(mamba.conv_bias, no_weight);
+}
+
+TEST(RecurrentGemma, an_absent_mlp_width_does_not_follow_the_hidden_size) {
+  Config config = golden_config("recurrent-gemma");
+  config.erase("intermediate_size");
+  EXPECT_EQ(block<MlpBlock>(spec_of(config), 0, 1).width, 7680 / 2);
+}
+
+TEST(Hymba, a_null_window_makes_every_layer_global) {
+  Config config = golden_config("hymba");
+  EXPECT_EQ(block<ParallelHeadsBlock>(spec_of(config), 1).attention.window, 13);
+  config["sliding_window"] = nullptr;
+  const ModelSpec spec = spec_of(config);
+  for (size_t layer = 0; layer < 6; ++layer) {
+    EXPECT_EQ(block<ParallelHeadsBlock>(spec, layer).attention.window, 0);
+    EXPECT_EQ(block<ParallelHeadsBlock>(spec, layer).attention.sinks, 0);
+  }
+}
+
+// Keys of NVIDIA's config that would make another model of the same tensors.
+TEST(Hymba, what_would_change_the_result_unseen_is_refused) {
+  const struct {
+    const char* key;
+    std::vector<Config> neutral;
+    Config value;
+    const char* error;
+  } cases[] = {
+      {"memory_tokens_interspersed_every", {0, nullptr}, 64, "expected 0, found 64"},
+      {"kv_reuse_every_i_layer", {-1, nullptr}, 2, "expected -1, found 2"},
+      {"num_mamba", {1, nullptr}, 2, "expected 1, found 2"},
+      {"attn_hidden_size", {-1, 64, nullptr}, 32, "expected -1 or hidden_size 64, found 32"},
+      {"kq_head_dim",
+       {-1, 16, nullptr},
+       8,
+       "expected -1 or hidden_size / num_attention_heads 16, found 8"},
+      {"kv_weight_reuse",
+       {false, nullptr},
+       true,
+       "expected false, the only form supported, found true"},
+      {"hidden_act", {"silu", nullptr}, "gelu", "expected silu, found a string 'gelu'"},
+  };
+  const ModelSpec expected = spec_of(golden_config("hymba"));
+  for (const auto& c : cases) {
+    Config config = golden_config("hymba");
+    for (const Config& neutral : c.neutral) {
+      config[c.key] = neutral;
+      EXPECT_EQ(spec_of(config), expected) << c.key;
+    }
+    EXPECT_EQ(error_with("hymba", c.key, c.value),
+              std::string("config.json: key '") + c.key + "': " + c.error);
+  }
+}
+
+// transformers makes the projections without biases, whatever the config says.
+TEST(NemotronH, attention_has_no_biases) {
+  Config config = golden_config("nemotron-h");
+  config["attention_bias"] = true;
+  ASSERT_EQ(error_of(config), "no error");
+  EXPECT_EQ(spec_of(config), spec_of(golden_config("nemotron-h")));
 }
 
 }  // namespace

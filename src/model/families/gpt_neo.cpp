@@ -10,7 +10,7 @@ namespace {
 
 // "global" or "local" per layer: spelled out in attention_layers, else attention_types has runs
 // [[kinds...], times].
-std::vector<bool> read_local(const Json& config, int64_t layers) {
+std::vector<bool> read_local(const Json& config, std::string_view layers_key, int64_t layers) {
   std::vector<bool> local;
   const auto add = [&](const Json& kind) {
     const std::string name = kind.string();
@@ -32,8 +32,8 @@ std::vector<bool> read_local(const Json& config, int64_t layers) {
     for (int64_t i = 0; i < layers; ++i) local.push_back(i % 2 == 1);
   }
   if (static_cast<int64_t>(local.size()) != layers)
-    fail("{}: key 'num_layers': expected as many as attention kinds {}, found {}", config.where(),
-         local.size(), layers);
+    fail("{}: key '{}': expected as many as attention kinds {}, found {}", config.where(),
+         layers_key, local.size(), layers);
   return local;
 }
 
@@ -42,10 +42,12 @@ std::vector<bool> read_local(const Json& config, int64_t layers) {
 ModelSpec make_gpt_neo(const Json& config) {
   SpecBuilder builder(config);
   const int64_t hidden = dimension(config, "hidden_size", 2048);
-  const int64_t layers = dimension(config, "num_layers", 24, max_layers);
+  const std::string_view layers_key = key_of(config, "num_layers", "num_hidden_layers");
+  const int64_t layers = dimension(config, layers_key, 24, max_layers);
   const double eps = positive(config, "layer_norm_epsilon", 1e-5);
-  const int64_t heads = dimension(config, "num_heads", 16, max_heads);
-  check_divides(config, "num_heads", heads, hidden, "hidden_size");
+  const std::string_view heads_key = key_of(config, "num_heads", "num_attention_heads");
+  const int64_t heads = dimension(config, heads_key, 16, max_heads);
+  check_divides(config, heads_key, heads, hidden, "hidden_size");
   AttentionShape attention{.hidden = hidden,
                            .heads = heads,
                            .kv_heads = heads,
@@ -62,7 +64,7 @@ ModelSpec make_gpt_neo(const Json& config) {
                      .up = "c_fc",
                      .down = "c_proj"};
   const int64_t window = dimension(config, "window_size", 256);
-  const std::vector<bool> local = read_local(config, layers);
+  const std::vector<bool> local = read_local(config, layers_key, layers);
 
   builder.spec.family = "gpt_neo";
   builder.vocabulary({"transformer.wte.weight"}, dimension(config, "vocab_size", 50257), hidden,

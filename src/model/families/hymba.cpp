@@ -34,6 +34,29 @@ std::optional<RopeSpec> read_positions(const Json& config, int64_t head_dim) {
   return rope;
 }
 
+// Of keys that can ask for another model than is made here.
+void refuse_other_models(const Json& config, int64_t hidden, int64_t head_dim) {
+  for (const char* key : {"mamba_inner_layernorms", "mamba_conv_bias"})
+    require_flag(config, key, true);
+  for (const char* key : {"mamba_proj_bias", "kv_weight_reuse"}) require_flag(config, key, false);
+  require_silu(config, "hidden_act");
+  if (config.has("kq_norm") && config["kq_norm"].string() != "none")
+    config["kq_norm"].fail_expected("none");
+  for (const char* key : {"num_experts", "num_mamba"})
+    if (dimension(config, key, 1) != 1) config[key].fail_expected("1");
+  // Not positive: as if it were not there.
+  const auto require = [&](const char* key, int64_t value, std::string_view expected) {
+    if (!config.has(key)) return;
+    const int64_t found = config[key].integer();
+    if (found > 0 && found != value) config[key].fail_expected(expected);
+  };
+  require("memory_tokens_interspersed_every", 0, "0");
+  require("kv_reuse_every_i_layer", 0, "-1");
+  require("attn_hidden_size", hidden, fmt::format("-1 or hidden_size {}", hidden));
+  require("kq_head_dim", head_dim,
+          fmt::format("-1 or hidden_size / num_attention_heads {}", head_dim));
+}
+
 // By layer the one whose K and V it reads, or -1.
 std::vector<int32_t> read_producers(const Json& config, int64_t layers) {
   std::vector<int32_t> producers(static_cast<size_t>(layers), -1);
@@ -72,12 +95,7 @@ ModelSpec make_hymba(const Json& config) {
       product(config, "mamba_expand", hidden, dimension(config, "mamba_expand", 2));
   check_divides(config, "num_attention_heads", heads.heads, hidden, "hidden_size");
   check_divides(config, "num_attention_heads", heads.heads, inner, "mamba_expand * hidden_size");
-  for (const char* key : {"mamba_inner_layernorms", "mamba_conv_bias"})
-    require_flag(config, key, true);
-  require_flag(config, "mamba_proj_bias", false);
-  if (config.has("kq_norm") && config["kq_norm"].string() != "none")
-    config["kq_norm"].fail_expected("none");
-  if (dimension(config, "num_experts", 1) != 1) config["num_experts"].fail_expected("1");
+  refuse_other_models(config, hidden, hidden / heads.heads);
   AttentionBlock attention;
   attention.heads = heads.heads;
   attention.kv_heads = heads.kv_heads;
@@ -95,8 +113,10 @@ ModelSpec make_hymba(const Json& config) {
   const MlpShape mlp{.hidden = hidden,
                      .width = dimension(config, "intermediate_size", 5504),
                      .act = activation(config, "mlp_hidden_act", Act::silu)};
-  // Of each layer's own position the reference sees `sliding_window` keys back, and itself.
-  const int64_t window = dimension(config, "sliding_window", 1024) + 1;
+  // Of each layer's own position the reference sees `sliding_window` keys back, and itself; with an
+  // explicit null every layer is global.
+  const int64_t window =
+      config.has_null("sliding_window") ? 0 : dimension(config, "sliding_window", 1024) + 1;
   const int64_t meta =
       config.has("num_memory_tokens") ? config["num_memory_tokens"].integer(0, max_dimension) : 0;
   const std::vector<bool> global = read_layer_flags(config, "global_attn_idx", layers);
@@ -118,7 +138,7 @@ ModelSpec make_hymba(const Json& config) {
     ParallelHeadsBlock block;
     block.attention = attention;
     block.attention.kv_from_layer = producers[static_cast<size_t>(i)];
-    if (!global[static_cast<size_t>(i)]) {
+    if (window > 0 && !global[static_cast<size_t>(i)]) {
       block.attention.window = window;
       block.attention.sinks = meta;
     }

@@ -51,12 +51,14 @@ ModelSpec make_jamba(const Json& config) {
       .bias = flag(config, "mamba_proj_bias", false),
       .conv_bias = flag(config, "mamba_conv_bias", true)};
   const MlpShape mlp{.hidden = hidden, .width = dimension(config, "intermediate_size", 14336)};
-  const int64_t experts = dimension(config, "num_experts", 16, max_experts);
-  const MoeBlock moe{.experts = experts,
-                     .top_k = dimension(config, "num_experts_per_tok", 2, experts),
-                     .width = mlp.width,
-                     .normalize = false,  // weights are the softmax over all experts
-                     .expert_width = hidden};
+  const int64_t experts =
+      dimension(config, key_of(config, "num_experts", "num_local_experts"), 16, max_experts);
+  const MoeBlock moe{
+      .experts = experts,
+      .top_k = experts > 1 ? dimension(config, "num_experts_per_tok", 2, experts) : 0,
+      .width = mlp.width,
+      .normalize = false,  // weights are the softmax over all experts
+      .expert_width = hidden};
   const Every attends = read_every(config, "attn", 8, 4);
   const Every routes = read_every(config, "expert", 2, 1);
 

@@ -32,11 +32,6 @@ std::vector<std::string> read_kinds(const Json& config) {
   return kinds;
 }
 
-// Keys as transformers names them now, or as its older configs did.
-const char* first_of(const Json& config, const char* now, const char* before) {
-  return !config.has(now) && config.has(before) ? before : now;
-}
-
 Mamba2Shape read_mamba(const Json& config, int64_t hidden, double eps) {
   require_silu(config, "mamba_hidden_act");
   Mamba2Shape shape;
@@ -45,16 +40,16 @@ Mamba2Shape read_mamba(const Json& config, int64_t hidden, double eps) {
   shape.head_dim = dimension(config, "mamba_head_dim", 64);
   product(config, "mamba_head_dim", shape.heads, shape.head_dim);
   shape.state = dimension(config, "ssm_state_size", 128);
-  const char* groups = first_of(config, "n_groups", "mamba_n_groups");
+  const std::string_view groups = key_of(config, "n_groups", "mamba_n_groups");
   shape.groups = shape.norm_groups = dimension(config, groups, 8);
   check_divides(config, groups, shape.groups, shape.heads, "mamba_num_heads");
   product(config, groups, shape.groups, shape.state);
-  shape.conv_width = dimension(config, first_of(config, "conv_kernel", "mamba_d_conv"), 4);
-  shape.chunk = dimension(config, first_of(config, "chunk_size", "mamba_chunk_size"), 128);
+  shape.conv_width = dimension(config, key_of(config, "conv_kernel", "mamba_d_conv"), 4);
+  shape.chunk = dimension(config, key_of(config, "chunk_size", "mamba_chunk_size"), 128);
   // The reference clamps the step from below by time_step_min, and not by time_step_limit.
-  shape.dt_min = positive(config, first_of(config, "time_step_min", "mamba_dt_min"), 0.001);
+  shape.dt_min = positive(config, key_of(config, "time_step_min", "mamba_dt_min"), 0.001);
   shape.in_bias = shape.out_bias = flag(config, "use_bias", false);
-  shape.conv_bias = flag(config, first_of(config, "use_conv_bias", "mamba_conv_bias"), true);
+  shape.conv_bias = flag(config, key_of(config, "use_conv_bias", "mamba_conv_bias"), true);
   shape.norm_eps = eps;
   return shape;
 }
@@ -68,7 +63,8 @@ struct Experts {
 Experts read_experts(const Json& config, int64_t hidden, Act act, bool bias) {
   Experts out;
   MoeBlock& block = out.block;
-  block.experts = dimension(config, "n_routed_experts", 8, max_experts);
+  block.experts =
+      dimension(config, key_of(config, "n_routed_experts", "num_local_experts"), 8, max_experts);
   block.top_k = dimension(config, "num_experts_per_tok", 2, block.experts);
   block.width = dimension(config, "moe_intermediate_size", 7688);
   block.act = act;
@@ -101,7 +97,7 @@ ModelSpec make_nemotron_h(const Json& config) {
   const double eps = positive(config, "layer_norm_epsilon", 1e-5);
   const int64_t head_dim = dimension(config, "head_dim", 128, max_head_dim);
   const Heads heads = read_heads(config, hidden, 32, 8, head_dim);
-  require_flag(config, "attention_bias", false);
+  // No biases, whatever attention_bias says.
   const AttentionShape attention{
       .hidden = hidden, .heads = heads.heads, .kv_heads = heads.kv_heads, .head_dim = head_dim};
   const Act act = activation(config, "mlp_hidden_act", Act::relu2);
@@ -113,7 +109,7 @@ ModelSpec make_nemotron_h(const Json& config) {
   const Mamba2Shape mamba = read_mamba(config, hidden, eps);
 
   builder.spec.family = "nemotron_h";
-  builder.vocabulary({"backbone.embeddings.weight", "model.embeddings.weight"},
+  builder.vocabulary({"backbone.embeddings.weight", "backbone.embedding.weight"},
                      dimension(config, "vocab_size", 131072), hidden,
                      flag(config, "tie_word_embeddings", false));
   for (size_t i = 0; i < kinds.size(); ++i) {
@@ -141,6 +137,7 @@ ModelSpec make_nemotron_h(const Json& config) {
     builder.spec.layers.push_back({{std::move(sublayer)}});
   }
   builder.spec.final_norm = builder.rms_norm("backbone.norm_f.weight", hidden, eps);
+  builder.accept_prefix("backbone.", "model.");
   return builder.finish();
 }
 

@@ -17,7 +17,7 @@ ModelSpec make_qwen2(const Json& config) {
                            .kv_heads = heads.kv_heads,
                            .head_dim = heads.head_dim,
                            .qkv_bias = true,
-                           .rope = read_rope(config, heads.head_dim)};
+                           .rope = read_rope(config, heads.head_dim, {.max_positions = 32768})};
   const MlpShape mlp{.hidden = hidden,
                      .width = dimension(config, "intermediate_size", 22016),
                      .act = activation(config, "hidden_act", Act::silu)};

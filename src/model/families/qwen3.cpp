@@ -20,7 +20,7 @@ ModelSpec make_qwen3(const Json& config) {
                            .head_dim = head_dim,
                            .qkv_bias = bias,
                            .o_bias = bias,
-                           .rope = read_rope(config, head_dim),
+                           .rope = read_rope(config, head_dim, {.max_positions = 32768}),
                            .q_norm = "q_norm",
                            .k_norm = "k_norm",
                            .norm_eps = eps};

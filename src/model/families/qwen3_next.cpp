@@ -61,13 +61,14 @@ ModelSpec make_qwen3_next(const Json& config) {
   const Heads heads = read_heads(config, hidden, 16, 2, head_dim);
   require_silu(config, "hidden_act");
   const bool bias = flag(config, "attention_bias", false);
+  const RopeSpec rope = read_rope(config, head_dim, {.fraction = 0.25, .max_positions = 32768});
   const AttentionShape attention{.hidden = hidden,
                                  .heads = heads.heads,
                                  .kv_heads = heads.kv_heads,
                                  .head_dim = head_dim,
                                  .qkv_bias = bias,
                                  .o_bias = bias,
-                                 .rope = read_rope(config, head_dim, {.fraction = 0.25}),
+                                 .rope = rope,
                                  .gated = true,
                                  .q_norm = "q_norm",
                                  .k_norm = "k_norm",

@@ -16,20 +16,22 @@ ModelSpec make_recurrent_gemma(const Json& config) {
   const double eps = positive(config, "rms_norm_eps", 1e-6);
   const Heads heads = read_heads(config, hidden, 10, std::nullopt);
   const Act act = activation(config, "hidden_activation", Act::gelu_tanh);
+  const RopeSpec rope = read_rope(config, heads.head_dim, {.fraction = 0.5, .max_positions = 0});
+  const std::string_view window = key_of(config, "attention_window_size", "sliding_window");
   const AttentionShape attention{.hidden = hidden,
                                  .heads = heads.heads,
                                  .kv_heads = heads.kv_heads,
                                  .head_dim = heads.head_dim,
                                  .qkv_bias = flag(config, "attention_bias", false),
                                  .o_bias = true,
-                                 .rope = read_rope(config, heads.head_dim, {.fraction = 0.5}),
-                                 .window = dimension(config, "attention_window_size", 2048)};
+                                 .rope = rope,
+                                 .window = dimension(config, window, 2048)};
   const RgLruBlock lru{.width = dimension(config, "lru_width", hidden),
                        .heads = heads.heads,
                        .conv_width = dimension(config, "conv1d_width", 4),
                        .act = act};
   check_divides(config, "num_attention_heads", heads.heads, lru.width, "lru_width");
-  const int64_t mlp_width = dimension(config, "intermediate_size", 3 * hidden);
+  const int64_t mlp_width = dimension(config, "intermediate_size", 7680);
   const MlpShape mlp{.hidden = hidden, .width = mlp_width / 2, .act = act, .bias = true};
   if (mlp.width == 0) config["intermediate_size"].fail_expected("at least 2");
   std::vector<std::string> kinds = {"recurrent", "recurrent", "attention"};

@@ -45,7 +45,7 @@ SideShape read_side(const Json& config, int64_t hidden, double eps) {
                     .score_scale = 1 / std::sqrt(static_cast<double>(head_dim) / 2),
                     .in_width = wide};
   if (flag(config, "use_mem_rope", false))
-    side.attention.rope = read_rope(config, side.attention.head_dim);
+    side.attention.rope = read_rope(config, side.attention.head_dim, {.max_positions = 4096});
   side.mlp = {.hidden = hidden,
               .width = dimension(config, "intermediate_size", 4 * hidden),
               .act = activation(config, "hidden_act", Act::gelu),
