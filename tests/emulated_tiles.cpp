@@ -73,7 +73,6 @@ const Bf16Unit emulated_tiles{.name = "emulated tiles",
                               .begin = [] { configured = true; },
                               .multiply = multiply_on_tiles<EmulatedTiles>,
                               .end = [] { configured = false; },
-                              .multiply_int8 = multiply_on_tiles<EmulatedInt8Tiles>,
-                              .streams = 2};
+                              .multiply_int8 = multiply_on_tiles<EmulatedInt8Tiles>};
 
 }  // namespace tidemark::cpu

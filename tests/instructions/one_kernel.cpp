@@ -114,7 +114,7 @@ std::function<void()> packed_gemv(Kernel& k) {
                                 .accumulate = false,
                                 .x_f32 = false,
                                 .out_f32 = false},
-                               1, 1, scratch.data());
+                               1, scratch.data());
       };
 }
 

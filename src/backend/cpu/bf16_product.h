@@ -47,9 +47,6 @@ struct Bf16Unit {
   // Whether attention of one position uses attention_dot.h instead: the processor has vdpbf16ps,
   // and is faster so than with operands laid out for multiply().
   bool dots = false;
-  // From how many places at a time decode reads a packed weight. A processor's, not a unit's, but
-  // each of those here has one unit (docs/kernels.md).
-  int streams = 1;
 };
 
 // bf16_product_dot.cpp: AVX-512 vdpbf16ps, two multiply-adds a lane. Null where there is none, or

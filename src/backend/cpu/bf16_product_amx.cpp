@@ -75,8 +75,7 @@ const Bf16Unit* amx_unit() {
                              .begin = configure,
                              .multiply = multiply_on_tiles<AmxTiles>,
                              .end = release,
-                             .multiply_int8 = multiply_on_tiles<AmxInt8Tiles>,
-                             .streams = 2};
+                             .multiply_int8 = multiply_on_tiles<AmxInt8Tiles>};
   static const bool found = available();
   return found ? &unit : nullptr;
 }

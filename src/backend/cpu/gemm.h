@@ -1,6 +1,8 @@
 // The ways gemm.cpp has to run a product. x [m, k], weight [n, k], bias [n], out [m, n].
 #pragma once
 
+#include <type_traits>
+
 #include "backend/cpu/bf16_product.h"
 #include "backend/cpu/context.h"
 #include "backend/cpu/int8.h"
@@ -22,11 +24,36 @@ struct GemmArgs {
   bool accumulate, x_f32, out_f32;
 };
 
+// body(rows) with the rows of a skinny product as a constant of the compiler.
+template <class Body>
+void with_row_count(int64_t rows, const Body& body) {
+  switch (rows) {
+    case 1:
+      return body(std::integral_constant<int, 1>());
+    case 2:
+      return body(std::integral_constant<int, 2>());
+    case 3:
+      return body(std::integral_constant<int, 3>());
+    case 4:
+      return body(std::integral_constant<int, 4>());
+    case 5:
+      return body(std::integral_constant<int, 5>());
+    case 6:
+      return body(std::integral_constant<int, 6>());
+    case 7:
+      return body(std::integral_constant<int, 7>());
+    case 8:
+      return body(std::integral_constant<int, 8>());
+    default:
+      fail("skinny product: at most {} rows, found {}", skinny_rows, rows);
+  }
+}
+
 // gemm_skinny.cpp: streams the weight once.
 int64_t skinny_workspace_bytes(const Gemm&);
 void run_skinny(const GemmArgs&, int threads, float* scratch);
 // gemm_packed.cpp: the same with a packed weight, and the same scratch.
-void run_skinny_packed(const GemmArgs&, int streams, int threads, float* scratch);
+void run_skinny_packed(const GemmArgs&, int threads, float* scratch);
 
 // gemm_unit.cpp: many rows on a unit for bf16, with a packed weight of bf16 or of 8 bits, or with
 // rows of 8 bits and activations of 16, whose k is a multiple of 32.

@@ -1,8 +1,7 @@
 // Products of a few rows (decode) with a packed weight (packed_weight.h), at the speed of memory:
-// each thread streams a group of 16 outputs from end to end, or two side by side, where a processor
-// reads more so (bf16_product.h). A load brings two weights of each of `lanes` outputs: the even
-// one by a shift, the odd one by a mask; x is broadcast, so no sum crosses lanes. Limit: bytes of
-// the weight.
+// each thread streams up to four groups of 16 outputs side by side from end to end. A load brings
+// two weights of each of `lanes` outputs: the even one by a shift, the odd one by a mask; x is
+// broadcast, so no sum crosses lanes. Limit: bytes of the weight.
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
@@ -29,7 +28,6 @@ void unpack_rows(const GemmArgs& g, float* to) {
 template <int m, int groups, class Out>
 HWY_INLINE void outputs(const GemmArgs& g, const float* x, int64_t j) {
   constexpr int of_group = packed_rows / static_cast<int>(lanes), vectors = groups * of_group;
-  constexpr int64_t to_l1 = 1024 / 4, to_l2 = 8192 / 4;  // words ahead
   const auto* weight =
       reinterpret_cast<const uint32_t*>(static_cast<const Bf16*>(g.weight) + j * g.k);
   const int64_t group = packed_rows * g.k / 2;
@@ -39,11 +37,7 @@ HWY_INLINE void outputs(const GemmArgs& g, const float* x, int64_t j) {
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) even[i][v] = odd[i][v] = hn::Zero(floats);
   for (int64_t k = 0; k < g.k; k += 2, weight += packed_rows) {
-#pragma GCC unroll 8
-    for (int s = 0; s < groups; ++s) {
-      __builtin_prefetch(weight + s * group + to_l1);
-      __builtin_prefetch(weight + s * group + to_l2, 0, 2);
-    }
+    prefetch_groups<groups>(weight, k / 2 * packed_rows, group);
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) {
       const auto both = hn::LoadU(WordTag(), weight + v / of_group * group + v % of_group * lanes);
@@ -82,43 +76,24 @@ void row_output(const GemmArgs& g, const float* x, int64_t j) {
 
 // Outputs [begin, end); what lies in groups is shared out by group.
 template <int m, class Out>
-void range(const GemmArgs& g, int streams, const float* x, int64_t begin, int64_t end) {
+void range(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
+  // Whose sums stay in registers, of which there are many where a vector has 16 lanes.
+  constexpr int groups = lanes < 16 || m > 4 ? 1 : m > 2 ? 2 : 4;
   int64_t j = begin;
   const int64_t grouped = std::min(end, rows_in_groups(g.n));
-  if constexpr (m <= 4)  // whose sums stay in registers
-    if (streams > 1)
-      for (; j + 2 * packed_rows <= grouped; j += 2 * packed_rows) outputs<m, 2, Out>(g, x, j);
+  for (; j + groups * packed_rows <= grouped; j += groups * packed_rows)
+    outputs<m, groups, Out>(g, x, j);
   for (; j < grouped; j += packed_rows) outputs<m, 1, Out>(g, x, j);
   for (; j < end; ++j) row_output<Out>(g, x, j);
 }
 
 template <class Out>
-void by_count(const GemmArgs& g, int streams, const float* x, int64_t begin, int64_t end) {
-  switch (g.m) {
-    case 1:
-      return range<1, Out>(g, streams, x, begin, end);
-    case 2:
-      return range<2, Out>(g, streams, x, begin, end);
-    case 3:
-      return range<3, Out>(g, streams, x, begin, end);
-    case 4:
-      return range<4, Out>(g, streams, x, begin, end);
-    case 5:
-      return range<5, Out>(g, streams, x, begin, end);
-    case 6:
-      return range<6, Out>(g, streams, x, begin, end);
-    case 7:
-      return range<7, Out>(g, streams, x, begin, end);
-    case 8:
-      return range<8, Out>(g, streams, x, begin, end);
-    default:
-      fail("product with a packed weight: at most {} rows, found {}", skinny_rows, g.m);
-  }
+void by_count(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
+  with_row_count(g.m, [&](auto rows) { range<rows.value, Out>(g, x, begin, end); });
 }
 
-void packed(const GemmArgs& g, int streams, const float* x, int64_t begin, int64_t end) {
-  g.out_f32 ? by_count<float>(g, streams, x, begin, end)
-            : by_count<Bf16>(g, streams, x, begin, end);
+void packed(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
+  g.out_f32 ? by_count<float>(g, x, begin, end) : by_count<Bf16>(g, x, begin, end);
 }
 
 }  // namespace
@@ -131,13 +106,13 @@ namespace tidemark::cpu {
 HWY_EXPORT(unpack_rows);
 HWY_EXPORT(packed);
 
-void run_skinny_packed(const GemmArgs& g, int streams, int threads, float* scratch) {
+void run_skinny_packed(const GemmArgs& g, int threads, float* scratch) {
   HWY_DYNAMIC_DISPATCH(unpack_rows)(g, scratch);
   // Shares of whole groups; a few are not worth waking a team.
   parallel_ranges(threads, divide_up(g.n, packed_rows), 1 + 512 / g.k,
                   [&](int64_t begin, int64_t end, int) {
                     HWY_DYNAMIC_DISPATCH(packed)
-                    (g, streams, scratch, packed_rows * begin, std::min(packed_rows * end, g.n));
+                    (g, scratch, packed_rows * begin, std::min(packed_rows * end, g.n));
                   });
 }
 

@@ -127,26 +127,7 @@ void some_rows(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
 
 template <class T, class Out>
 void by_count(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
-  switch (g.m) {
-    case 1:
-      return some_rows<1, T, Out>(g, x, begin, end);
-    case 2:
-      return some_rows<2, T, Out>(g, x, begin, end);
-    case 3:
-      return some_rows<3, T, Out>(g, x, begin, end);
-    case 4:
-      return some_rows<4, T, Out>(g, x, begin, end);
-    case 5:
-      return some_rows<5, T, Out>(g, x, begin, end);
-    case 6:
-      return some_rows<6, T, Out>(g, x, begin, end);
-    case 7:
-      return some_rows<7, T, Out>(g, x, begin, end);
-    case 8:
-      return some_rows<8, T, Out>(g, x, begin, end);
-    default:
-      fail("skinny product: at most {} rows, found {}", skinny_rows, g.m);
-  }
+  with_row_count(g.m, [&](auto rows) { some_rows<rows.value, T, Out>(g, x, begin, end); });
 }
 
 void skinny_unpack(const GemmArgs& g, float* x) {

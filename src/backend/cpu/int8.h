@@ -35,7 +35,7 @@ inline constexpr int64_t int8_x_padding = 2 * vector_floats;
 // weight once. The same scratch.
 int64_t int8_skinny_workspace_bytes(const Int8Product&);
 void run_int8_skinny(const Int8Product&, int threads, std::byte* scratch);
-void run_int8_packed(const Int8Product&, int streams, int threads, std::byte* scratch);
+void run_int8_packed(const Int8Product&, int threads, std::byte* scratch);
 // What that scratch is for 8-bit x: a scale for each row, rows of rounded x.
 struct RoundedX {
   float* row_scales;

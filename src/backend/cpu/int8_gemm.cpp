@@ -191,8 +191,7 @@ void run_int8(const Int8Product& p, const CpuContext& context, std::byte* scratc
     fail("8-bit weights: expected groups of 32 columns, found {}", p.group);
   const Way way = choose(p, context);
   if (way == Way::skinny) return run_int8_skinny(p, context.threads, scratch);
-  if (way == Way::packed)
-    return run_int8_packed(p, context.bf16->streams, context.threads, scratch);
+  if (way == Way::packed) return run_int8_packed(p, context.threads, scratch);
   if (way == Way::unit) return run_on_unit(p, *context.bf16, context.threads, scratch);
   p.int8_x ? run_w8a8(p, way, context, scratch) : run_w8a16(p, way, context, scratch);
 }

@@ -57,7 +57,6 @@ HWY_INLINE Sums add_products(Sums total, hn::Vec<WordTag> weights, const int16_t
 template <int m, int groups>
 HWY_INLINE void outputs(const Int8Product& p, const RoundedX& rounded, int64_t j) {
   constexpr int of_group = packed_rows / static_cast<int>(lanes), vectors = groups * of_group;
-  constexpr int64_t to_l1 = 1024 / 4, to_l2 = 8192 / 4;  // words ahead
   const auto* weight = reinterpret_cast<const uint32_t*>(p.weight + j * p.k);
   const int64_t group = packed_rows * p.k / 4;
   Sums total[m][vectors];
@@ -66,11 +65,7 @@ HWY_INLINE void outputs(const Int8Product& p, const RoundedX& rounded, int64_t j
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) total[i][v] = hn::Zero(IntTag());
   for (int64_t k = 0; k < p.k; k += 4, weight += packed_rows) {
-#pragma GCC unroll 8
-    for (int s = 0; s < groups; ++s) {
-      __builtin_prefetch(weight + s * group + to_l1);
-      __builtin_prefetch(weight + s * group + to_l2, 0, 2);
-    }
+    prefetch_groups<groups>(weight, k / 4 * packed_rows, group);
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) {
       const auto words = hn::LoadU(WordTag(), weight + v / of_group * group + v % of_group * lanes);
@@ -100,37 +95,19 @@ void row_output(const Int8Product& p, const RoundedX& rounded, int64_t j) {
 
 // Outputs [begin, end).
 template <int m>
-void range(const Int8Product& p, int streams, const RoundedX& rounded, int64_t begin, int64_t end) {
+void range(const Int8Product& p, const RoundedX& rounded, int64_t begin, int64_t end) {
+  // Whose sums stay in registers, of which there are many where a vector has 16 lanes.
+  constexpr int groups = lanes < 16 ? 1 : m > 4 ? 2 : 4;
   int64_t j = begin;
   const int64_t grouped = std::min(end, rows_in_groups(p.n));
-  if (streams > 1)
-    for (; j + 2 * packed_rows <= grouped; j += 2 * packed_rows) outputs<m, 2>(p, rounded, j);
+  for (; j + groups * packed_rows <= grouped; j += groups * packed_rows)
+    outputs<m, groups>(p, rounded, j);
   for (; j < grouped; j += packed_rows) outputs<m, 1>(p, rounded, j);
   for (; j < end; ++j) row_output(p, rounded, j);
 }
 
-void packed(const Int8Product& p, int streams, const RoundedX& rounded, int64_t begin,
-            int64_t end) {
-  switch (p.m) {
-    case 1:
-      return range<1>(p, streams, rounded, begin, end);
-    case 2:
-      return range<2>(p, streams, rounded, begin, end);
-    case 3:
-      return range<3>(p, streams, rounded, begin, end);
-    case 4:
-      return range<4>(p, streams, rounded, begin, end);
-    case 5:
-      return range<5>(p, streams, rounded, begin, end);
-    case 6:
-      return range<6>(p, streams, rounded, begin, end);
-    case 7:
-      return range<7>(p, streams, rounded, begin, end);
-    case 8:
-      return range<8>(p, streams, rounded, begin, end);
-    default:
-      fail("product with a packed weight of 8 bits: at most {} rows, found {}", skinny_rows, p.m);
-  }
+void packed(const Int8Product& p, const RoundedX& rounded, int64_t begin, int64_t end) {
+  with_row_count(p.m, [&](auto rows) { range<rows.value>(p, rounded, begin, end); });
 }
 
 }  // namespace
@@ -143,7 +120,7 @@ namespace tidemark::cpu {
 HWY_EXPORT(pair_x);
 HWY_EXPORT(packed);
 
-void run_int8_packed(const Int8Product& p, int streams, int threads, std::byte* scratch) {
+void run_int8_packed(const Int8Product& p, int threads, std::byte* scratch) {
   const RoundedX rounded = round_few_rows(p, scratch);
   for (int64_t i = 0; i < p.m; ++i)
     HWY_DYNAMIC_DISPATCH(pair_x)(rounded.x + i * rounded.stride, p.k);
@@ -151,7 +128,7 @@ void run_int8_packed(const Int8Product& p, int streams, int threads, std::byte* 
   parallel_ranges(threads, divide_up(p.n, packed_rows), 1 + 1024 / p.k,
                   [&](int64_t begin, int64_t end, int) {
                     HWY_DYNAMIC_DISPATCH(packed)
-                    (p, streams, rounded, packed_rows * begin, std::min(packed_rows * end, p.n));
+                    (p, rounded, packed_rows * begin, std::min(packed_rows * end, p.n));
                   });
 }
 

@@ -233,26 +233,7 @@ void some_rows(const Int8Product& p, const typename Dot::X* x, const float* row_
 template <class Dot>
 void by_count(const Int8Product& p, const typename Dot::X* x, const float* row_scales,
               int64_t begin, int64_t end) {
-  switch (p.m) {
-    case 1:
-      return some_rows<Dot, 1>(p, x, row_scales, begin, end);
-    case 2:
-      return some_rows<Dot, 2>(p, x, row_scales, begin, end);
-    case 3:
-      return some_rows<Dot, 3>(p, x, row_scales, begin, end);
-    case 4:
-      return some_rows<Dot, 4>(p, x, row_scales, begin, end);
-    case 5:
-      return some_rows<Dot, 5>(p, x, row_scales, begin, end);
-    case 6:
-      return some_rows<Dot, 6>(p, x, row_scales, begin, end);
-    case 7:
-      return some_rows<Dot, 7>(p, x, row_scales, begin, end);
-    case 8:
-      return some_rows<Dot, 8>(p, x, row_scales, begin, end);
-    default:
-      fail("skinny product: at most {} rows, found {}", skinny_rows, p.m);
-  }
+  with_row_count(p.m, [&](auto rows) { some_rows<Dot, rows.value>(p, x, row_scales, begin, end); });
 }
 
 void unpack_rows(const Int8Product& p, float* to, int64_t stride) {

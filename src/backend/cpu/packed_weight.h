@@ -19,6 +19,22 @@ constexpr int64_t rows_in_groups(int64_t n) {
   return n / packed_rows * packed_rows;
 }
 
+// Decode streams `groups` groups side by side, and fetches each so many words ahead: into the L1
+// cache 512 bytes, into the L2 before that 4 KiB. Where that is past the group, it goes on behind
+// the others (docs/kernels.md). at: of the first group, `done` words of `words` into it.
+template <int groups>
+inline void prefetch_groups(const uint32_t* at, int64_t done, int64_t words) {
+  constexpr int64_t to_l1 = 512 / 4, to_l2 = 4096 / 4;
+  const int64_t others = (groups - 1) * words;
+  const uint32_t* l1 = at + to_l1 + (done + to_l1 < words ? 0 : others);
+  const uint32_t* l2 = at + to_l2 + (done + to_l2 < words ? 0 : others);
+#pragma GCC unroll 8
+  for (int s = 0; s < groups; ++s, l1 += words, l2 += words) {
+    __builtin_prefetch(l1);
+    __builtin_prefetch(l2, 0, 2);
+  }
+}
+
 // Whether the weight of a Gemm is kept packed: where the machine has a unit for its products, k
 // fills tiles, and every product that reads it takes all of it.
 bool is_packed(const Gemm&, const CpuContext&);
