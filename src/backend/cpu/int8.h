@@ -53,7 +53,8 @@ void round_x(const Int8Product&, int threads, Bf16* to, int64_t stride, float* r
 // exact.
 void widen_weight(const Int8Product&, int threads, int64_t first, int64_t rows, bool scaled,
                   Bf16* to);
-// Columns [first, first + cols) of out from sums of integers [rows, stride], i32 or f32.
+// Columns [first, first + cols) of out from sums of integers [rows, stride], i32 or f32; rows are
+// readable up to a whole vector.
 struct Int8Sums {
   const void* sums;
   bool is_i32;

@@ -82,15 +82,15 @@ HWY_INLINE void outputs(const Int8Product& p, const RoundedX& rounded, int64_t j
 
 // Output j, whose row of the weight lies as it is.
 void row_output(const Int8Product& p, const RoundedX& rounded, int64_t j) {
-  int32_t sums[skinny_rows] = {};
+  int32_t sums[skinny_rows][vector_floats] = {};  // of which whole vectors are read
   const int8_t* weight = p.weight + j * p.k;
   for (int64_t i = 0; i < p.m; ++i)
     for (int64_t k = 0; k < p.k; k += 4) {
       const int16_t* x = rounded.x + i * rounded.stride + k;
-      sums[i] +=
+      sums[i][0] +=
           weight[k] * x[0] + weight[k + 2] * x[1] + weight[k + 1] * x[2] + weight[k + 3] * x[3];
     }
-  finish(p, {sums, true, 1, j, 1, rounded.row_scales}, p.m);
+  finish(p, {sums, true, vector_floats, j, 1, rounded.row_scales}, p.m);
 }
 
 // Outputs [begin, end).
