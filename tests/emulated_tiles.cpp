@@ -19,6 +19,21 @@ T element(int tile, int row, int i) {
   return value;
 }
 
+// sum += left * right; words of the right tile hold values of T from as many rows.
+template <class T, class Sum>
+void multiply_tiles(int sum, int left, int right) {
+  constexpr int values = 4 / static_cast<int>(sizeof(T));
+  for (int r = 0; r < tile_rows; ++r)
+    for (int c = 0; c < 16; ++c) {
+      Sum total = element<Sum>(sum, r, c);
+      for (int k = 0; k < 16; ++k)
+        for (int i = 0; i < values; ++i)
+          total += static_cast<Sum>(element<T>(left, r, values * k + i)) *
+                   static_cast<Sum>(element<T>(right, k, values * c + i));
+      std::memcpy(tiles[sum][r] + 4 * c, &total, sizeof(total));
+    }
+}
+
 // Products of what no tile was configured for are not a number.
 struct EmulatedTiles {
   template <int t>
@@ -41,29 +56,14 @@ struct EmulatedTiles {
   }
   template <int sum, int left, int right>
   static void multiply() {
-    for (int r = 0; r < tile_rows; ++r)
-      for (int c = 0; c < 16; ++c) {
-        auto total = element<float>(sum, r, c);
-        for (int k = 0; k < 16; ++k)
-          for (int i = 0; i < 2; ++i)
-            total += static_cast<float>(element<Bf16>(left, r, 2 * k + i)) *
-                     static_cast<float>(element<Bf16>(right, k, 2 * c + i));
-        std::memcpy(tiles[sum][r] + 4 * c, &total, sizeof(total));
-      }
+    multiply_tiles<Bf16, float>(sum, left, right);
   }
 };
 
 struct EmulatedInt8Tiles : EmulatedTiles {
   template <int sum, int left, int right>
   static void multiply() {
-    for (int r = 0; r < tile_rows; ++r)
-      for (int c = 0; c < 16; ++c) {
-        auto total = element<int32_t>(sum, r, c);
-        for (int k = 0; k < 16; ++k)
-          for (int i = 0; i < 4; ++i)
-            total += element<int8_t>(left, r, 4 * k + i) * element<int8_t>(right, k, 4 * c + i);
-        std::memcpy(tiles[sum][r] + 4 * c, &total, sizeof(total));
-      }
+    multiply_tiles<int8_t, int32_t>(sum, left, right);
   }
 };
 

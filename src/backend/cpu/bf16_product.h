@@ -21,7 +21,7 @@ struct Bf16Product {
   int64_t a_row;
   const Bf16* b;
   int64_t b_row;
-  int64_t b_group = 2 * 16;  // as it stands: whole rows
+  int64_t b_group = 2 * 16;  // by default groups lie side by side, rows in one piece
   float* c;
   int64_t c_row;
   int64_t rows, cols, depth;

@@ -1,12 +1,12 @@
-// Products with 8-bit weights. Few rows (decode): int8_skinny.cpp, bound by the memory of the
-// weight. Many rows: a panel of rows of the weight at a time, so that what lies between the steps
-// stays in the cache.
+// Products with 8-bit weights. Few rows (decode): int8_skinny.cpp, or int8_packed.cpp with a packed
+// weight, bound by the memory of the weight. Many rows: a panel of rows of the weight at a time, so
+// that what lies between the steps stays in the cache.
 // - Activations of 16 bits: the panel is scaled to bf16 and multiplied as bf16 weights are
 //   (gemm_unit.cpp, which takes smaller panels; else oneDNN, or gemm_tiled.cpp where it has
 //   nothing).
-// - Of 8 bits: oneDNN's i8 x i8 -> i32 (AMX, VNNI); where it has none, or none that sums exactly,
-//   both sides as integers in bf16, which holds them exactly. Scales, bias and the residual come
-//   last, in fp32.
+// - Of 8 bits: a packed weight on the unit for integers (gemm_unit.cpp, AMX); else oneDNN's i8 x i8
+//   -> i32 (AMX, VNNI); where it has none, or none that sums exactly, both sides as integers in
+//   bf16, which holds them exactly. Scales, bias and the residual come last, in fp32.
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
