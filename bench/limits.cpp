@@ -12,7 +12,7 @@ HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
 namespace {
 
-constexpr int chains = 12;  // enough independent sums to hide the latency of a multiply-add
+constexpr int chains = 12;  // independent of one another, enough to hide any latency
 
 // `rounds` multiply-adds on each of 12 vectors; returns operations done.
 int64_t fma_rounds(int64_t rounds, float* result) {
@@ -28,14 +28,14 @@ int64_t fma_rounds(int64_t rounds, float* result) {
 }
 
 int64_t exp_rounds(int64_t rounds, float* result) {
-  Vec sum[4];
-  for (int i = 0; i < 4; ++i) sum[i] = all(-1.0F - static_cast<float>(i));
+  Vec sum[chains];
+  for (int i = 0; i < chains; ++i) sum[i] = all(-1.0F - static_cast<float>(i));
   for (int64_t r = 0; r < rounds; ++r)
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) sum[i] = hn::Sub(exp2(sum[i]), all(1.5F));
-  for (int i = 1; i < 4; ++i) sum[0] = hn::Add(sum[0], sum[i]);
+#pragma GCC unroll 12
+    for (int i = 0; i < chains; ++i) sum[i] = hn::Sub(exp2(sum[i]), all(1.5F));
+  for (int i = 1; i < chains; ++i) sum[0] = hn::Add(sum[0], sum[i]);
   store(sum[0], result);
-  return rounds * 4 * lanes;
+  return rounds * chains * lanes;
 }
 
 float read_all(const float* from, int64_t count) {
