@@ -343,7 +343,9 @@ void add_attention(std::vector<OpCase>& cases, DType dtype) {
                           {2, 1, 76, 9, 1, 72, 40, 0},
                           {1, 1, 45, 11, 1, 24, 56, 0},
                           {2, 1, 99, 6, 2, 36, 17, 0},
-                          {1, 130, 500, 3, 1, 64, 64, 300, 5, false, 4.0F}};
+                          {1, 130, 500, 3, 1, 64, 64, 300, 5, false, 4.0F},
+                          {1, 200, 0, 8, 4, 32, 32, 20, 5},
+                          {1, 300, 7, 4, 4, 64, 64, 0, 0, false, 4.0F}};
   for (const Shape& s : shapes) {
     const int64_t total = s.past + s.length, rows = s.batch * s.length;
     const bool ring = s.window > 0 && !s.whole_cache;

@@ -88,16 +88,17 @@ inline int64_t first_key(const Attention& op, int64_t position) {
 }
 
 // Hides keys [begin, begin + count) from the rows that may not see them: keys ahead, and unless
-// they are sinks, keys behind the window. Row r stands for position first + r / group.
+// they are sinks, keys behind the window. scores: [count][rows], whose row r is the tile's row0 +
+// r; the tile's row r stands for position first + r / group.
 inline void hide(const Attention& op, int64_t begin, int64_t count, int64_t first, int64_t group,
-                 int64_t rows, float* scores) {
+                 int64_t row0, int64_t rows, float* scores) {
   for (int64_t s = 0; s < count; ++s) {
     const int64_t key = begin + s;
     float* row = scores + s * rows;
-    const int64_t blind = std::clamp<int64_t>((key - first) * group, 0, rows);
+    const int64_t blind = std::clamp<int64_t>((key - first) * group - row0, 0, rows);
     std::fill(row, row + blind, hidden);
     if (op.window > 0 && key >= op.sinks) {
-      const int64_t gone = std::clamp<int64_t>((key + op.window - first) * group, 0, rows);
+      const int64_t gone = std::clamp<int64_t>((key + op.window - first) * group - row0, 0, rows);
       std::fill(row + gone, row + rows, hidden);
     }
   }

@@ -138,7 +138,7 @@ void query_tile(const Attention& op, const CpuContext& context, const AttentionT
               .accumulate = false});
     const bool ahead = key + run.count - 1 > first;
     const bool behind = !sink && op.window > 0 && key + op.window <= last;
-    if (ahead || behind) hide(op, key, run.count, first, group, rows, r.scores);
+    if (ahead || behind) hide(op, key, run.count, first, group, 0, rows, r.scores);
     online_softmax(op, r, run.count, rows);
     multiply({.a = v,
               .a_row = 1,
@@ -193,8 +193,12 @@ int64_t tile_floats(const Attention& op, const AttentionTiles& tiles) {
          key_tile * (round_up(op.head_dim, vector_floats) + round_up(op.value_dim, vector_floats));
 }
 
+AttentionTiles float_tiles(const Attention& op, const CpuContext& context) {
+  return tiles_of(op, context.threads, 128, 3);
+}
+
 void run_tiled(const Attention& op, const CpuContext& context) {
-  const AttentionTiles tiles = tiles_of(op, context.threads);
+  const AttentionTiles tiles = float_tiles(op, context);
   auto* scratch = context.workspace<float>(workspace_bytes(op, context));
   const int64_t pairs = op.batch * op.kv_heads, size = tile_floats(op, tiles);
   // The longest first: late tiles see the most keys.
@@ -207,16 +211,17 @@ void run_tiled(const Attention& op, const CpuContext& context) {
 
 }  // namespace
 
-AttentionTiles tiles_of(const Attention& op, int threads) {
+AttentionTiles tiles_of(const Attention& op, int threads, int64_t target_rows, int64_t tasks) {
   AttentionTiles tiles{};
   tiles.group = op.heads / op.kv_heads;
   const int64_t pairs = op.batch * op.kv_heads;
   tiles.positions = std::max<int64_t>(1, target_rows / tiles.group);
   // Smaller tiles rather than idle threads, but not below a vector of rows.
   const int64_t least = divide_up(vector_floats, tiles.group);
-  while (tiles.positions > least && pairs * divide_up(op.length, tiles.positions) < 3 * threads)
+  while (tiles.positions > least && pairs * divide_up(op.length, tiles.positions) < tasks * threads)
     tiles.positions = std::max(least, tiles.positions / 2);
   tiles.tiles = divide_up(op.length, tiles.positions);
+  tiles.positions = divide_up(op.length, tiles.tiles);
   tiles.rows = round_up(tiles.positions * tiles.group, vector_floats);
   return tiles;
 }
@@ -228,7 +233,7 @@ int64_t workspace_bytes(const Attention& op, const CpuContext& context) {
     case Way::bf16:
       return bf16_attention_bytes(op, context);
     case Way::tiled:
-      return context.threads * tile_floats(op, tiles_of(op, context.threads)) * 4;
+      return context.threads * tile_floats(op, float_tiles(op, context)) * 4;
   }
   return 0;
 }

@@ -10,8 +10,7 @@
 
 namespace tidemark::cpu {
 
-inline constexpr int64_t target_rows = 128;  // query rows of a tile
-inline constexpr int64_t key_tile = 96;      // keys per tile in fp32
+inline constexpr int64_t key_tile = 96;  // keys per tile in fp32
 
 // Tasks of many positions.
 struct AttentionTiles {
@@ -20,7 +19,8 @@ struct AttentionTiles {
   int64_t tiles;      // of a sequence and key/value head
   int64_t rows;       // query rows of a tile, padded to whole vectors
 };
-AttentionTiles tiles_of(const Attention& op, int threads);
+// Of up to `target_rows` rows, of fewer rather than less than `tasks` for each thread.
+AttentionTiles tiles_of(const Attention& op, int threads, int64_t target_rows, int64_t tasks);
 
 // attention_bf16.cpp: many positions in bf16, on the unit of the context.
 int64_t bf16_attention_bytes(const Attention& op, const CpuContext& context);

@@ -22,8 +22,9 @@ struct Bf16Product {
   const Bf16* b;
   int64_t b_row;
   int64_t b_group = 2 * 16;  // by default groups lie side by side, rows in one piece
-  float* c;
+  float* c;                  // element (i, 16g + j) at c[g * c_group + i * c_row + j]
   int64_t c_row;
+  int64_t c_group = 16;
   int64_t rows, cols, depth;
   bool accumulate;
   // The right side is large, and each part of it is read once for a few rows of the left, which

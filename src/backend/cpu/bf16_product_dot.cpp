@@ -15,13 +15,14 @@ template <int rows, int vectors>
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) void dot_block(const Bf16Product& p,
                                                                                int64_t row,
                                                                                int64_t col) {
-  float* c = p.c + row * p.c_row + col;
+  float* c = p.c + col / product_cols * p.c_group + row * p.c_row;
   __m512 sum[rows][vectors];
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 8
     for (int j = 0; j < vectors; ++j)
-      sum[i][j] = p.accumulate ? _mm512_loadu_ps(c + i * p.c_row + 16 * j) : _mm512_setzero_ps();
+      sum[i][j] =
+          p.accumulate ? _mm512_loadu_ps(c + i * p.c_row + j * p.c_group) : _mm512_setzero_ps();
   const Bf16* a = p.a + row * p.a_row;
   const Bf16* b = p.b + col / product_cols * p.b_group;
   for (int64_t k = 0; k < p.depth; k += 2) {
@@ -42,7 +43,7 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) void dot_block(c
 #pragma GCC unroll 8
   for (int i = 0; i < rows; ++i)
 #pragma GCC unroll 8
-    for (int j = 0; j < vectors; ++j) _mm512_storeu_ps(c + i * p.c_row + 16 * j, sum[i][j]);
+    for (int j = 0; j < vectors; ++j) _mm512_storeu_ps(c + i * p.c_row + j * p.c_group, sum[i][j]);
 }
 
 template <int vectors>

@@ -16,22 +16,26 @@ int64_t padded(int64_t count) {
 }
 
 // Against sums in double of the elements that the layout's definition names; what lies beside the
-// result stays. packed: as packed weights lie, which pass.
+// result stays. packed: the right side and the result lie in groups.
 void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool accumulate,
-           bool packed) {
+           bool packed, bool passes) {
   SCOPED_TRACE(testing::Message() << unit.name << ": " << rows << " x " << cols << " x " << depth
                                   << (accumulate ? ", accumulating" : "")
-                                  << (packed ? ", packed" : ""));
+                                  << (packed ? ", packed" : "") << (passes ? ", passing" : ""));
   std::mt19937 random(static_cast<unsigned>(rows * 7919 + cols * 31 + depth));
   std::normal_distribution<float> normal(0, 1);
-  const int64_t a_row = depth + 32, c_row = cols + 16;
+  const int64_t a_row = depth + 32, c_row = packed ? 16 : cols + 16;
+  const int64_t c_group = packed ? 16 * (padded(rows) + 1) : 16;
   const int64_t b_row = packed ? 32 : 2 * (cols + 16), b_group = packed ? 16 * (depth + 64) : 32;
   std::vector<Bf16> a(static_cast<size_t>(padded(rows) * a_row)),
       b(static_cast<size_t>((depth + 64) * (cols + 16)));
   const auto b_at = [&](int64_t k, int64_t j) {
     return static_cast<size_t>(j / 16 * b_group + k / 2 * b_row + 2 * (j % 16) + k % 2);
   };
-  std::vector<float> c(static_cast<size_t>(padded(rows) * c_row));
+  const auto c_at = [&](int64_t i, int64_t j) {
+    return static_cast<size_t>(j / 16 * c_group + i * c_row + j % 16);
+  };
+  std::vector<float> c(c_at(padded(rows), cols + 15) + 1);
   for (Bf16& value : a) value = Bf16(normal(random));
   for (Bf16& value : b) value = Bf16(normal(random));
   for (float& value : c) value = normal(random);
@@ -44,15 +48,16 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
                  .b_group = b_group,
                  .c = c.data(),
                  .c_row = c_row,
+                 .c_group = c_group,
                  .rows = rows,
                  .cols = cols,
                  .depth = depth,
                  .accumulate = accumulate,
-                 .b_passes = packed});
+                 .b_passes = passes});
   unit.end();
   for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < c_row; ++j) {
-      const auto at = static_cast<size_t>(i * c_row + j);
+    for (int64_t j = 0; j < cols + 16; ++j) {
+      const size_t at = c_at(i, j);
       if (j >= cols) {
         ASSERT_EQ(c[at], before[at]) << i << ", " << j;
         continue;
@@ -69,15 +74,18 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
 }
 
 void check_shapes(const Bf16Unit& unit) {
-  for (const bool packed : {false, true})
+  struct Layout {
+    bool packed, passes;
+  };
+  for (const auto& [packed, passes] : {Layout{false, false}, {true, false}, {true, true}})
     for (const bool accumulate : {false, true}) {
-      check(unit, 1, 16, 32, accumulate, packed);
-      check(unit, 16, 16, 32, accumulate, packed);
-      check(unit, 17, 32, 64, accumulate, packed);
-      check(unit, 23, 48, 96, accumulate, packed);
-      check(unit, 48, 80, 32, accumulate, packed);
-      check(unit, 96, 128, 64, accumulate, packed);
-      check(unit, 61, 112, 160, accumulate, packed);
+      check(unit, 1, 16, 32, accumulate, packed, passes);
+      check(unit, 16, 16, 32, accumulate, packed, passes);
+      check(unit, 17, 32, 64, accumulate, packed, passes);
+      check(unit, 23, 48, 96, accumulate, packed, passes);
+      check(unit, 48, 80, 32, accumulate, packed, passes);
+      check(unit, 96, 128, 64, accumulate, packed, passes);
+      check(unit, 61, 112, 160, accumulate, packed, passes);
     }
 }
 

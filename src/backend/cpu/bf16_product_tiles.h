@@ -17,13 +17,14 @@ void load_right(const Bf16* from, int64_t row_bytes) {
 
 template <class Tiles, int across, int down, bool b_passes>
 void tile_block(const Bf16Product& p, int64_t row, int64_t col) {
-  float* c = p.c + row * p.c_row + col;
+  float* c = p.c + col / product_cols * p.c_group + row * p.c_row;
+  float* below = c + product_rows * p.c_row;
   const int64_t c_bytes = p.c_row * 4;
   if (p.accumulate) {
     Tiles::template load<0>(c, c_bytes);
-    if constexpr (across > 1) Tiles::template load<1>(c + 16, c_bytes);
-    if constexpr (down > 1) Tiles::template load<2>(c + 16 * p.c_row, c_bytes);
-    if constexpr (across > 1 && down > 1) Tiles::template load<3>(c + 16 * p.c_row + 16, c_bytes);
+    if constexpr (across > 1) Tiles::template load<1>(c + p.c_group, c_bytes);
+    if constexpr (down > 1) Tiles::template load<2>(below, c_bytes);
+    if constexpr (across > 1 && down > 1) Tiles::template load<3>(below + p.c_group, c_bytes);
   } else {
     Tiles::template zero<0>();
     if constexpr (across > 1) Tiles::template zero<1>();
@@ -60,9 +61,9 @@ void tile_block(const Bf16Product& p, int64_t row, int64_t col) {
     a += product_depth, b += product_depth / 2 * p.b_row;
   }
   Tiles::template store<0>(c, c_bytes);
-  if constexpr (across > 1) Tiles::template store<1>(c + 16, c_bytes);
-  if constexpr (down > 1) Tiles::template store<2>(c + 16 * p.c_row, c_bytes);
-  if constexpr (across > 1 && down > 1) Tiles::template store<3>(c + 16 * p.c_row + 16, c_bytes);
+  if constexpr (across > 1) Tiles::template store<1>(c + p.c_group, c_bytes);
+  if constexpr (down > 1) Tiles::template store<2>(below, c_bytes);
+  if constexpr (across > 1 && down > 1) Tiles::template store<3>(below + p.c_group, c_bytes);
 }
 
 template <class Tiles, bool b_passes>
@@ -74,14 +75,57 @@ void multiply_block(const Bf16Product& p, int64_t row, int64_t col) {
   if (!wide && !tall) tile_block<Tiles, 1, 1, b_passes>(p, row, col);
 }
 
+// Two columns of tiles of a right side of up to two steps of depth, which stays in registers: half
+// the loads of tile_block. Attention's two products, at a head of 64 and 64 keys, are such.
+template <class Tiles, int steps>
+void short_columns(const Bf16Product& p, int64_t col) {
+  const Bf16* b = p.b + col / product_cols * p.b_group;
+  const int64_t a_bytes = p.a_row * 2, b_bytes = p.b_row * 2, c_bytes = p.c_row * 4;
+  const int64_t b_step = product_depth / 2 * p.b_row;
+  Tiles::template load<4>(b, b_bytes);
+  Tiles::template load<5>(b + p.b_group, b_bytes);
+  if constexpr (steps > 1) {
+    Tiles::template load<6>(b + b_step, b_bytes);
+    Tiles::template load<7>(b + b_step + p.b_group, b_bytes);
+  }
+  for (int64_t row = 0; row < p.rows; row += product_rows) {
+    const Bf16* a = p.a + row * p.a_row;
+    float* c = p.c + col / product_cols * p.c_group + row * p.c_row;
+    if (p.accumulate) {
+      Tiles::template load<0>(c, c_bytes);
+      Tiles::template load<1>(c + p.c_group, c_bytes);
+    } else {
+      Tiles::template zero<0>();
+      Tiles::template zero<1>();
+    }
+    Tiles::template load<2>(a, a_bytes);
+    Tiles::template multiply<0, 2, 4>();
+    Tiles::template multiply<1, 2, 5>();
+    if constexpr (steps > 1) {
+      Tiles::template load<3>(a + product_depth, a_bytes);
+      Tiles::template multiply<0, 3, 6>();
+      Tiles::template multiply<1, 3, 7>();
+    }
+    Tiles::template store<0>(c, c_bytes);
+    Tiles::template store<1>(c + p.c_group, c_bytes);
+  }
+}
+
+template <class Tiles>
+void multiply_columns(const Bf16Product& p, int64_t col) {
+  const bool wide = col + product_cols < p.cols;
+  if (wide && p.depth == product_depth) return short_columns<Tiles, 1>(p, col);
+  if (wide && p.depth == 2 * product_depth) return short_columns<Tiles, 2>(p, col);
+  for (int64_t row = 0; row < p.rows; row += 32) multiply_block<Tiles, false>(p, row, col);
+}
+
 template <class Tiles>
 void multiply_on_tiles(const Bf16Product& p) {
   if (p.b_passes) {
     for (int64_t row = 0; row < p.rows; row += 32)
       for (int64_t col = 0; col < p.cols; col += 32) multiply_block<Tiles, true>(p, row, col);
   } else {
-    for (int64_t col = 0; col < p.cols; col += 32)
-      for (int64_t row = 0; row < p.rows; row += 32) multiply_block<Tiles, false>(p, row, col);
+    for (int64_t col = 0; col < p.cols; col += 32) multiply_columns<Tiles>(p, col);
   }
 }
 
