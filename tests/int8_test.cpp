@@ -23,7 +23,7 @@ double error_of(const VerifyResult& result, const std::string& tensor) {
 // token chooses other experts than the reference nothing is near (docs/quantization.md).
 double tolerance(DType dtype, const std::string& folder) {
   const bool a8 = dtype == DType::w8a8;
-  if (folder.starts_with("qwen3-next") || folder == "nemotron-moe-tiny") return 2.3e-1;
+  if (folder.starts_with("qwen3-next") || folder == "nemotron-moe-tiny") return 3e-1;
   if (folder.starts_with("zamba2") || folder == "jamba-moe-tiny") return a8 ? 2e-1 : 1.3e-1;
   if (folder == "hymba-tiny") return a8 ? 1.05e-1 : 6.5e-2;
   if (a8) return 0;  // the dtype's own

@@ -6,15 +6,16 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <random>
 
 #include "base/error.h"
 
 namespace tidemark {
 namespace {
 
-std::vector<int8_t> rounded(const std::vector<float>& x, float& scale) {
+std::vector<int8_t> rounded(const std::vector<float>& x, float& scale, bool as_bf16 = false) {
   std::vector<int8_t> q(x.size());
-  scale = static_cast<float>(round_to_int8(x, q));
+  scale = static_cast<float>(round_to_int8(x, as_bf16, q));
   return q;
 }
 
@@ -42,6 +43,29 @@ TEST(Int8, TheScaleLeavesTheLeastSquaredError) {
   EXPECT_LT(found, at_127 / 2);
   EXPECT_GE(scale, 1);
   EXPECT_LE(scale, 127.0F / 117 * 1.01F);
+}
+
+TEST(Int8, TheScaleIsChosenForWhatBf16KeepsOfAWeight) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal(0, 0.02F);
+  double of_exact = 0, of_kept = 0;
+  for (int group = 0; group < 300; ++group) {
+    std::vector<float> x(32);
+    for (float& value : x) value = normal(random);
+    const auto error = [&](bool as_bf16) {
+      float scale = 0, sum = 0;
+      const std::vector<int8_t> q = rounded(x, scale, as_bf16);
+      for (size_t i = 0; i < x.size(); ++i) {
+        const float off = x[i] - static_cast<float>(Bf16(static_cast<float>(q[i]) * scale));
+        sum += off * off;
+      }
+      return sum;
+    };
+    const float exact = error(false), kept = error(true);
+    ASSERT_LE(kept, exact * 1.001F) << "group " << group;
+    of_exact += exact, of_kept += kept;
+  }
+  EXPECT_LT(of_kept, 0.98 * of_exact);
 }
 
 TEST(Int8, GroupsOfZerosAndOfWhatIsNoNumberHaveNoSteps) {
