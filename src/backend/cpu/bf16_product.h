@@ -17,8 +17,9 @@ namespace tidemark::cpu {
 // i]. `cols` is a multiple of 16 and `depth` of 32 (padding: zeros on both sides); up to the next
 // multiple of 16, rows of a are readable and rows of c writable.
 struct Bf16Product {
-  const Bf16* a;
+  const Bf16* a;  // element (i, 32s + k) at a[s * a_step + i * a_row + k]
   int64_t a_row;
+  int64_t a_step = 32;
   const Bf16* b;
   int64_t b_row;
   int64_t b_group = 2 * 16;  // by default groups lie side by side, rows in one piece

@@ -25,6 +25,7 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) void dot_block(c
           p.accumulate ? _mm512_loadu_ps(c + i * p.c_row + j * p.c_group) : _mm512_setzero_ps();
   const Bf16* a = p.a + row * p.a_row;
   const Bf16* b = p.b + col / product_cols * p.b_group;
+  const int64_t jump = p.a_step - product_depth;
   for (int64_t k = 0; k < p.depth; k += 2) {
     __m512bh right[vectors];
 #pragma GCC unroll 8
@@ -33,11 +34,12 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) void dot_block(c
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) {
       int pair = 0;
-      std::memcpy(&pair, a + i * p.a_row + k, sizeof(pair));
+      std::memcpy(&pair, a + i * p.a_row, sizeof(pair));
       const auto left = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
 #pragma GCC unroll 8
       for (int j = 0; j < vectors; ++j) sum[i][j] = _mm512_dpbf16_ps(sum[i][j], left, right[j]);
     }
+    a += (k + 2) % product_depth ? 2 : 2 + jump;
     b += p.b_row;
   }
 #pragma GCC unroll 8

@@ -16,7 +16,7 @@ int64_t padded(int64_t count) {
 }
 
 // Against sums in double of the elements that the layout's definition names; what lies beside the
-// result stays. packed: the right side and the result lie in groups.
+// result stays. packed: the right side and the result lie in groups, the left side in steps.
 void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool accumulate,
            bool packed, bool passes) {
   SCOPED_TRACE(testing::Message() << unit.name << ": " << rows << " x " << cols << " x " << depth
@@ -24,10 +24,14 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
                                   << (packed ? ", packed" : "") << (passes ? ", passing" : ""));
   std::mt19937 random(static_cast<unsigned>(rows * 7919 + cols * 31 + depth));
   std::normal_distribution<float> normal(0, 1);
-  const int64_t a_row = depth + 32, c_row = packed ? 16 : cols + 16;
+  const int64_t a_row = packed ? 32 : depth + 32, a_step = packed ? 32 * (padded(rows) + 1) : 32;
+  const int64_t c_row = packed ? 16 : cols + 16;
   const int64_t c_group = packed ? 16 * (padded(rows) + 1) : 16;
   const int64_t b_row = packed ? 32 : 2 * (cols + 16), b_group = packed ? 16 * (depth + 64) : 32;
-  std::vector<Bf16> a(static_cast<size_t>(padded(rows) * a_row)),
+  const auto a_at = [&](int64_t i, int64_t k) {
+    return static_cast<size_t>(k / 32 * a_step + i * a_row + k % 32);
+  };
+  std::vector<Bf16> a(a_at(padded(rows), depth + 31) + 1),
       b(static_cast<size_t>((depth + 64) * (cols + 16)));
   const auto b_at = [&](int64_t k, int64_t j) {
     return static_cast<size_t>(j / 16 * b_group + k / 2 * b_row + 2 * (j % 16) + k % 2);
@@ -43,6 +47,7 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
   unit.begin();
   unit.multiply({.a = a.data(),
                  .a_row = a_row,
+                 .a_step = a_step,
                  .b = b.data(),
                  .b_row = b_row,
                  .b_group = b_group,
@@ -64,9 +69,8 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
       }
       double sum = accumulate ? before[at] : 0, size = std::abs(sum);
       for (int64_t k = 0; k < depth; ++k) {
-        const double term =
-            static_cast<double>(static_cast<float>(a[static_cast<size_t>(i * a_row + k)])) *
-            static_cast<float>(b[b_at(k, j)]);
+        const double term = static_cast<double>(static_cast<float>(a[a_at(i, k)])) *
+                            static_cast<float>(b[b_at(k, j)]);
         sum += term, size += std::abs(term);
       }
       ASSERT_NEAR(c[at], sum, 2e-6 * size) << i << ", " << j;

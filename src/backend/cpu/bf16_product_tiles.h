@@ -58,7 +58,7 @@ void tile_block(const Bf16Product& p, int64_t row, int64_t col) {
       Tiles::template multiply<2, 5, 6>();
       if constexpr (across > 1) Tiles::template multiply<3, 5, 7>();
     }
-    a += product_depth, b += product_depth / 2 * p.b_row;
+    a += p.a_step, b += product_depth / 2 * p.b_row;
   }
   Tiles::template store<0>(c, c_bytes);
   if constexpr (across > 1) Tiles::template store<1>(c + p.c_group, c_bytes);
@@ -102,7 +102,7 @@ void short_columns(const Bf16Product& p, int64_t col) {
     Tiles::template multiply<0, 2, 4>();
     Tiles::template multiply<1, 2, 5>();
     if constexpr (steps > 1) {
-      Tiles::template load<3>(a + product_depth, a_bytes);
+      Tiles::template load<3>(a + p.a_step, a_bytes);
       Tiles::template multiply<0, 3, 6>();
       Tiles::template multiply<1, 3, 7>();
     }

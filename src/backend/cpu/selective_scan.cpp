@@ -56,8 +56,8 @@ ScanPointers<T> resolve(const SelectiveScan& op, const CpuContext& context, int6
           context.pointer<T>(op.out, rows, channels) + first * op.out.stride};
 }
 
-// Some of the states of a vector of channels through `count` positions: y += C h. h, rates
-// [.][lanes], d, dx, y [count][lanes], b, c [count] rows of `row` floats.
+// Some of the states of `vectors` vectors of channels through `count` positions: y += C h. h, rates
+// [.][width], d, dx, y [count][width], b, c [count] rows of `row` floats.
 struct TimeTile {
   const float* d;
   const float* dx;
@@ -67,88 +67,102 @@ struct TimeTile {
   int64_t count, row;
 };
 
-template <int states>
-HWY_INLINE void scan_states(const TimeTile& tile, const Exp2Table& table, int64_t i,
-                            const float* rates, float* carried) {
-  Vec h[states], rate[states];
+template <int vectors, int states>
+HWY_INLINE void scan_states(const TimeTile& tile, int64_t i, const float* rates, float* carried) {
+  constexpr int64_t width = vectors * lanes;
+  Vec h[states][vectors], rate[states][vectors];
 #pragma GCC unroll 4
-  for (int j = 0; j < states; ++j) {
-    h[j] = load(carried + (i + j) * lanes);
-    rate[j] = load(rates + (i + j) * lanes);
-  }
+  for (int j = 0; j < states; ++j)
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) {
+      h[j][v] = load(carried + (i + j) * width + v * lanes);
+      rate[j][v] = load(rates + (i + j) * width + v * lanes);
+    }
   for (int64_t t = 0; t < tile.count; ++t) {
-    const Vec d = load(tile.d + t * lanes), dx = load(tile.dx + t * lanes);
     const float* b = tile.b + t * tile.row + i;
     const float* c = tile.c + t * tile.row + i;
-    Vec y = load(tile.y + t * lanes);
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) {
+      const int64_t at = t * width + v * lanes;
+      const Vec d = load(tile.d + at), dx = load(tile.dx + at);
+      Vec y = load(tile.y + at);
 #pragma GCC unroll 4
-    for (int j = 0; j < states; ++j) {
-      h[j] = hn::MulAdd(exp2_product(d, rate[j], table), h[j], hn::Mul(dx, all(b[j])));
-      y = hn::MulAdd(all(c[j]), h[j], y);
+      for (int j = 0; j < states; ++j) {
+        h[j][v] = hn::MulAdd(exp2(hn::Mul(d, rate[j][v])), h[j][v], hn::Mul(dx, all(b[j])));
+        y = hn::MulAdd(all(c[j]), h[j][v], y);
+      }
+      store(y, tile.y + at);
     }
-    store(y, tile.y + t * lanes);
   }
 #pragma GCC unroll 4
-  for (int j = 0; j < states; ++j) store(h[j], carried + (i + j) * lanes);
+  for (int j = 0; j < states; ++j)
+#pragma GCC unroll 2
+    for (int v = 0; v < vectors; ++v) store(h[j][v], carried + (i + j) * width + v * lanes);
 }
 
-// One vector of channels through all positions, `time_tile` of them at a time: the step sizes
-// first, then the states by fours, which stay in registers, then the gate; so positions are
-// independent of one another in all but the middle. scratch: h [N][lanes], rates [N][lanes], d, dx,
-// y [time_tile] [lanes], B, C [time_tile][N padded].
-template <class T>
+// `vectors` vectors of channels through all positions, `time_tile` of them at a time: the step
+// sizes first, then the states by fours, which stay in registers, then the gate; so positions are
+// independent of one another in all but the middle. scratch: h [N][width], rates [N][width], d, dx,
+// y [time_tile][width], B, C [time_tile][N padded].
+template <int vectors, class T>
 void scan_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t first,
                    float* scratch) {
-  const int64_t n = op.state_size, count = std::min(lanes, op.channels - first);
+  constexpr int64_t width = vectors * lanes;
+  const int64_t n = op.state_size, count = std::min(width, op.channels - first);
   const int64_t row = round_up(n, vector_floats);
   float* h = scratch;
-  float* rates = h + n * lanes;
-  float* d = rates + n * lanes;
-  float* dx = d + time_tile * lanes;
-  float* y = dx + time_tile * lanes;
-  float* b = y + time_tile * lanes;
+  float* rates = h + n * width;
+  float* d = rates + n * width;
+  float* dx = d + time_tile * width;
+  float* y = dx + time_tile * width;
+  float* b = y + time_tile * width;
   float* c = b + time_tile * row;
   for (int64_t i = 0; i < n; ++i)
-    for (int64_t lane = 0; lane < lanes; ++lane) {
+    for (int64_t lane = 0; lane < width; ++lane) {
       const int64_t at = (first + std::min(lane, count - 1)) * n + i;
-      h[i * lanes + lane] = op.past > 0 ? p.state[at] : 0.0F;
-      rates[i * lanes + lane] = static_cast<float>(p.a_log[at]);
+      h[i * width + lane] = op.past > 0 ? p.state[at] : 0.0F;
+      rates[i * width + lane] = static_cast<float>(p.a_log[at]);
     }
   // 2^(d * A log2 e): the factor is taken out of the loop.
-  for (int64_t i = 0; i < n * lanes; i += lanes)
+  for (int64_t i = 0; i < n * width; i += lanes)
     store(hn::Mul(exp(load(rates + i)), all(-log2_e)), rates + i);
 
-  const Exp2Table table;
-  const Vec skip = load_row(p.d_skip + first, count);
-  const Vec bias = p.dt_bias ? load_row(p.dt_bias + first, count) : hn::Zero(floats);
   for (int64_t begin = 0; begin < op.length; begin += time_tile) {
     const TimeTile tile{d, dx, b, c, y, std::min(time_tile, op.length - begin), row};
     for (int64_t t = 0; t < tile.count; ++t) {
-      prefetch_row(p.dt + (begin + t + rows_ahead) * op.dt.stride + first, 1);
-      prefetch_row(p.x + (begin + t + rows_ahead) * op.x.stride + first, 1);
+      const T* dt = p.dt + (begin + t) * op.dt.stride + first;
+      const T* x = p.x + (begin + t) * op.x.stride + first;
+      prefetch_row(dt + rows_ahead * op.dt.stride, 1);
+      prefetch_row(x + rows_ahead * op.x.stride, 1);
       if (p.z) prefetch_row(p.z + (begin + t) * op.z.stride + first, 1);
-      const Vec step =
-          softplus(hn::Add(load_row(p.dt + (begin + t) * op.dt.stride + first, count), bias));
-      const Vec x = load_row(p.x + (begin + t) * op.x.stride + first, count);
-      store(step, d + t * lanes);
-      store(hn::Mul(step, x), dx + t * lanes);
-      store(hn::Mul(skip, x), y + t * lanes);
+      for (int64_t v = 0; v < width; v += lanes) {
+        const int64_t left = std::max<int64_t>(0, count - v), at = t * width + v;
+        const Vec bias = p.dt_bias ? load_row(p.dt_bias + first + v, left) : hn::Zero(floats);
+        const Vec step = softplus(hn::Add(load_row(dt + v, left), bias));
+        const Vec input = load_row(x + v, left);
+        store(step, d + at);
+        store(hn::Mul(step, input), dx + at);
+        store(hn::Mul(load_row(p.d_skip + first + v, left), input), y + at);
+      }
       unpack_row(p.b + (begin + t) * op.b.stride, n, b + t * row);
       unpack_row(p.c + (begin + t) * op.c.stride, n, c + t * row);
     }
     int64_t i = 0;
-    for (; i + 4 <= n; i += 4) scan_states<4>(tile, table, i, rates, h);
-    for (; i < n; ++i) scan_states<1>(tile, table, i, rates, h);
-    for (int64_t t = 0; t < tile.count; ++t) {
-      Vec out = load(y + t * lanes);
-      if (p.z)
-        out = hn::Mul(out, silu_to<T>(load_row(p.z + (begin + t) * op.z.stride + first, count)));
-      store_row(out, p.out + (begin + t) * op.out.stride + first, count);
-    }
+    for (; i + 4 <= n; i += 4) scan_states<vectors, 4>(tile, i, rates, h);
+    for (; i < n; ++i) scan_states<vectors, 1>(tile, i, rates, h);
+    for (int64_t t = 0; t < tile.count; ++t)
+      for (int64_t v = 0; v < count; v += lanes) {
+        Vec out = load(y + t * width + v);
+        if (p.z) {
+          const T* z = p.z + (begin + t) * op.z.stride + first + v;
+          out = hn::Mul(out, silu_to<T>(load_row(z, count - v)));
+        }
+        store_row(out, p.out + (begin + t) * op.out.stride + first + v, count - v);
+      }
   }
   for (int64_t i = 0; i < n; ++i)
     for (int64_t lane = 0; lane < count; ++lane)
-      p.state[(first + lane) * n + i] = h[i * lanes + lane];
+      p.state[(first + lane) * n + i] = h[i * width + lane];
 }
 
 // What a position brings to the states of some channels: step sizes times -log2 e, and times x; B
@@ -164,14 +178,14 @@ struct StateStep {
 
 // States i to i + left of `channels` channels. a_log, h: [channels][N]; total: C h, lane by lane.
 template <int channels, class T>
-HWY_INLINE void step_states(const StateStep& step, const Exp2Table& table, int64_t n, int64_t i,
-                            int64_t left, const T* a_log, float* h, Vec* total) {
+HWY_INLINE void step_states(const StateStep& step, int64_t n, int64_t i, int64_t left,
+                            const T* a_log, float* h, Vec* total) {
   const Vec input = load(step.b + i), output = load(step.c + i);
 #pragma GCC unroll 4
   for (int k = 0; k < channels; ++k) {
     const int64_t at = k * n + i;
-    const Vec rate = exp2_product(load_row(a_log + at, left), all(log2_e), table);
-    const Vec decay = exp2_product(rate, all(step.d[k]), table);
+    const Vec rate = exp2(hn::Mul(load_row(a_log + at, left), all(log2_e)));
+    const Vec decay = exp2(hn::Mul(rate, all(step.d[k])));
     const Vec old = step.start ? hn::Zero(floats) : load_row(h + at, left);
     const Vec next = hn::MulAdd(decay, old, hn::Mul(all(step.dx[k]), input));
     store_row(next, h + at, left);
@@ -181,15 +195,13 @@ HWY_INLINE void step_states(const StateStep& step, const Exp2Table& table, int64
 
 // All states; up to four channels, whose sums are made together: y has room for four.
 template <int channels, class T>
-HWY_INLINE void step_group(const StateStep& step, const Exp2Table& table, int64_t n, const T* a_log,
-                           float* h) {
+HWY_INLINE void step_group(const StateStep& step, int64_t n, const T* a_log, float* h) {
   Vec total[4];
 #pragma GCC unroll 4
   for (int k = 0; k < 4; ++k) total[k] = hn::Zero(floats);
   int64_t i = 0;
-  for (; i + lanes <= n; i += lanes)
-    step_states<channels>(step, table, n, i, lanes, a_log, h, total);
-  if (i < n) step_states<channels>(step, table, n, i, n - i, a_log, h, total);
+  for (; i + lanes <= n; i += lanes) step_states<channels>(step, n, i, lanes, a_log, h, total);
+  if (i < n) step_states<channels>(step, n, i, n - i, a_log, h, total);
   store_sums(total[0], total[1], total[2], total[3], step.y);
 }
 
@@ -207,7 +219,6 @@ void step_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t fi
   float* y = dx + step_tile;
   const T* a_log = p.a_log + first * n;
   float* h = p.state + first * n;
-  const Exp2Table table;
   for (int64_t t = 0; t < op.length; ++t) {
     const T* x = p.x + t * op.x.stride + first;
     const T* dt = p.dt + t * op.dt.stride + first;
@@ -223,9 +234,9 @@ void step_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t fi
     for (int64_t i = 0; i < count;) {
       const StateStep step{d + i, dx + i, b, c, y + i, op.past + t == 0};
       if (i + 4 <= count)
-        step_group<4>(step, table, n, a_log + i * n, h + i * n), i += 4;
+        step_group<4>(step, n, a_log + i * n, h + i * n), i += 4;
       else
-        step_group<1>(step, table, n, a_log + i * n, h + i * n), i += 1;
+        step_group<1>(step, n, a_log + i * n, h + i * n), i += 1;
     }
     for (int64_t i = 0; i < count; i += lanes) {
       const int64_t left = count - i;
@@ -250,7 +261,8 @@ void channels(const SelectiveScan& op, const CpuContext& context, int64_t begin,
     int64_t first = begin % blocks * vector_floats;
     for (; few && first < to; first += step_tile)
       step_channels(op, p, first, std::min(step_tile, to - first), scratch);
-    for (; first < to; first += lanes) scan_channels(op, p, first, scratch);
+    for (; first + lanes < to; first += 2 * lanes) scan_channels<2>(op, p, first, scratch);
+    for (; first < to; first += lanes) scan_channels<1>(op, p, first, scratch);
     begin = last;
   }
 }
@@ -258,7 +270,7 @@ void channels(const SelectiveScan& op, const CpuContext& context, int64_t begin,
 int64_t scratch_floats(const SelectiveScan& op) {
   const int64_t row = round_up(op.state_size, vector_floats);
   static_assert(step_tile + 4 <= time_tile * vector_floats, "a step needs less than a scan");
-  return (2 * op.state_size + 3 * time_tile) * vector_floats + 2 * time_tile * row;
+  return (2 * op.state_size + 3 * time_tile) * 2 * vector_floats + 2 * time_tile * row;
 }
 
 void selective_scan(const SelectiveScan& op, const CpuContext& context, int64_t begin, int64_t end,

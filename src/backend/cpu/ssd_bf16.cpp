@@ -25,19 +25,24 @@ namespace {
 
 constexpr int64_t part = 64;  // rows and columns of scores decayed at a time
 
+// What heads go through over and over lies in pieces of tiles: columns of P in groups of 16, sums
+// over positions in steps of 32. Within such a step positions are paired t with t + 16, on both
+// sides of a product, so that two vectors of scores become one of pairs without a shuffle.
+constexpr int64_t group_cols = product_cols, step = product_depth, half_step = step / 2;
+
 struct Scratch {
   // Shared, by (sequence, group) and block
   Bf16* c;         // [Q][N]
   uint32_t* b;     // [N / 2][Q], pairs along N
-  Bf16* b_turned;  // [N][Q]
+  Bf16* b_turned;  // [Q / 32][N][32], in pairs of positions
   float* scores;   // [Q][Q], C B^T on and below the diagonal
   // Of one thread
-  uint32_t* x;            // [Q / 2][P], d * x in pairs of positions
+  uint32_t* x;            // [P / 16][Q / 2][16], d * x in pairs of positions
   uint32_t* x_end;        // the same decayed to the end of the block
-  float* y;               // [Q][P]
-  Bf16* decayed;          // [part][Q]
-  float* state;           // [N][P]
-  uint32_t* state_pairs;  // [N / 2][P]
+  float* y;               // [P / 16][Q][16]
+  uint32_t* decayed;      // [Q / 32][part][16], pairs of positions
+  float* state;           // [P / 16][N][16]
+  uint32_t* state_pairs;  // [P / 16][N / 2][16]
   float* turned;          // [P][N]
   float* d;               // [Q]
   float* sum;             // [Q], log2 of the decay from the start ...
@@ -76,7 +81,7 @@ Bytes carve(const Sizes& s, std::byte* shared, std::byte* own, Scratch* r) {
   take(own, r->x, s.q / 2 * s.p);
   take(own, r->x_end, s.q / 2 * s.p);
   take(own, r->y, s.q * s.p);
-  take(own, r->decayed, part * s.q);
+  take(own, r->decayed, part * s.q / 2);
   take(own, r->state, s.n * s.p);
   take(own, r->state_pairs, s.n / 2 * s.p);
   take(own, r->turned, s.p * s.n);
@@ -117,7 +122,13 @@ void lay_out(const Ssd& op, const CpuContext& context, int64_t start, int64_t le
   const auto b_row = [&](int64_t t) { return b + t * op.b.stride; };
   copy_rows([&](int64_t t) { return c + t * op.c.stride; }, count, op.state_size, r.c + row * s.n);
   pair_columns(b_row, count, op.state_size, r.b + row, s.q, round_up(count, product_cols));
-  turn_rows(b_row, count, op.state_size, r.b_turned + row, s.q);
+  const auto paired = [&](int64_t i) {
+    const int64_t t = i / step * step + i % step / 2 + i % 2 * half_step;
+    return t < count ? b_row(t) : nullptr;
+  };
+  for (int64_t t = 0; t < count; t += step)
+    turn_rows([&](int64_t i) { return paired(t + i); }, step, op.state_size,
+              r.b_turned + (row + t) * s.n, step);
 }
 
 // C B^T of rows [row, row + part), up to the diagonal.
@@ -156,22 +167,28 @@ HWY_INLINE Vec exponent(const Sum& to, const Sum& from) {
 // Row t of the decayed scores, zero from t + 1 to `depth`; from_part holds `column` of the row.
 void decay_row(const Scratch& r, const Sizes& s, int64_t row, int64_t t, int64_t depth) {
   const float* scores = r.scores + t * s.q;
-  Bf16* to = r.decayed + (t - row) * s.q;
+  uint32_t* to = r.decayed + (t - row) * half_step;
   for (int64_t first = 0; first < row; first += part) {
     const Vec from = all(r.from_part[first + t - row]);
-    for (int64_t j = first; j < first + part; j += lanes)
-      store(hn::Mul(hn::Mul(load(scores + j), load(r.to_part + j)), from), to + j);
+    const auto decayed = [&](int64_t j) {
+      return hn::Mul(hn::Mul(load(scores + j), load(r.to_part + j)), from);
+    };
+    for (int64_t j = first; j < first + part; j += step)
+      for (int64_t i = 0; i < half_step; i += lanes)
+        store_words(pair_words(decayed(j + i), decayed(j + i + half_step)),
+                    to + j / step * part * half_step + i);
   }
   const Sum at = same_sum(r, t);
-  for (int64_t j = row; j < depth; j += lanes) {
-    if (j > t) {
-      store(hn::Zero(floats), to + j);
-      continue;
-    }
-    const Vec decayed = hn::Mul(exp2_to_bf16(exponent(at, load_sum(r, j))), load(scores + j));
+  const auto decayed = [&](int64_t j) {
+    if (j > t) return hn::Zero(floats);
+    const Vec score = hn::Mul(exp2_to_bf16(exponent(at, load_sum(r, j))), load(scores + j));
     const auto seen = hn::Lt(hn::Iota(floats, static_cast<float>(j - t)), all(0.5F));
-    store(hn::IfThenElseZero(seen, decayed), to + j);
-  }
+    return hn::IfThenElseZero(seen, score);
+  };
+  for (int64_t j = row; j < depth; j += step)
+    for (int64_t i = 0; i < half_step; i += lanes)
+      store_words(pair_words(decayed(j + i), decayed(j + i + half_step)),
+                  to + j / step * part * half_step + i);
 }
 
 // Sums, decays and d * x of a head's block.
@@ -194,22 +211,21 @@ void prepare(const Ssd& op, const CpuContext& context, int64_t head, int64_t fir
     const int64_t last = std::min(t / part * part + part, s.q) - 1;
     store(exp2(exponent(same_sum(r, last), at)), r.to_part + t);
   }
-  for (int64_t t = 0; t < s.q; t += 2) {
-    const bool both = t + 1 < length;
-    for (int64_t next = t + rows_ahead; next < t + rows_ahead + 2; ++next)
-      prefetch_row(x + next * op.x.stride, head_dim);
-    for (int64_t i = 0; i < head_dim; i += lanes) {
-      Vec low = hn::Zero(floats), high = hn::Zero(floats);
-      if (t < length) low = hn::Mul(load_row(x + t * op.x.stride + i, head_dim - i), all(r.d[t]));
-      if (both)
-        high = hn::Mul(load_row(x + (t + 1) * op.x.stride + i, head_dim - i), all(r.d[t + 1]));
-      store_words(pair_words(low, high), r.x + t / 2 * s.p + i);
-      store_words(pair_words(hn::Mul(low, all(r.to_end[t])), hn::Mul(high, all(r.to_end[t + 1]))),
-                  r.x_end + t / 2 * s.p + i);
-    }
-    for (int64_t i = round_up(head_dim, lanes); i < s.p; i += lanes) {
-      store_words(hn::Zero(WordTag()), r.x + t / 2 * s.p + i);
-      store_words(hn::Zero(WordTag()), r.x_end + t / 2 * s.p + i);
+  const auto row_at = [&](int64_t t, int64_t i) {
+    if (t >= length || i >= head_dim) return hn::Zero(floats);
+    return hn::Mul(load_row(x + t * op.x.stride + i, head_dim - i), all(r.d[t]));
+  };
+  const auto row_of = [](int64_t pair) { return pair / half_step * step + pair % half_step; };
+  for (int64_t pair = 0; pair < s.q / 2; ++pair) {
+    const int64_t t = row_of(pair), other = t + half_step, next = row_of(pair + 8);
+    prefetch_row(x + next * op.x.stride, head_dim);
+    prefetch_row(x + (next + half_step) * op.x.stride, head_dim);
+    for (int64_t i = 0; i < s.p; i += lanes) {
+      const Vec low = row_at(t, i), high = row_at(other, i);
+      const int64_t at = (i / group_cols * s.q / 2 + pair) * group_cols + i % group_cols;
+      store_words(pair_words(low, high), r.x + at);
+      store_words(pair_words(hn::Mul(low, all(r.to_end[t])), hn::Mul(high, all(r.to_end[other]))),
+                  r.x_end + at);
     }
   }
 }
@@ -217,26 +233,33 @@ void prepare(const Ssd& op, const CpuContext& context, int64_t head, int64_t fir
 // y = decay from the start * C S^T, what the state before the block gives.
 void carry(const Ssd& op, const CpuContext& context, int64_t length, const Scratch& r) {
   const Sizes s(op);
-  const auto state_row = [&](int64_t j, int64_t i) {
-    return j < op.state_size ? load(r.state + j * s.p + i) : hn::Zero(floats);
-  };
-  for (int64_t j = 0; j < s.n; j += 2)
-    for (int64_t i = 0; i < s.p; i += lanes)
-      store_words(pair_words(state_row(j, i), state_row(j + 1, i)),
-                  r.state_pairs + j / 2 * s.p + i);
+  for (int64_t col = 0; col < s.p; col += group_cols) {
+    uint32_t* pairs = r.state_pairs + col * s.n / 2;
+    const auto state = [&](int64_t j, int64_t i) {
+      return j < op.state_size ? load(r.state + col * s.n + j * group_cols + i) : hn::Zero(floats);
+    };
+    for (int64_t j = 0; j < s.n; j += 2)
+      for (int64_t i = 0; i < group_cols; i += lanes)
+        store_words(pair_words(state(j, i), state(j + 1, i)), pairs + j / 2 * group_cols + i);
+  }
   context.bf16->multiply({.a = r.c,
                           .a_row = s.n,
                           .b = reinterpret_cast<const Bf16*>(r.state_pairs),
-                          .b_row = 2 * s.p,
+                          .b_row = 2 * group_cols,
+                          .b_group = group_cols * s.n,
                           .c = r.y,
-                          .c_row = s.p,
+                          .c_row = group_cols,
+                          .c_group = group_cols * s.q,
                           .rows = length,
                           .cols = s.p,
                           .depth = s.n,
                           .accumulate = false});
-  for (int64_t t = 0; t < length; ++t)
-    for (int64_t i = 0; i < s.p; i += lanes)
-      store(hn::Mul(load(r.y + t * s.p + i), all(r.from_start[t])), r.y + t * s.p + i);
+  for (int64_t col = 0; col < s.p; col += group_cols)
+    for (int64_t t = 0; t < length; ++t)
+      for (int64_t i = 0; i < group_cols; i += lanes) {
+        float* y = r.y + col * s.q + t * group_cols + i;
+        store(hn::Mul(load(y), all(r.from_start[t])), y);
+      }
 }
 
 // y += (decay * C B^T) (d X) within the block.
@@ -251,12 +274,15 @@ void attend(const Ssd& op, const CpuContext& context, int64_t length, const Scra
         store(exp2(exponent(load_sum(r, row + i), from)), r.from_part + first + i);
     }
     for (int64_t t = row; t < row + count; ++t) decay_row(r, s, row, t, depth);
-    context.bf16->multiply({.a = r.decayed,
-                            .a_row = s.q,
+    context.bf16->multiply({.a = reinterpret_cast<const Bf16*>(r.decayed),
+                            .a_row = step,
+                            .a_step = part * step,
                             .b = reinterpret_cast<const Bf16*>(r.x),
-                            .b_row = 2 * s.p,
-                            .c = r.y + row * s.p,
-                            .c_row = s.p,
+                            .b_row = 2 * group_cols,
+                            .b_group = group_cols * s.q,
+                            .c = r.y + row * group_cols,
+                            .c_row = group_cols,
+                            .c_group = group_cols * s.q,
                             .rows = count,
                             .cols = s.p,
                             .depth = depth,
@@ -269,14 +295,17 @@ void attend(const Ssd& op, const CpuContext& context, int64_t length, const Scra
 void advance(const Ssd& op, const CpuContext& context, int64_t length, const Scratch& r) {
   const Sizes s(op);
   const Vec decay = all(r.from_start[length - 1]);
-  for (int64_t i = 0; i < op.state_size * s.p; i += lanes)
+  for (int64_t i = 0; i < s.n * s.p; i += lanes)
     store(hn::Mul(load(r.state + i), decay), r.state + i);
   context.bf16->multiply({.a = r.b_turned,
-                          .a_row = s.q,
+                          .a_row = step,
+                          .a_step = step * s.n,
                           .b = reinterpret_cast<const Bf16*>(r.x_end),
-                          .b_row = 2 * s.p,
+                          .b_row = 2 * group_cols,
+                          .b_group = group_cols * s.q,
                           .c = r.state,
-                          .c_row = s.p,
+                          .c_row = group_cols,
+                          .c_group = group_cols * s.n,
                           .rows = op.state_size,
                           .cols = s.p,
                           .depth = round_up(length, product_depth),
@@ -299,8 +328,9 @@ void head_span(const Ssd& op, const CpuContext& context, int64_t start, int64_t 
   if (!fresh)
     for (int64_t i = 0; i < head_dim; ++i)
       std::memcpy(r.turned + i * s.n, state + i * n, static_cast<size_t>(n) * sizeof(float));
-  turn_words(reinterpret_cast<const uint32_t*>(r.turned), s.n, s.p, s.n,
-             reinterpret_cast<uint32_t*>(r.state), s.p);
+  for (int64_t col = 0; col < s.p; col += group_cols)
+    turn_words(reinterpret_cast<const uint32_t*>(r.turned + col * s.n), s.n, group_cols, s.n,
+               reinterpret_cast<uint32_t*>(r.state + col * s.n), group_cols);
 
   context.bf16->begin();
   for (int64_t block = 0; block * op.chunk < span; ++block, fresh = false) {
@@ -309,7 +339,7 @@ void head_span(const Ssd& op, const CpuContext& context, int64_t start, int64_t 
     const int64_t first = sequence * op.length + start + block * op.chunk;
     prepare(op, context, head, first, length, r);
     if (fresh)
-      std::memset(r.y, 0, static_cast<size_t>(length * s.p) * sizeof(float));
+      std::memset(r.y, 0, static_cast<size_t>(s.q * s.p) * sizeof(float));
     else
       carry(op, context, length, r);
     attend(op, context, length, r);
@@ -321,16 +351,17 @@ void head_span(const Ssd& op, const CpuContext& context, int64_t start, int64_t 
       prefetch_row(x + (t + rows_ahead) * op.x.stride, head_dim);
       for (int64_t i = 0; i < head_dim; i += lanes) {
         const Vec input = load_row(x + t * op.x.stride + i, head_dim - i);
-        store_row(hn::MulAdd(all(skip), input, load(r.y + t * s.p + i)),
-                  out + t * op.out.stride + i, head_dim - i);
+        const Vec y = load(r.y + (i / group_cols * s.q + t) * group_cols + i % group_cols);
+        store_row(hn::MulAdd(all(skip), input, y), out + t * op.out.stride + i, head_dim - i);
       }
     }
     advance(op, context, length, r);
   }
   context.bf16->end();
 
-  turn_words(reinterpret_cast<const uint32_t*>(r.state), s.p, s.n, s.p,
-             reinterpret_cast<uint32_t*>(r.turned), s.n);
+  for (int64_t col = 0; col < s.p; col += group_cols)
+    turn_words(reinterpret_cast<const uint32_t*>(r.state + col * s.n), group_cols, s.n, group_cols,
+               reinterpret_cast<uint32_t*>(r.turned + col * s.n), s.n);
   for (int64_t i = 0; i < head_dim; ++i)
     std::memcpy(state + i * n, r.turned + i * s.n, static_cast<size_t>(n) * sizeof(float));
 }
