@@ -186,8 +186,10 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
       const Panel panel = find_panel(w, p);
       if (w.scaled)
         HWY_DYNAMIC_DISPATCH(lay_out_scaled)(*w.scaled, panel.col, panel.cols, k, depth, scaled);
-      const int64_t next_k = p + 1 < end ? k : k + part;  // of what is multiplied next
-      const Panel next = find_panel(w, p + 1 < end ? p + 1 : begin);
+      // What is multiplied next, here or, behind the last panel, by whoever comes to it.
+      const bool on = p + 1 < (part < g.k ? end : panel_count(w));
+      const int64_t next_k = on ? k : k + part;
+      const Panel next = find_panel(w, on ? p + 1 : begin);
       const bool fetch = next.at && next_k < g.k;
       float* at = part == g.k ? sums : sums + (p - begin) * padded * panel_rows;
       Bf16Product product{.a = part < g.k ? x_part : x_row(row),
@@ -236,7 +238,7 @@ void run_work(Work work, int threads, std::byte* scratch) {
   const int64_t block = rows_of_block(g.m, g.k, work.scaled);
   const int64_t panels = panel_count(work), blocks = divide_up(g.m, block);
   const int64_t most = depth_of_part(g.k) == g.k ? panels : most_panels;
-  parallel_ranges(threads, blocks * panels, 1, [&](int64_t begin, int64_t end, int thread) {
+  parallel_parts(threads, blocks * panels, 1, [&](int64_t begin, int64_t end, int thread) {
     work.unit.begin();
     for (int64_t item = begin; item < end;) {
       const int64_t row = item / panels * block, panel = item % panels;

@@ -4,6 +4,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <exception>
@@ -36,6 +37,24 @@ void parallel_ranges(int threads, int64_t items, int64_t grain, const Body& body
     }
   }
   if (error) std::rethrow_exception(error);
+}
+
+// body(begin, end, thread) for parts of [0, items), handed out in order, each some of what is left
+// in multiples of grain: cores of different speed, or one that others use, end at the same time,
+// and long runs stay long.
+template <class Body>
+void parallel_parts(int threads, int64_t items, int64_t grain, const Body& body) {
+  if (threads == 1 || items < 2 * grain) return parallel_ranges(1, items, grain, body);
+  std::atomic<int64_t> next = 0;
+  parallel_ranges(threads, threads, 1, [&](int64_t, int64_t, int thread) {
+    for (int64_t begin = next.load(); begin < items;) {
+      const int64_t part = std::max(grain, (items - begin) / (2 * threads) / grain * grain);
+      const int64_t end = std::min(items, begin + part);
+      if (!next.compare_exchange_weak(begin, end)) continue;
+      body(begin, end, thread);
+      begin = next.load();
+    }
+  });
 }
 
 // body(item, thread) for every item, handed out one at a time, in order: for uneven work.

@@ -311,10 +311,14 @@ void run(const SelectiveScan& op, const CpuContext& context) {
   auto* scratch = context.workspace<float>(workspace_bytes(op, context));
   const int64_t items = op.batch * divide_up(op.channels, vector_floats);
   const int64_t size = HWY_DYNAMIC_DISPATCH(scratch_floats)(op);
-  parallel_ranges(context.threads, items, 8, [&](int64_t begin, int64_t end, int thread) {
-    HWY_DYNAMIC_DISPATCH(selective_scan)
-    (op, context, begin, end, few_positions(op), scratch + thread * size);
-  });
+  const bool few = few_positions(op);
+  const auto share = [&](int64_t begin, int64_t end, int thread) {
+    HWY_DYNAMIC_DISPATCH(selective_scan)(op, context, begin, end, few, scratch + thread * size);
+  };
+  if (few)
+    parallel_ranges(context.threads, items, 8, share);
+  else
+    parallel_parts(context.threads, items, 2, share);
 }
 
 }  // namespace tidemark::cpu
