@@ -13,11 +13,11 @@ namespace {
 // Of logits in bf16. Some of the tiny checkpoints cannot keep within 3e-2, whatever computes them:
 // what rounding to bf16 does to each is in docs/models.md.
 double bf16_tolerance(const std::string& folder) {
-  if (folder == "nemotron-moe-tiny")
-    return 2e-1;  // a token whose second and third expert are close
-  if (folder.starts_with("qwen3-next") || folder == "jamba-moe-tiny") return 1.2e-1;
+  // Tokens for which two experts are so close that the rounding of the kernels at hand decides.
+  if (folder == "nemotron-moe-tiny") return 2e-1;
+  if (folder == "qwen3-next-moe-tiny") return 1.5e-1;
+  if (folder == "qwen3-next-tiny" || folder == "jamba-moe-tiny") return 1.2e-1;
   if (folder.starts_with("zamba2")) return 7e-2;
-  if (folder == "nemotron-moe-tiny") return 1.5e-1;  // where one position visits another expert
   return folder == "hymba-tiny" ? 4e-2 : 3e-2;
 }
 

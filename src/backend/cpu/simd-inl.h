@@ -289,7 +289,7 @@ HWY_INLINE Vec silu(Vec x) {
 template <class T>
 HWY_INLINE Vec silu_to(Vec x) {
   if constexpr (lanes < 16 || sizeof(T) == 4) return silu(x);
-  const Vec power = exp2_to_bf16(hn::Min(hn::Mul(x, all(-log2_e)), all(126.0F)));
+  const Vec power = exp2_any_to_bf16(hn::Mul(x, all(-log2_e)));
   return hn::Mul(x, hn::ApproximateReciprocal(hn::Add(all(1.0F), power)));
 }
 
