@@ -1,9 +1,9 @@
 // Selective scan of Mamba (arXiv 2312.00752, section 3.3, algorithm 2), fused with softplus, skip
-// and gate. Nothing of size [L, D, N] is stored. Many positions: a task is one vector of channels
-// of one sequence; its states stay in registers while time runs, B and C are broadcast, so no sum
-// crosses lanes. Few positions (decode): lanes run over the state, which is read and written once,
-// in place. Limit: one exp per channel, state and position. It is 10 of the 13 vector operations of
-// AVX-512 (exp2_product), so many positions are bound by arithmetic; decode is bound by the memory
+// and gate. Nothing of size [L, D, N] is stored. Many positions: a task is one or two vectors of
+// channels of one sequence; four of their states stay in registers while time runs, B and C are
+// broadcast, so no sum crosses lanes. Few positions (decode): lanes run over the state, which is
+// read and written once, in place. Limit: one exp per channel, state and position. It is 10 of the
+// 13 vector operations of AVX-512, so many positions are bound by arithmetic; decode by the memory
 // of state and rates. Threads share channels alone: sharing positions too would take a second pass
 // of as many exponentials, so it could pay only beyond twice as many threads as there are vectors
 // of channels (96 of Mamba-130m's, 192 threads).
