@@ -34,31 +34,30 @@ float largest(std::span<const float> x) {
   return most;
 }
 
-// To bf16's digits, a half away from or towards zero: the difference of two large numbers.
+// To the nearest bf16, halves away from zero, as products lay weights out.
 float in_bf16(float value) {
-  const float large = value * 65537.0F;
-  return large - (large - value);
+  return std::bit_cast<float>((std::bit_cast<uint32_t>(value) + 0x8000u) & 0xffff0000u);
 }
 
-template <bool as_bf16>
+template <bool and_bf16>
 float squared_error(std::span<const float> x, float scale) {
   const float inverse = 1 / scale;
   float sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (size_t i = 0; i < x.size(); ++i) {
     const float weight = nearest(x[i] * inverse) * scale;
-    const float error = x[i] - (as_bf16 ? in_bf16(weight) : weight);
-    sum += error * error;
+    const float error = x[i] - weight, rounded = x[i] - in_bf16(weight);
+    sum += and_bf16 ? error * error + rounded * rounded : error * error;
   }
   return sum;
 }
 
 }  // namespace
 
-Bf16 round_to_int8(std::span<const float> x, bool as_bf16, std::span<int8_t> q) {
+Bf16 round_to_int8(std::span<const float> x, bool and_bf16, std::span<int8_t> q) {
   const auto error_at = [&](Bf16 scale) {
     const auto value = static_cast<float>(scale);
-    return as_bf16 ? squared_error<true>(x, value) : squared_error<false>(x, value);
+    return and_bf16 ? squared_error<true>(x, value) : squared_error<false>(x, value);
   };
   const float most = largest(x);
   // Below, the squares of errors have no digits left.
@@ -88,7 +87,7 @@ std::vector<Bf16> fill_int8(const WeightSource& source, WeightId id, int64_t row
   constexpr int64_t at_once = 1 << 21;  // values in fp32
   const int64_t block = std::clamp(at_once / cols, int64_t{1}, rows);
   const int64_t groups = (cols + group - 1) / group;
-  const bool as_bf16 = group < cols;
+  const bool and_bf16 = group < cols;
   std::vector<float> values(static_cast<size_t>(block * cols));
   std::vector<Bf16> scales(static_cast<size_t>(rows * groups));
   auto* to = reinterpret_cast<int8_t*>(out.data());
@@ -101,7 +100,7 @@ std::vector<Bf16> fill_int8(const WeightSource& source, WeightId id, int64_t row
       for (int64_t g = 0; g < groups; ++g) {
         const auto size = static_cast<size_t>(std::min(group, cols - g * group));
         scales[static_cast<size_t>((first + row) * groups + g)] =
-            round_to_int8({values.data() + row * cols + g * group, size}, as_bf16,
+            round_to_int8({values.data() + row * cols + g * group, size}, and_bf16,
                           {to + (first + row) * cols + g * group, size});
       }
   }
