@@ -164,31 +164,28 @@ HWY_INLINE Vec exponent(const Sum& to, const Sum& from) {
   return hn::Add(hn::Sub(to.sum, from.sum), hn::Sub(to.rest, from.rest));
 }
 
-// Row t of the decayed scores, zero from t + 1 to `depth`; from_part holds `column` of the row.
+// Row t of the decayed scores, zero from t + 1 to `depth`; from_part holds what its row needs.
 void decay_row(const Scratch& r, const Sizes& s, int64_t row, int64_t t, int64_t depth) {
   const float* scores = r.scores + t * s.q;
   uint32_t* to = r.decayed + (t - row) * half_step;
-  for (int64_t first = 0; first < row; first += part) {
-    const Vec from = all(r.from_part[first + t - row]);
-    const auto decayed = [&](int64_t j) {
-      return hn::Mul(hn::Mul(load(scores + j), load(r.to_part + j)), from);
-    };
-    for (int64_t j = first; j < first + part; j += step)
+  const auto write = [&](int64_t begin, int64_t end, const auto& decayed) {
+    for (int64_t j = begin; j < end; j += step)
       for (int64_t i = 0; i < half_step; i += lanes)
         store_words(pair_words(decayed(j + i), decayed(j + i + half_step)),
                     to + j / step * part * half_step + i);
+  };
+  for (int64_t first = 0; first < row; first += part) {
+    const Vec from = all(r.from_part[first + t - row]);
+    write(first, first + part,
+          [&](int64_t j) { return hn::Mul(hn::Mul(load(scores + j), load(r.to_part + j)), from); });
   }
   const Sum at = same_sum(r, t);
-  const auto decayed = [&](int64_t j) {
+  write(row, depth, [&](int64_t j) {
     if (j > t) return hn::Zero(floats);
     const Vec score = hn::Mul(exp2_to_bf16(exponent(at, load_sum(r, j))), load(scores + j));
     const auto seen = hn::Lt(hn::Iota(floats, static_cast<float>(j - t)), all(0.5F));
     return hn::IfThenElseZero(seen, score);
-  };
-  for (int64_t j = row; j < depth; j += step)
-    for (int64_t i = 0; i < half_step; i += lanes)
-      store_words(pair_words(decayed(j + i), decayed(j + i + half_step)),
-                  to + j / step * part * half_step + i);
+  });
 }
 
 // Sums, decays and d * x of a head's block.
