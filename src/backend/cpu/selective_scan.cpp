@@ -127,6 +127,12 @@ void scan_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t fi
   for (int64_t i = 0; i < n * width; i += lanes)
     store(hn::Mul(exp(load(rates + i)), all(-log2_e)), rates + i);
 
+  Vec bias[vectors], skip[vectors];
+  for (int v = 0; v < vectors; ++v) {
+    const int64_t at = first + v * lanes, left = std::max<int64_t>(0, count - v * lanes);
+    bias[v] = p.dt_bias ? load_row(p.dt_bias + at, left) : hn::Zero(floats);
+    skip[v] = load_row(p.d_skip + at, left);
+  }
   for (int64_t begin = 0; begin < op.length; begin += time_tile) {
     const TimeTile tile{d, dx, b, c, y, std::min(time_tile, op.length - begin), row};
     for (int64_t t = 0; t < tile.count; ++t) {
@@ -135,14 +141,14 @@ void scan_channels(const SelectiveScan& op, const ScanPointers<T>& p, int64_t fi
       prefetch_row(dt + rows_ahead * op.dt.stride, 1);
       prefetch_row(x + rows_ahead * op.x.stride, 1);
       if (p.z) prefetch_row(p.z + (begin + t) * op.z.stride + first, 1);
-      for (int64_t v = 0; v < width; v += lanes) {
-        const int64_t left = std::max<int64_t>(0, count - v), at = t * width + v;
-        const Vec bias = p.dt_bias ? load_row(p.dt_bias + first + v, left) : hn::Zero(floats);
-        const Vec step = softplus(hn::Add(load_row(dt + v, left), bias));
-        const Vec input = load_row(x + v, left);
-        store(step, d + at);
-        store(hn::Mul(step, input), dx + at);
-        store(hn::Mul(load_row(p.d_skip + first + v, left), input), y + at);
+#pragma GCC unroll 2
+      for (int v = 0; v < vectors; ++v) {
+        const int64_t col = v * lanes, left = std::max<int64_t>(0, count - col);
+        const Vec step = softplus(hn::Add(load_row(dt + col, left), bias[v]));
+        const Vec input = load_row(x + col, left);
+        store(step, d + t * width + col);
+        store(hn::Mul(step, input), dx + t * width + col);
+        store(hn::Mul(skip[v], input), y + t * width + col);
       }
       unpack_row(p.b + (begin + t) * op.b.stride, n, b + t * row);
       unpack_row(p.c + (begin + t) * op.c.stride, n, c + t * row);

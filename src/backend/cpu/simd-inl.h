@@ -181,16 +181,18 @@ HWY_INLINE Vec polynomial(Vec x, const float (&c)[n]) {
 #if HWY_TARGET == HWY_AVX3
 // Splitting x and scaling the power are instructions: 9 operations. A polynomial gives the power of
 // what is left, in [0, 1).
+HWY_INLINE Vec above_floor(Vec x) {
+  return Vec{_mm512_reduce_ps(x.raw, 1)};
+}
 template <int64_t n>
-HWY_INLINE Vec exp2_by(Vec x, Vec low, const float (&c)[n]) {
-  const Vec rest = hn::Add(Vec{_mm512_reduce_ps(x.raw, 1)}, low);  // x - floor(x)
+HWY_INLINE Vec exp2_by(Vec x, Vec rest, const float (&c)[n]) {
   return Vec{_mm512_scalef_ps(polynomial(rest, c).raw, x.raw)};
 }
 // To 9e-8, and 1 at 0 and 2 at 1, so that what decays slowly does at the right rate, to 7e-6 of it.
 constexpr float exp2_terms[] = {1.0F,           0.6931517388F,   0.2401592715F,
                                 0.05581867594F, 0.008990995129F, 0.001879318632F};
 HWY_INLINE Vec exp2(Vec x) {
-  return exp2_by(x, hn::Zero(floats), exp2_terms);
+  return exp2_by(x, above_floor(x), exp2_terms);
 }
 #else
 // For x up to 127.9, which is split into the nearest integer and a rest in [-1/2, 1/2], for which a
@@ -230,7 +232,7 @@ HWY_INLINE Vec exp2_to_bf16(Vec x) {
 #if HWY_TARGET == HWY_AVX3
 HWY_INLINE Vec exp2_any_to_bf16(Vec x) {
   constexpr float c[] = {0.9999252185F, 0.6958335406F, 0.2260671554F, 0.07802452266F};
-  return exp2_by(x, hn::Zero(floats), c);
+  return exp2_by(x, above_floor(x), c);
 }
 #else
 HWY_INLINE Vec exp2_any_to_bf16(Vec x) {
@@ -246,7 +248,8 @@ HWY_INLINE Vec exp(Vec x) {
   const Vec finite = hn::Min(all(89.0F), hn::Max(all(-104.0F), x));
   const Vec high = hn::Mul(finite, all(log2_e));
   const Vec lost = hn::MulSub(finite, all(log2_e), high);
-  return exp2_by(high, hn::MulAdd(finite, all(1.92596299e-8F), lost), exp2_terms);
+  const Vec low = hn::MulAdd(finite, all(1.92596299e-8F), lost);
+  return exp2_by(high, hn::Add(above_floor(high), low), exp2_terms);
 }
 #else
 HWY_INLINE Vec exp(Vec x) {

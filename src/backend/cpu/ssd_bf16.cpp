@@ -122,13 +122,13 @@ void lay_out(const Ssd& op, const CpuContext& context, int64_t start, int64_t le
   const auto b_row = [&](int64_t t) { return b + t * op.b.stride; };
   copy_rows([&](int64_t t) { return c + t * op.c.stride; }, count, op.state_size, r.c + row * s.n);
   pair_columns(b_row, count, op.state_size, r.b + row, s.q, round_up(count, product_cols));
-  const auto paired = [&](int64_t i) {
-    const int64_t t = i / step * step + i % step / 2 + i % 2 * half_step;
-    return t < count ? b_row(t) : nullptr;
-  };
-  for (int64_t t = 0; t < count; t += step)
-    turn_rows([&](int64_t i) { return paired(t + i); }, step, op.state_size,
-              r.b_turned + (row + t) * s.n, step);
+  for (int64_t first_row = 0; first_row < count; first_row += step) {
+    const auto paired = [&](int64_t i) {
+      const int64_t t = first_row + i / 2 + i % 2 * half_step;
+      return t < count ? b_row(t) : nullptr;
+    };
+    turn_rows(paired, step, op.state_size, r.b_turned + (row + first_row) * s.n, step);
+  }
 }
 
 // C B^T of rows [row, row + part), up to the diagonal.
