@@ -130,7 +130,7 @@ void run(const Gemm& op, const CpuContext& context) {
     case Way::skinny:
       return run_skinny(args, context.threads, floats);
     case Way::skinny_packed:
-      return run_skinny_packed(args, context.threads, floats);
+      return run_skinny_packed(args, *context.bf16, context.threads, floats);
     case Way::unit:
       return run_on_unit(args, *context.bf16, context.threads, scratch);
     case Way::tiled:

@@ -53,7 +53,10 @@ void with_row_count(int64_t rows, const Body& body) {
 int64_t skinny_workspace_bytes(const Gemm&);
 void run_skinny(const GemmArgs&, int threads, float* scratch);
 // gemm_packed.cpp: the same with a packed weight, and the same scratch.
-void run_skinny_packed(const GemmArgs&, int threads, float* scratch);
+void run_skinny_packed(const GemmArgs&, const Bf16Unit&, int threads, float* scratch);
+// gemm_dot.cpp: sums [m][16] of a group of a packed weight [k / 2][16][2] times m rows of x, for
+// units with vdpbf16ps (Bf16Unit::dots).
+void dot_group(const Bf16* x, int64_t x_row, int64_t m, const Bf16* weight, int64_t k, float* sums);
 
 // gemm_unit.cpp: many rows on a unit for bf16, with a packed weight of bf16 or of 8 bits, or with
 // rows of 8 bits and activations of 16, whose k is a multiple of 32.

@@ -1,7 +1,8 @@
-// Products of a few rows (decode) with a packed weight (packed_weight.h), at the speed of memory:
-// each thread streams up to four groups of 16 outputs side by side from end to end. A load brings
-// two weights of each of `lanes` outputs: the even one by a shift, the odd one by a mask; x is
-// broadcast, so no sum crosses lanes. Limit: bytes of the weight.
+// Products of a few rows (decode) with a packed weight (packed_weight.h), at the speed of memory.
+// Where vdpbf16ps is fast each thread streams its part from end to end (gemm_dot.cpp). Elsewhere up
+// to four groups of 16 outputs side by side: a load brings two weights of each of `lanes` outputs,
+// the even one by a shift, the odd one by a mask; x is broadcast, so no sum crosses lanes. Which is
+// faster was measured (docs/kernels.md). Limit: bytes of the weight.
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
@@ -63,13 +64,13 @@ HWY_INLINE void outputs(const GemmArgs& g, const float* x, int64_t j) {
 }
 
 // Output j, whose row of the weight lies as it is.
-template <class Out>
-void row_output(const GemmArgs& g, const float* x, int64_t j) {
+template <class Out, class X>
+void row_output(const GemmArgs& g, const X* x, int64_t x_row, int64_t j) {
   const Bf16* weight = static_cast<const Bf16*>(g.weight) + j * g.k;
   for (int64_t i = 0; i < g.m; ++i) {
     Vec total = hn::Zero(floats);
     for (int64_t k = 0; k < g.k; k += lanes)
-      total = hn::MulAdd(load(weight + k), load(x + i * g.k + k), total);
+      total = hn::MulAdd(load(weight + k), load(x + i * x_row + k), total);
     finish_one<Out>(g, i, j, sum(total));
   }
 }
@@ -84,7 +85,7 @@ void range(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
   for (; j + groups * packed_rows <= grouped; j += groups * packed_rows)
     outputs<m, groups, Out>(g, x, j);
   for (; j < grouped; j += packed_rows) outputs<m, 1, Out>(g, x, j);
-  for (; j < end; ++j) row_output<Out>(g, x, j);
+  for (; j < end; ++j) row_output<Out>(g, x, g.k, j);
 }
 
 template <class Out>
@@ -96,6 +97,23 @@ void packed(const GemmArgs& g, const float* x, int64_t begin, int64_t end) {
   g.out_f32 ? by_count<float>(g, x, begin, end) : by_count<Bf16>(g, x, begin, end);
 }
 
+template <class Out>
+void dot_range(const GemmArgs& g, int64_t begin, int64_t end) {
+  const auto* x = static_cast<const Bf16*>(g.x);
+  const auto* weight = static_cast<const Bf16*>(g.weight);
+  alignas(64) float sums[skinny_rows * packed_rows];
+  int64_t j = begin;
+  for (const int64_t grouped = std::min(end, rows_in_groups(g.n)); j < grouped; j += packed_rows) {
+    dot_group(x, g.x_stride, g.m, weight + j * g.k, g.k, sums);
+    finish_rows<Bf16, Out>(g, 0, g.m, j, packed_rows, sums, packed_rows);
+  }
+  for (; j < end; ++j) row_output<Out>(g, x, g.x_stride, j);
+}
+
+void packed_dot(const GemmArgs& g, int64_t begin, int64_t end) {
+  g.out_f32 ? dot_range<float>(g, begin, end) : dot_range<Bf16>(g, begin, end);
+}
+
 }  // namespace
 }  // namespace tidemark::cpu::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -105,14 +123,19 @@ namespace tidemark::cpu {
 
 HWY_EXPORT(unpack_rows);
 HWY_EXPORT(packed);
+HWY_EXPORT(packed_dot);
 
-void run_skinny_packed(const GemmArgs& g, int threads, float* scratch) {
-  HWY_DYNAMIC_DISPATCH(unpack_rows)(g, scratch);
+void run_skinny_packed(const GemmArgs& g, const Bf16Unit& unit, int threads, float* scratch) {
+  if (!unit.dots) HWY_DYNAMIC_DISPATCH(unpack_rows)(g, scratch);
   // Shares of whole groups; a few are not worth waking a team.
   parallel_ranges(threads, divide_up(g.n, packed_rows), 1 + 512 / g.k,
-                  [&](int64_t begin, int64_t end, int) {
-                    HWY_DYNAMIC_DISPATCH(packed)
-                    (g, scratch, packed_rows * begin, std::min(packed_rows * end, g.n));
+                  [&](int64_t first, int64_t last, int) {
+                    const int64_t begin = packed_rows * first,
+                                  end = std::min(packed_rows * last, g.n);
+                    if (unit.dots)
+                      HWY_DYNAMIC_DISPATCH(packed_dot)(g, begin, end);
+                    else
+                      HWY_DYNAMIC_DISPATCH(packed)(g, scratch, begin, end);
                   });
 }
 
