@@ -1,5 +1,6 @@
-// Several lines of the group a turn, into sums of their own so that none waits for another, and
-// nothing fetched ahead: the hardware follows one stream better than it is told to.
+// Several lines of the group a turn, into sums of their own so that none waits for another. Nothing
+// is fetched ahead for few rows: the hardware follows one stream better than it is told to, as long
+// as the products of a line do not fill the queue that its next loads wait in.
 #include "backend/cpu/gemm.h"
 
 #if defined(__x86_64__)
@@ -9,6 +10,8 @@
 #include <immintrin.h>
 
 #include <cstring>
+
+#include "backend/cpu/prefetch.h"
 
 namespace tidemark::cpu {
 namespace {
@@ -25,7 +28,7 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) void rows(const 
                                                                           int64_t x_row,
                                                                           const Bf16* weight,
                                                                           int64_t k, float* sums) {
-  constexpr int lines = m == 1 ? 4 : m <= 4 ? 2 : 1;
+  constexpr int lines = m <= 4 ? 4 : 2;
   __m512 total[lines][m];
 #pragma GCC unroll 4
   for (int l = 0; l < lines; ++l)
@@ -34,6 +37,7 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) void rows(const 
   for (int64_t j = 0; j < k; j += 2 * lines) {
 #pragma GCC unroll 4
     for (int l = 0; l < lines; ++l, weight += 32) {
+      if constexpr (m > 3) prefetch_ahead(weight);
       const auto pairs = reinterpret_cast<__m512bh>(_mm512_loadu_si512(weight));
 #pragma GCC unroll 8
       for (int i = 0; i < m; ++i)
