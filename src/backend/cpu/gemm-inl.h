@@ -18,15 +18,19 @@ template <class T, class Out>
 HWY_INLINE void finish_rows(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int64_t cols,
                             const float* sums, int64_t sums_row) {
   const T* bias = g.bias ? static_cast<const T*>(g.bias) + col : nullptr;
+  const bool stream = g.streams && in_whole_lines(static_cast<Out*>(g.out), g.out_stride, col);
+  const int64_t streamed = stream ? cols / (2 * lanes) * (2 * lanes) : 0;
   for (int64_t i = 0; i < rows; ++i) {
     Out* out = static_cast<Out*>(g.out) + (row + i) * g.out_stride + col;
-    for (int64_t j = 0; j < cols; j += lanes) {
+    const auto finished = [&](int64_t j) {
       Vec value = load(sums + i * sums_row + j);
       if (bias) value = hn::Add(value, load_row(bias + j, cols - j));
       value = hn::Mul(value, all(g.scale));
-      if (g.accumulate) value = hn::Add(value, load_row(out + j, cols - j));
-      store_row(value, out + j, cols - j);
-    }
+      return g.accumulate ? hn::Add(value, load_row(out + j, cols - j)) : value;
+    };
+    for (int64_t j = 0; j < streamed; j += 2 * lanes)
+      stream_two(finished(j), finished(j + lanes), out + j);
+    for (int64_t j = streamed; j < cols; j += lanes) store_row(finished(j), out + j, cols - j);
   }
 }
 

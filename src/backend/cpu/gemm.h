@@ -22,6 +22,7 @@ struct GemmArgs {
   int64_t m, n, k, x_stride, weight_stride, out_stride;
   float scale;
   bool accumulate, x_f32, out_f32;
+  bool streams = false;  // out goes past the caches; who sets it flushes (simd-inl.h, stream_two)
 };
 
 // body(rows) with the rows of a skinny product as a constant of the compiler.

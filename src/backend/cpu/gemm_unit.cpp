@@ -84,6 +84,8 @@ void finish_block(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include <hwy/cache_control.h>
+
 namespace tidemark::cpu {
 
 HWY_EXPORT(finish_block);
@@ -135,8 +137,14 @@ int64_t row_scales_bytes(int64_t m) {
   return round_up(m * size_bytes(DType::f32), 64);
 }
 
+// Whether a result goes past the caches: one that the next operator will not find in an L2 cache.
+bool streams(const GemmArgs& g) {
+  constexpr int64_t most_cached = int64_t{1} << 20;
+  return !g.accumulate && g.m * g.n * size_bytes(g.out_f32 ? DType::f32 : DType::bf16) > most_cached;
+}
+
 struct Work {
-  const GemmArgs& g;
+  GemmArgs g;
   const Bf16Unit& unit;
   const Int8Product* scaled;   // a weight in 8 bits that is scaled to bf16; null: packed
   const Int8Product* rounded;  // or null: weight and x of 8 bits, in g as pairs in bf16's place
@@ -214,7 +222,8 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
       }
       if (k + part < g.k) continue;
       if (w.rounded)
-        finish(*w.rounded, {at, true, panel_rows, panel.col, panel.cols, w.row_scales, row}, rows);
+        finish(*w.rounded,
+               {at, true, panel_rows, panel.col, panel.cols, w.row_scales, row, g.streams}, rows);
       else
         HWY_DYNAMIC_DISPATCH(finish_block)(g, row, rows, panel.col, panel.cols, at, panel_rows);
     }
@@ -222,6 +231,7 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
 }
 
 void run_work(Work work, int threads, std::byte* scratch) {
+  work.g.streams = streams(work.g);
   const GemmArgs& g = work.g;
   if (const int64_t bytes = last_x_bytes(g.m, g.k); bytes > 0) {
     auto* last = reinterpret_cast<Bf16*>(scratch);
@@ -248,6 +258,7 @@ void run_work(Work work, int threads, std::byte* scratch) {
       item += count;
     }
     work.unit.end();
+    if (g.streams) hwy::FlushStream();
   });
 }
 

@@ -61,6 +61,7 @@ struct Int8Sums {
   int64_t stride, first, cols;
   const float* row_scales;
   int64_t first_row = 0;  // of out
+  bool streams = false;   // as GemmArgs'
 };
 void finish(const Int8Product&, int threads, const Int8Sums&);
 void finish(const Int8Product&, const Int8Sums&, int64_t rows);  // on this thread

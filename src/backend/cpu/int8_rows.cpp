@@ -91,14 +91,18 @@ void finish_row(const Int8Product& p, const Int8Sums& s, int64_t row) {
   const Bf16* bias = p.has_bias ? p.bias + s.first : nullptr;
   Out* out = static_cast<Out*>(p.out) + row * p.out_stride + s.first;
   const Vec row_scale = all(s.row_scales[row]);
-  for (int64_t j = 0; j < s.cols; j += lanes) {
+  const auto finished = [&](int64_t j) {
     const int64_t left = s.cols - j;
     Vec value = hn::Mul(hn::Mul(load_sums(sums + j), load_row(scales + j, left)), row_scale);
     if (bias) value = hn::Add(value, load_row(bias + j, left));
     value = hn::Mul(value, all(p.scale));
-    if (p.accumulate) value = hn::Add(value, load_row(out + j, left));
-    store_row(value, out + j, left);
-  }
+    return p.accumulate ? hn::Add(value, load_row(out + j, left)) : value;
+  };
+  const bool stream = s.streams && in_whole_lines(static_cast<Out*>(p.out), p.out_stride, s.first);
+  const int64_t streamed = stream ? s.cols / (2 * lanes) * (2 * lanes) : 0;
+  for (int64_t j = 0; j < streamed; j += 2 * lanes)
+    stream_two(finished(j), finished(j + lanes), out + j);
+  for (int64_t j = streamed; j < s.cols; j += lanes) store_row(finished(j), out + j, s.cols - j);
 }
 
 void finish_rows(const Int8Product& p, const Int8Sums& s, int64_t begin, int64_t end) {

@@ -70,6 +70,32 @@ HWY_INLINE void store(Vec value, Bf16* to) {
   hn::StoreU(hn::DemoteTo(HalfTag(), upper), HalfTag(), reinterpret_cast<uint16_t*>(to));
 }
 
+// Whether rows that are `stride` apart begin lines of 64 bytes at column `col`.
+template <class T>
+bool in_whole_lines(const T* rows, int64_t stride, int64_t col) {
+  constexpr int64_t line = 64 / sizeof(T);
+  return reinterpret_cast<uintptr_t>(rows) % 64 == 0 && stride % line == 0 && col % line == 0;
+}
+
+// Both, one behind the other, past the caches, which would fetch the line first that is
+// overwritten. For what no cache keeps until it is read; who does so calls hwy::FlushStream() when
+// there is no more.
+HWY_INLINE void stream_two(Vec first, Vec second, float* to) {
+  hn::Stream(first, floats, to);
+  hn::Stream(second, floats, to + lanes);
+}
+HWY_INLINE void stream_two(Vec first, Vec second, Bf16* to) {
+#if HWY_TARGET == HWY_SCALAR
+  store(first, to);
+  store(second, to + lanes);
+#else
+  const hn::Repartition<uint16_t, FloatTag> halves;
+  const auto upper = hn::ConcatOdd(halves, hn::BitCast(halves, rounded_bits(second)),
+                                   hn::BitCast(halves, rounded_bits(first)));
+  hn::Stream(upper, halves, reinterpret_cast<uint16_t*>(to));
+#endif
+}
+
 // Two vectors of consecutive elements: of bf16 the even and the odd ones, which costs no shuffle.
 struct Pair {
   Vec first, second;
