@@ -157,8 +157,20 @@ void add_dense(std::vector<OpCase>& cases, DType dtype) {
     const Operand x = c.act("x", s.m, s.k), w = c.projection("w", s.n, s.k);
     const Operand scales = c.scales(s.n, s.k);
     const Operand out = c.add("logits", Tag::logits, s.m + 10, s.n, DType::f32);
-    cases.push_back(c.with(Gemm{x, w, {}, out, s.m, s.n, s.k, 0.0195F, false, 5, 2 * s.n, scales,
-                                c.group(s.k), c.int8_x()}));
+    cases.push_back(c.with(Gemm{x,
+                                w,
+                                {},
+                                out,
+                                s.m,
+                                s.n,
+                                s.k,
+                                0.0195F,
+                                false,
+                                5,
+                                2 * s.n,
+                                scales,
+                                c.group(s.k),
+                                c.int8_x()}));
   }
 
   struct BlockShape {

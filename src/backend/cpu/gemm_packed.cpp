@@ -128,15 +128,14 @@ HWY_EXPORT(packed_dot);
 void run_skinny_packed(const GemmArgs& g, const Bf16Unit& unit, int threads, float* scratch) {
   if (!unit.dots) HWY_DYNAMIC_DISPATCH(unpack_rows)(g, scratch);
   // Shares of whole groups; a few are not worth waking a team.
-  parallel_ranges(threads, divide_up(g.n, packed_rows), 1 + 512 / g.k,
-                  [&](int64_t first, int64_t last, int) {
-                    const int64_t begin = packed_rows * first,
-                                  end = std::min(packed_rows * last, g.n);
-                    if (unit.dots)
-                      HWY_DYNAMIC_DISPATCH(packed_dot)(g, begin, end);
-                    else
-                      HWY_DYNAMIC_DISPATCH(packed)(g, scratch, begin, end);
-                  });
+  parallel_ranges(
+      threads, divide_up(g.n, packed_rows), 1 + 512 / g.k, [&](int64_t first, int64_t last, int) {
+        const int64_t begin = packed_rows * first, end = std::min(packed_rows * last, g.n);
+        if (unit.dots)
+          HWY_DYNAMIC_DISPATCH(packed_dot)(g, begin, end);
+        else
+          HWY_DYNAMIC_DISPATCH(packed)(g, scratch, begin, end);
+      });
 }
 
 }  // namespace tidemark::cpu

@@ -140,7 +140,8 @@ int64_t row_scales_bytes(int64_t m) {
 // Whether a result goes past the caches: one that the next operator will not find in an L2 cache.
 bool streams(const GemmArgs& g) {
   constexpr int64_t most_cached = int64_t{1} << 20;
-  return !g.accumulate && g.m * g.n * size_bytes(g.out_f32 ? DType::f32 : DType::bf16) > most_cached;
+  return !g.accumulate &&
+         g.m * g.n * size_bytes(g.out_f32 ? DType::f32 : DType::bf16) > most_cached;
 }
 
 struct Work {
