@@ -3,9 +3,10 @@
 // of 8 bits and activations of 16, when a panel is scaled to bf16 where it is needed. A thread
 // takes panels of 64 outputs for up to 256 rows of x, so that both stay in the L2 cache, where the
 // next panel arrives meanwhile; for 512 where a panel must be made first. A long depth is cut, or x
-// would not stay: then its part is copied, and the sums of 16 panels wait in memory between the
-// parts. Limit: on AMX the L2 cache, which every tile but the sums comes from: 2 KiB for 32 KFLOP;
-// on vdpbf16ps its multiply-adds (docs/kernels.md).
+// would not stay: then the sums of 16 panels wait in memory between the parts. x is copied only
+// where its rows would share the sets of a cache, or fill no tiles. Limit: on AMX the L2 cache,
+// which every tile but the sums comes from: 2 KiB for 32 KFLOP; on vdpbf16ps its multiply-adds
+// (docs/kernels.md).
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
@@ -32,15 +33,24 @@ void lay_out_last_x(const GemmArgs& g, Bf16* to) {
   const int64_t left = g.m % product_rows;
   const Bf16* x = static_cast<const Bf16*>(g.x) + (g.m - left) * g.x_stride;
   copy_rows([&](int64_t i) { return x + i * g.x_stride; }, left, g.k, to);
-  std::fill(to + left * g.k, to + product_rows * g.k, Bf16());
+  const int64_t padded = round_up(g.k, product_depth);
+  std::fill(to + left * padded, to + product_rows * padded, Bf16());
 }
 
-// The last rows of the weight, that fill no group.
-void lay_out_last_group(const GemmArgs& g, Bf16* to) {
-  const int64_t grouped = rows_in_groups(g.n);
-  const Bf16* rows = static_cast<const Bf16*>(g.weight) + grouped * g.k;
-  pair_columns([&](int64_t i) { return rows + i * g.k; }, g.n - grouped, g.k,
-               reinterpret_cast<uint32_t*>(to), product_cols, product_cols);
+// The rows of the weight behind the first `in_place`: up to one group, which is padded with zeros
+// to a depth of whole tiles, and those that fill none.
+void lay_out_last_panel(const GemmArgs& g, int64_t in_place, Bf16* to) {
+  const int64_t grouped = rows_in_groups(g.n), padded = round_up(g.k, packed_depth);
+  const Bf16* weight = static_cast<const Bf16*>(g.weight);
+  if (in_place < grouped) {
+    Bf16* end = std::copy_n(weight + in_place * g.k, packed_rows * g.k, to);
+    to += packed_rows * padded;
+    std::fill(end, to, Bf16());
+  }
+  weight += grouped * g.k;
+  if (grouped < g.n)
+    pair_columns([&](int64_t i) { return weight + i * g.k; }, g.n - grouped, g.k,
+                 reinterpret_cast<uint32_t*>(to), product_cols, product_cols);
 }
 
 // `depth` columns from k of `rows` rows from `first` of a weight in 8 bits, scaled to bf16 and laid
@@ -89,7 +99,7 @@ HWY_AFTER_NAMESPACE();
 namespace tidemark::cpu {
 
 HWY_EXPORT(finish_block);
-HWY_EXPORT(lay_out_last_group);
+HWY_EXPORT(lay_out_last_panel);
 HWY_EXPORT(lay_out_last_x);
 HWY_EXPORT(lay_out_scaled);
 
@@ -98,38 +108,57 @@ namespace {
 constexpr int64_t most_depth = 2048, part_depth = 1024;
 constexpr int64_t panel_rows = 64, most_panels = 16;  // outputs; panels whose sums wait
 
-// How the depth is cut.
+// How the depth is cut, in whole tiles.
+bool is_cut(int64_t k) {
+  return k > most_depth;
+}
 int64_t depth_of_part(int64_t k) {
-  return k <= most_depth ? k : round_up(divide_up(k, divide_up(k, part_depth)), packed_depth);
+  return round_up(is_cut(k) ? divide_up(k, divide_up(k, part_depth)) : k, packed_depth);
 }
 
 // Rows of x that a panel meets at a time.
 int64_t rows_of_block(int64_t m, int64_t k, bool scaled) {
-  const int64_t most = scaled && depth_of_part(k) == k ? 512 : 256;
+  const int64_t most = scaled && !is_cut(k) ? 512 : 256;
   return std::min(round_up(m, product_rows), most);
 }
 
+// Whether x is copied, part by part: its rows fill no tiles, or lie so far apart that few sets of a
+// cache have all of them.
+bool copies_x(int64_t k, int64_t x_stride) {
+  const int64_t apart = x_stride * size_bytes(DType::bf16);
+  return k % packed_depth != 0 || (is_cut(k) && apart % 4096 == 0);
+}
+
+// Rows of a packed weight that are multiplied where they lie: not those that fill no group, nor the
+// last group, if k fills no tiles, because the last tile reaches into what follows (which meets
+// zeros of x).
+int64_t rows_in_place(int64_t n, int64_t k) {
+  const int64_t grouped = rows_in_groups(n);
+  return k % packed_depth == 0 ? grouped : std::max<int64_t>(0, grouped - packed_rows);
+}
+
 // Scratch: the last rows of x where they fill no tile, with zeros below; the last rows of a packed
-// weight where they fill no group, laid out as one; what each thread has.
+// weight where they do not lie as wanted; what each thread has.
 int64_t last_x_bytes(int64_t m, int64_t k) {
-  return m % product_rows == 0 ? 0 : product_rows * k * size_bytes(DType::bf16);
+  return m % product_rows == 0 ? 0
+                               : product_rows * round_up(k, packed_depth) * size_bytes(DType::bf16);
 }
-int64_t last_group_bytes(int64_t n, int64_t k) {
-  return n == rows_in_groups(n) ? 0 : packed_rows * k * size_bytes(DType::bf16);
+int64_t last_panel_bytes(int64_t n, int64_t k) {
+  return round_up(n - rows_in_place(n, k), packed_rows) * round_up(k, packed_depth) *
+         size_bytes(DType::bf16);
 }
-// By thread: a part of x, where the depth is cut, in rows that lie a line further apart than they
-// are long, which spreads them over the sets of the caches; a panel of a weight in 8 bits; the sums
-// of a panel, or of several where the depth is cut.
-int64_t part_row(int64_t k) {
-  return depth_of_part(k) == k ? 0 : depth_of_part(k) + packed_depth;
+// By thread: a copied part of x, in rows that lie a line further apart than they are long, which
+// spreads them over the sets of the caches; a panel of a weight in 8 bits; the sums of a panel, or
+// of several where the depth is cut.
+int64_t part_row(int64_t k, int64_t x_stride) {
+  return copies_x(k, x_stride) ? depth_of_part(k) + packed_depth : 0;
 }
 int64_t scaled_panel(int64_t k, bool scaled) {
   return scaled ? panel_rows * depth_of_part(k) : 0;
 }
-int64_t thread_bytes(int64_t m, int64_t k, bool scaled) {
-  const int64_t rows = rows_of_block(m, k, scaled);
-  const int64_t panels = depth_of_part(k) == k ? 1 : most_panels;
-  return (rows * part_row(k) + scaled_panel(k, scaled)) * size_bytes(DType::bf16) +
+int64_t thread_bytes(int64_t m, int64_t k, int64_t x_stride, bool scaled) {
+  const int64_t rows = rows_of_block(m, k, scaled), panels = is_cut(k) ? most_panels : 1;
+  return (rows * part_row(k, x_stride) + scaled_panel(k, scaled)) * size_bytes(DType::bf16) +
          panels * rows * panel_rows * size_bytes(DType::f32);
 }
 
@@ -151,64 +180,68 @@ struct Work {
   const Int8Product* rounded;  // or null: weight and x of 8 bits, in g as pairs in bf16's place
   const float* row_scales = nullptr;  // of rounded x
   const Bf16* last_x = nullptr;
-  const Bf16* last_group = nullptr;
+  const Bf16* last_panel = nullptr;
 };
 
 struct Panel {
   int64_t col, cols;  // outputs
-  const Bf16* at;     // groups of 16 outputs, 16 * k elements apart; null: has 8 bits
+  const Bf16* at;     // groups of 16 outputs; null: has 8 bits
+  int64_t group;      // elements from one to the next
 };
 
 int64_t panel_count(const Work& w) {
   if (w.scaled) return divide_up(w.g.n, panel_rows);
-  return divide_up(rows_in_groups(w.g.n), panel_rows) + (w.last_group ? 1 : 0);
+  return divide_up(rows_in_place(w.g.n, w.g.k), panel_rows) + (w.last_panel ? 1 : 0);
 }
 
 Panel find_panel(const Work& w, int64_t panel) {
-  const int64_t grouped = rows_in_groups(w.g.n), col = panel * panel_rows;
-  if (w.scaled) return {col, std::min(panel_rows, w.g.n - col), nullptr};
-  if (w.last_group && panel == panel_count(w) - 1) return {grouped, w.g.n - grouped, w.last_group};
-  return {col, std::min(panel_rows, grouped - col),
-          static_cast<const Bf16*>(w.g.weight) + col * w.g.k};
+  const GemmArgs& g = w.g;
+  const int64_t in_place = rows_in_place(g.n, g.k), col = panel * panel_rows;
+  if (w.scaled) return {col, std::min(panel_rows, g.n - col), nullptr, 0};
+  if (w.last_panel && panel == panel_count(w) - 1)
+    return {in_place, g.n - in_place, w.last_panel, packed_rows * round_up(g.k, packed_depth)};
+  return {col, std::min(panel_rows, in_place - col), static_cast<const Bf16*>(g.weight) + col * g.k,
+          packed_rows * g.k};
 }
 
 // Panels [begin, end) for rows [row, row + rows) of x; where the depth is cut at most most_panels.
 void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t end,
                std::byte* scratch) {
   const GemmArgs& g = w.g;
-  const int64_t part = depth_of_part(g.k), whole = g.m / product_rows * product_rows;
+  const int64_t part = depth_of_part(g.k), copy_row = part_row(g.k, g.x_stride);
+  const int64_t whole = g.m / product_rows * product_rows, last_row = round_up(g.k, packed_depth);
   // Row i of x, of whole tiles of rows.
   const auto x_row = [&](int64_t i) {
     return i < whole ? static_cast<const Bf16*>(g.x) + i * g.x_stride
-                     : w.last_x + (i - whole) * g.k;
+                     : w.last_x + (i - whole) * last_row;
   };
   const int64_t padded = round_up(rows, product_rows);
   auto* x_part = reinterpret_cast<Bf16*>(scratch);
-  Bf16* scaled = x_part + padded * part_row(g.k);
+  Bf16* scaled = x_part + padded * copy_row;
   auto* sums = reinterpret_cast<float*>(scaled + scaled_panel(g.k, w.scaled));
   for (int64_t k = 0; k < g.k; k += part) {
-    const int64_t depth = std::min(part, g.k - k);
-    if (part < g.k)
-      for (int64_t i = 0; i < padded; ++i)
-        std::copy_n(x_row(row + i) + k, depth, x_part + i * part_row(g.k));
+    const int64_t left = std::min(part, g.k - k), depth = round_up(left, packed_depth);
+    for (int64_t i = 0; i < padded && copy_row > 0; ++i)
+      std::fill(std::copy_n(x_row(row + i) + k, left, x_part + i * copy_row),
+                x_part + i * copy_row + depth, Bf16());
     for (int64_t p = begin; p < end; ++p) {
       const Panel panel = find_panel(w, p);
       if (w.scaled)
         HWY_DYNAMIC_DISPATCH(lay_out_scaled)(*w.scaled, panel.col, panel.cols, k, depth, scaled);
       // What is multiplied next, here or, behind the last panel, by whoever comes to it.
-      const bool on = p + 1 < (part < g.k ? end : panel_count(w));
+      const bool on = p + 1 < (is_cut(g.k) ? end : panel_count(w));
       const int64_t next_k = on ? k : k + part;
       const Panel next = find_panel(w, on ? p + 1 : begin);
       const bool fetch = next.at && next_k < g.k;
-      float* at = part == g.k ? sums : sums + (p - begin) * padded * panel_rows;
-      Bf16Product product{.a = part < g.k ? x_part : x_row(row),
-                          .a_row = part < g.k ? part_row(g.k) : g.x_stride,
+      float* at = is_cut(g.k) ? sums + (p - begin) * padded * panel_rows : sums;
+      Bf16Product product{.a = copy_row > 0 ? x_part : x_row(row) + k,
+                          .a_row = copy_row > 0 ? copy_row : g.x_stride,
                           .b = panel.at ? panel.at + k * packed_rows : scaled,
                           .b_row = 2 * packed_rows,
-                          .b_group = packed_rows * (panel.at ? g.k : depth),
+                          .b_group = panel.at ? panel.group : packed_rows * depth,
                           .c = at,
                           .c_row = panel_rows,
-                          .rows = part < g.k ? padded : rows / product_rows * product_rows,
+                          .rows = copy_row > 0 ? padded : rows / product_rows * product_rows,
                           .cols = round_up(panel.cols, product_cols),
                           .depth = depth,
                           .accumulate = k > 0,
@@ -217,7 +250,7 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
       const auto multiply = w.rounded ? w.unit.multiply_int8 : w.unit.multiply;
       if (product.rows > 0) multiply(product);
       if (product.rows < rows) {
-        product.a = w.last_x, product.a_row = g.k, product.ahead = nullptr;
+        product.a = w.last_x + k, product.a_row = last_row, product.ahead = nullptr;
         product.c += product.rows * panel_rows, product.rows = product_rows;
         multiply(product);
       }
@@ -240,22 +273,22 @@ void run_work(Work work, int threads, std::byte* scratch) {
     work.last_x = last;
     scratch += bytes;
   }
-  if (const int64_t bytes = last_group_bytes(g.n, g.k); bytes > 0 && !work.scaled) {
+  if (const int64_t bytes = last_panel_bytes(g.n, g.k); bytes > 0 && !work.scaled) {
     auto* last = reinterpret_cast<Bf16*>(scratch);
-    HWY_DYNAMIC_DISPATCH(lay_out_last_group)(g, last);
-    work.last_group = last;
+    HWY_DYNAMIC_DISPATCH(lay_out_last_panel)(g, rows_in_place(g.n, g.k), last);
+    work.last_panel = last;
     scratch += bytes;
   }
   const int64_t block = rows_of_block(g.m, g.k, work.scaled);
   const int64_t panels = panel_count(work), blocks = divide_up(g.m, block);
-  const int64_t most = depth_of_part(g.k) == g.k ? panels : most_panels;
+  const int64_t most = is_cut(g.k) ? most_panels : panels;
   parallel_parts(threads, blocks * panels, 1, [&](int64_t begin, int64_t end, int thread) {
     work.unit.begin();
     for (int64_t item = begin; item < end;) {
       const int64_t row = item / panels * block, panel = item % panels;
       const int64_t count = std::min({most, panels - panel, end - item});
       run_block(work, row, std::min(block, g.m - row), panel, panel + count,
-                scratch + thread * thread_bytes(g.m, g.k, work.scaled));
+                scratch + thread * thread_bytes(g.m, g.k, g.x_stride, work.scaled));
       item += count;
     }
     work.unit.end();
@@ -266,15 +299,15 @@ void run_work(Work work, int threads, std::byte* scratch) {
 }  // namespace
 
 int64_t unit_workspace_bytes(const Gemm& op, int threads) {
-  return last_x_bytes(op.m, op.k) + last_group_bytes(op.n, op.k) +
-         threads * thread_bytes(op.m, op.k, false);
+  return last_x_bytes(op.m, op.k) + last_panel_bytes(op.n, op.k) +
+         threads * thread_bytes(op.m, op.k, op.x.stride, false);
 }
 
 int64_t unit_workspace_bytes(const Int8Product& p, int threads) {
-  if (!p.int8_x) return last_x_bytes(p.m, p.k) + threads * thread_bytes(p.m, p.k, true);
+  if (!p.int8_x) return last_x_bytes(p.m, p.k) + threads * thread_bytes(p.m, p.k, p.x_stride, true);
   const int64_t pairs = p.k / 2;
   return row_scales_bytes(p.m) + p.m * p.k + last_x_bytes(p.m, pairs) +
-         last_group_bytes(p.n, pairs) + threads * thread_bytes(p.m, pairs, false);
+         last_panel_bytes(p.n, pairs) + threads * thread_bytes(p.m, pairs, pairs, false);
 }
 
 void run_on_unit(const GemmArgs& g, const Bf16Unit& unit, int threads, std::byte* scratch) {

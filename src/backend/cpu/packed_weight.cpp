@@ -38,8 +38,8 @@ bool is_packed(const Gemm& op, const CpuContext& context) {
   const bool has_unit =
       context.bf16 &&
       (dtype == DType::bf16 || (dtype == DType::i8 && op.int8_x && context.bf16->multiply_int8));
-  if (!has_unit || op.k * size_bytes(dtype) % (packed_depth * size_bytes(DType::bf16)) != 0)
-    return false;
+  const int64_t multiple = dtype == DType::bf16 ? least_depth : 2 * packed_depth;
+  if (!has_unit || op.k % multiple != 0) return false;
   for (const Step& step : context.plan->steps)
     for (const Node& node : step.nodes) {
       if (const auto* gemm = std::get_if<Gemm>(&node.op))

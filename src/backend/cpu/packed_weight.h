@@ -14,6 +14,7 @@
 namespace tidemark::cpu {
 
 inline constexpr int64_t packed_rows = 16, packed_depth = 32;  // bf16, or pairs of 8 bits
+inline constexpr int64_t least_depth = 16;                     // whose multiples are packed in bf16
 
 constexpr int64_t rows_in_groups(int64_t n) {
   return n / packed_rows * packed_rows;
@@ -36,7 +37,7 @@ inline void prefetch_groups(const uint32_t* at, int64_t done, int64_t words) {
 }
 
 // Whether the weight of a Gemm is kept packed: where the machine has a unit for its products, k
-// fills tiles, and every product that reads it takes all of it.
+// fills tiles (in bf16 at least half of the last), and every product that reads it takes all of it.
 bool is_packed(const Gemm&, const CpuContext&);
 // The same of every tensor of a plan, for CpuContext::packed.
 std::vector<bool> packed_weights(const CpuContext&);
