@@ -93,8 +93,8 @@ void add_gemv(Kernel& k) {
   k.elements = n * depth;
 }
 
-// The same with a packed weight, which a plan has only where there is a unit for bf16 (of which this
-// path asks only whether it has vdpbf16ps).
+// The same with a packed weight, which a plan has only where there is a unit for bf16; this one
+// lacks vdpbf16ps.
 std::function<void()> packed_gemv(Kernel& k) {
   constexpr int64_t n = 256, depth = 512;
   k.elements = n * depth;
