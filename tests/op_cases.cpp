@@ -137,7 +137,7 @@ void add_dense(std::vector<OpCase>& cases, DType dtype) {
         Shape{9, 1096, 2080}, Shape{1, 85, 64},   Shape{3, 120, 32},  Shape{70, 117, 64},
         Shape{20, 9, 32},     Shape{530, 70, 64}, Shape{9, 40, 4224}, Shape{6, 56, 192},
         Shape{290, 1824, 32}, Shape{67, 192, 48}, Shape{40, 85, 80},  Shape{9, 16, 16},
-        Shape{37, 70, 2096},  Shape{3, 100, 48}})
+        Shape{37, 70, 2096},  Shape{3, 100, 48},  Shape{19, 40, 4096}})
     for (int variant = 0; variant < 4; ++variant) {
       const bool bias = variant & 1, accumulate = variant & 2;
       const float scale = variant == 3 ? 0.39F : 1.0F;
