@@ -19,7 +19,6 @@ HWY_INLINE void finish_rows(const GemmArgs& g, int64_t row, int64_t rows, int64_
                             const float* sums, int64_t sums_row) {
   const T* bias = g.bias ? static_cast<const T*>(g.bias) + col : nullptr;
   const bool stream = g.streams && in_whole_lines(static_cast<Out*>(g.out), g.out_stride, col);
-  const int64_t streamed = stream ? cols / (2 * lanes) * (2 * lanes) : 0;
   for (int64_t i = 0; i < rows; ++i) {
     Out* out = static_cast<Out*>(g.out) + (row + i) * g.out_stride + col;
     const auto finished = [&](int64_t j) {
@@ -28,9 +27,7 @@ HWY_INLINE void finish_rows(const GemmArgs& g, int64_t row, int64_t rows, int64_
       value = hn::Mul(value, all(g.scale));
       return g.accumulate ? hn::Add(value, load_row(out + j, cols - j)) : value;
     };
-    for (int64_t j = 0; j < streamed; j += 2 * lanes)
-      stream_two(finished(j), finished(j + lanes), out + j);
-    for (int64_t j = streamed; j < cols; j += lanes) store_row(finished(j), out + j, cols - j);
+    store_values(finished, out, cols, stream);
   }
 }
 

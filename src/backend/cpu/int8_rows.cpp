@@ -99,10 +99,7 @@ void finish_row(const Int8Product& p, const Int8Sums& s, int64_t row) {
     return p.accumulate ? hn::Add(value, load_row(out + j, left)) : value;
   };
   const bool stream = s.streams && in_whole_lines(static_cast<Out*>(p.out), p.out_stride, s.first);
-  const int64_t streamed = stream ? s.cols / (2 * lanes) * (2 * lanes) : 0;
-  for (int64_t j = 0; j < streamed; j += 2 * lanes)
-    stream_two(finished(j), finished(j + lanes), out + j);
-  for (int64_t j = streamed; j < s.cols; j += lanes) store_row(finished(j), out + j, s.cols - j);
+  store_values(finished, out, s.cols, stream);
 }
 
 void finish_rows(const Int8Product& p, const Int8Sums& s, int64_t begin, int64_t end) {

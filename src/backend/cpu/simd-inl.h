@@ -150,6 +150,15 @@ HWY_INLINE void store_row(Vec value, T* to, int64_t count) {
     store_some(value, to, count);
 }
 
+// A row of `count` elements, of which value(i) gives a vector: with `stream` past the caches, but
+// for the last.
+template <class T, class Value>
+HWY_INLINE void store_values(const Value& value, T* to, int64_t count, bool stream) {
+  const int64_t streamed = stream ? count / (2 * lanes) * (2 * lanes) : 0;
+  for (int64_t i = 0; i < streamed; i += 2 * lanes) stream_two(value(i), value(i + lanes), to + i);
+  for (int64_t i = streamed; i < count; i += lanes) store_row(value(i), to + i, count - i);
+}
+
 // Copies a row into fp32, padded with zeros to whole vectors.
 template <class T>
 HWY_INLINE void unpack_row(const T* from, int64_t count, float* to) {
