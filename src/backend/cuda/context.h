@@ -29,6 +29,7 @@ struct CudaContext {
   std::vector<int64_t> offset_bytes;  // by TensorId
   std::array<std::byte*, tag_count> arenas{};
   MemoryByTag high_water;
+  int64_t scratch_bytes = 0;  // all that a node's scratch may be
 
   // The position of the launches being made, where they need not serve any other; else -1.
   int64_t position = -1;

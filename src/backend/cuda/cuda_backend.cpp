@@ -57,6 +57,7 @@ BackendInfo describe(int index) {
   info.isa = fmt::format("sm_{}{}", properties.major, properties.minor);
   info.threads = properties.multiProcessorCount;
   info.memory_bytes = static_cast<int64_t>(properties.totalGlobalMem);
+  info.integrated = properties.integrated != 0;
   std::array<char, 32> bus_id{};
   check(cudaDeviceGetPCIBusId(bus_id.data(), static_cast<int>(bus_id.size()), index), "bus id");
   info.bus_id = bus_id.data();
@@ -76,7 +77,6 @@ CudaBackend::CudaBackend(int index, int64_t memory_limit_bytes)
   check(cudaSetDevice(index), "device");
   CudaContext& c = context_;
   check(cudaStreamCreateWithFlags(&c.queue.stream, cudaStreamNonBlocking), "stream");
-  c.queue.overlap = attribute(cudaDevAttrComputeCapabilityMajor, index) >= 9;
   c.sm_count = attribute(cudaDevAttrMultiProcessorCount, index);
   check(cudaMalloc(reinterpret_cast<void**>(&c.past), sizeof(int64_t)), "position");
   check(cudaMalloc(reinterpret_cast<void**>(&c.lengths), 2 * max_batch * sizeof(int32_t)),
@@ -91,6 +91,10 @@ CudaBackend::CudaBackend(int index, int64_t memory_limit_bytes)
     return cudaStreamSynchronize(c.queue.stream);
   }();
   check(status, "first launch");
+  // Kernels compiled for less, which the driver translated for this device, do not wait for what
+  // they overlap.
+  c.queue.overlap =
+      attribute(cudaDevAttrComputeCapabilityMajor, index) >= 9 && code_version() >= 90;
   for (cudaEvent_t& end : step_end_)
     check(cudaEventCreateWithFlags(&end, cudaEventDisableTiming), "event");
 }
@@ -166,6 +170,7 @@ void CudaBackend::attach(const Plan& plan, const MemoryLayout& layout) {
   taken_along_ = {};
   context_.plan = &plan_;
   context_.offset_bytes = layout.offset_bytes;
+  context_.scratch_bytes = layout.size_bytes[Tag::workspace];
   for (const Step& step : plan_.steps) {
     if (step.nodes.empty()) continue;
     set_position(step, 0);
@@ -288,33 +293,30 @@ void CudaBackend::capture(StepKind kind) {
   check(cudaGraphInstantiate(&captured.executable, captured.graph, 0), "graph");
 }
 
-void CudaBackend::run_step_plain(StepKind kind, int64_t past, NodeObserver& between) {
+// One launch a node, of the kernels that the step runs when nobody looks.
+void CudaBackend::launch_watched(StepKind kind, int64_t past, NodeObserver& observer, bool alone) {
   Step& step = plan_.step(kind);
-  const bool overlap = std::exchange(context_.queue.overlap, false);
   set_past(step, past);
   set_position(step, past);
+  context_.position = gains_by_position(kind) ? past : -1;
   for (size_t i = 0; i < step.nodes.size(); ++i) {
-    between.before(step.nodes[i], i);
+    if (alone) synchronize();
+    observer.before(step.nodes[i], i);
     launch(step.nodes[i].op, context_);
-    between.after(step.nodes[i], i);
+    if (alone) synchronize();
+    observer.after(step.nodes[i], i);
   }
+  context_.position = -1;
+}
+
+void CudaBackend::run_step_plain(StepKind kind, int64_t past, NodeObserver& between) {
+  const bool overlap = std::exchange(context_.queue.overlap, false);
+  launch_watched(kind, past, between, false);
   context_.queue.overlap = overlap;
 }
 
 void CudaBackend::run_step(StepKind kind, int64_t past, NodeObserver* observer) {
-  Step& step = plan_.step(kind);
-  if (observer) {
-    set_past(step, past);
-    set_position(step, past);
-    for (size_t i = 0; i < step.nodes.size(); ++i) {
-      synchronize();
-      observer->before(step.nodes[i], i);
-      launch(step.nodes[i].op, context_);
-      synchronize();
-      observer->after(step.nodes[i], i);
-    }
-    return;
-  }
+  if (observer) return launch_watched(kind, past, *observer, true);
   queue_step(kind, past);
   std::swap(step_end_[0], step_end_[1]);
   check(cudaEventRecord(step_end_[0], context_.queue.stream), "step");

@@ -43,6 +43,7 @@ class CudaBackend : public Backend {
 
  private:
   void queue_step(StepKind, int64_t past);
+  void launch_watched(StepKind, int64_t past, NodeObserver&, bool alone);
   struct CapturedStep {
     cudaGraph_t graph = nullptr;
     cudaGraphExec_t executable = nullptr;

@@ -146,18 +146,18 @@ std::string name_of(const Attention& op, CudaContext& c) {
 
 void launch_op(const Attention& op, CudaContext& c) {
   AttentionArgs a = attention_args(op, c);
-  void* workspace = c.workspace(workspace_of(op, c));
   switch (choose_attention(a, c)) {
     case AttentionKernel::cudnn: {
       // A graph of the very position runs a quarter faster than one that reads it on the device.
       AttentionArgs exact = a;
       exact.exact_past = c.position;
-      const bool use_exact = c.position >= 0 && c.cudnn.supports(exact) &&
-                             c.cudnn.workspace_bytes(exact) <= workspace_of(op, c);
-      return c.cudnn.run(use_exact ? exact : a, c.lengths, workspace, c.queue);
+      if (c.position >= 0 && c.cudnn.supports(exact) &&
+          c.cudnn.workspace_bytes(exact) <= c.scratch_bytes)
+        a = exact;
+      return c.cudnn.run(a, c.lengths, c.workspace(c.cudnn.workspace_bytes(a)), c.queue);
     }
     case AttentionKernel::split:
-      a.workspace = static_cast<float*>(workspace);
+      a.workspace = static_cast<float*>(c.workspace(workspace_of(op, c)));
       return launch_attention_split(a, attention_splits(a, c.sm_count), c.queue);
     case AttentionKernel::tiled:
       return launch_attention_tiled(a, c.queue);

@@ -81,4 +81,8 @@ struct StepPosition {
 };
 void launch_set_position(const StepPosition&, int64_t past, const Queue&);
 
+// What the kernels that run on the current device were compiled for: 90 for sm_90. Less than the
+// device's where the driver translated them.
+int code_version();
+
 }  // namespace tidemark::cuda

@@ -77,4 +77,10 @@ void launch_set_position(const StepPosition& p, int64_t past, const Queue& queue
   launch_kernel(position_kernel, dim3(1), dim3(64), 0, queue, "set_position", p, past);
 }
 
+int code_version() {
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, position_kernel), "code version");
+  return attributes.ptxVersion;
+}
+
 }  // namespace tidemark::cuda
