@@ -76,10 +76,7 @@ OutOfMemory::OutOfMemory(Tag tag, int64_t wanted_bytes, int64_t available_bytes)
           fmt::format("out of memory at {}: up to there the plan needs {}, {} bytes more than the "
                       "{} that it may take",
                       name(tag), format_bytes(wanted_bytes), wanted_bytes - available_bytes,
-                      format_bytes(available_bytes))),
-      tag_(tag),
-      wanted_bytes_(wanted_bytes),
-      available_bytes_(available_bytes) {}
+                      format_bytes(available_bytes))) {}
 
 int64_t available_host_bytes() {
   return std::min(mem_available_bytes(), control_group_headroom_bytes());

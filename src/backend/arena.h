@@ -15,14 +15,9 @@ namespace tidemark {
 // The device lacks memory for a plan: a result to record, not a defect.
 class OutOfMemory : public Error {
  public:
-  OutOfMemory(Tag tag, int64_t wanted_bytes, int64_t available_bytes);
-  Tag tag() const { return tag_; }                        // the first one that did not fit
-  int64_t wanted_bytes() const { return wanted_bytes_; }  // of the plan up to and with that tag
-  int64_t available_bytes() const { return available_bytes_; }
-
- private:
-  Tag tag_;
-  int64_t wanted_bytes_, available_bytes_;
+  using Error::Error;
+  // The first tag that does not fit; what the plan takes up to and with it.
+  OutOfMemory(Tag, int64_t wanted_bytes, int64_t available_bytes);
 };
 
 // Bytes this process may still take: the least of MemAvailable and the limits of its control group.

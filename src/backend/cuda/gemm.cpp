@@ -5,14 +5,16 @@
 #include <memory>
 #include <vector>
 
-#include "base/error.h"
+#include "backend/arena.h"
 
 namespace tidemark::cuda {
 namespace {
 
 void check_lt(cublasStatus_t status, std::string_view what) {
-  if (status != CUBLAS_STATUS_SUCCESS)
-    fail("cuBLASLt: {}: {}", what, cublasLtGetStatusString(status));
+  if (status == CUBLAS_STATUS_SUCCESS) return;
+  const std::string text = fmt::format("cuBLASLt: {}: {}", what, cublasLtGetStatusString(status));
+  if (status == CUBLAS_STATUS_ALLOC_FAILED) throw OutOfMemory(text);
+  throw Error(text);
 }
 
 cudaDataType_t cuda_type(DType dtype) {
@@ -129,6 +131,9 @@ GemmLibrary::Kernel& GemmLibrary::find(const GemmArgs& a, int64_t workspace_byte
     set(cublasLtMatmulPreferenceSetAttribute, preference, attribute, value);
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(workspace_bytes));
+  // Partial products of a split k are added in fp32, like all sums here.
+  prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+         static_cast<uint32_t>(CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, static_cast<uint32_t>(shape.weight_alignment));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, static_cast<uint32_t>(shape.x_alignment));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(shape.out_alignment));
@@ -156,7 +161,9 @@ void GemmLibrary::prepare(const GemmArgs& a, void* workspace, int64_t workspace_
     const auto go = [&] {
       return multiply(a, kernel, algorithm, workspace, workspace_bytes, queue.stream);
     };
-    if (go() != CUBLAS_STATUS_SUCCESS) continue;  // also loads the kernel
+    const cublasStatus_t status = go();  // also loads the kernel
+    if (status == CUBLAS_STATUS_ALLOC_FAILED) check_lt(status, "product");
+    if (status != CUBLAS_STATUS_SUCCESS) continue;
     float best = 0;
     for (int run = 0; run < timing_runs; ++run) {
       check(cudaEventRecord(start, queue.stream), "event");
