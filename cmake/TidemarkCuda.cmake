@@ -15,6 +15,12 @@ if(TIDEMARK_CUDA)
     check_language(CUDA)
     if(CMAKE_CUDA_COMPILER)
       enable_language(CUDA)
+      # Matrix instructions of Hopper are there for 90a alone; for 90 the products of state-space
+      # models and experts would be compiled to older ones, while the libraries' keep theirs.
+      if(CMAKE_CUDA_ARCHITECTURES STREQUAL native)
+        set(CMAKE_CUDA_ARCHITECTURES ${CMAKE_CUDA_ARCHITECTURES_NATIVE})
+      endif()
+      list(TRANSFORM CMAKE_CUDA_ARCHITECTURES REPLACE "^90(-real|-virtual)?$" "90a\\1")
       # CMake 3.25 does not know nvcc's flag for the standard of the rest of the program.
       if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
         set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)

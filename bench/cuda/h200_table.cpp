@@ -115,19 +115,18 @@ const std::vector<ModelRow>& model_rows() {
 // The sum over operators of the larger of bytes over copy speed and, for products, attention and
 // SSD, operations over the speed of one large product; for the selective scan, exponentials.
 double limit_ms(const Plan& plan, Phase phase, const Ceilings& c) {
-  double seconds = 0;
+  const double tokens = phase == Phase::prefill ? static_cast<double>(plan.workload.context) : 1;
+  double seconds = 0, exponentials = 0, scan_bytes = 0;
   for (const OperatorRow& row : phase_rows(plan, phase).rows) {
     double floor = static_cast<double>(row.bytes_read + row.bytes_written) / c.copy_bytes_per_s;
     if (row.category == Category::gemm || row.category == Category::attention || row.op == "ssd")
       floor = std::max(floor, static_cast<double>(row.ops) / c.gemm_flops);
-    seconds += floor;
+    (row.op == "selective_scan" ? scan_bytes : seconds) += floor;
   }
-  const double tokens = phase == Phase::prefill ? static_cast<double>(plan.workload.context) : 1;
   for (const Node& node : plan.step(StepKind::tail).nodes)
     if (const auto* scan = std::get_if<SelectiveScan>(&node.op))
-      seconds +=
-          tokens * static_cast<double>(scan->channels * scan->state_size) / c.exponentials_per_s;
-  return seconds * 1e3;
+      exponentials += tokens * static_cast<double>(scan->channels * scan->state_size);
+  return (seconds + std::max(scan_bytes, exponentials / c.exponentials_per_s)) * 1e3;
 }
 
 MeasureRequest request_of(const char* preset, int64_t context, int64_t new_tokens) {
@@ -378,7 +377,7 @@ void run_long(const char* preset, const char* title, int64_t context, int64_t ch
   MeasureRequest request = request_of(preset, context, 9);
   request.cell.chunk = chunk;
   request.cell.memory_limit_bytes = small_device_bytes;
-  request.options.stopping.warmup_runs = 0;
+  request.options.stopping.warm_up = false;
   request.options.stopping.max_runs = 1;
   const std::string what =
       fmt::format("{}, {} run once, chunks of {}", title, format_tokens(context), chunk);

@@ -87,6 +87,8 @@ __global__ void __launch_bounds__(warps_per_block * 32) plain_kernel(AttentionAr
 }  // namespace
 
 void launch_attention_plain(const AttentionArgs& a, const Queue& queue) {
+  if (a.value_dim > 32 * max_value_chunks || a.head_dim > 32 * max_value_chunks)
+    check(cudaErrorNotSupported, "attention: a head of more than 512");
   const dim3 grid((a.length + warps_per_block - 1) / warps_per_block, a.heads, a.batch);
   const size_t shared_bytes = sizeof(float) * warps_per_block * a.head_dim;
   const auto kernel = a.dtype == DType::bf16 ? plain_kernel<bf16> : plain_kernel<float>;

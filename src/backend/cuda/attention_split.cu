@@ -284,9 +284,9 @@ void launch_dims(const AttentionArgs& a, int splits, const Queue& queue) {
   constexpr size_t shared_bytes =
       sizeof(float) * warps * max_group * ((kValueDim + 63) / 64 * 64 + 8);
   const auto kernel = split_kernel<kHeadDim, kValueDim>;
-  static const cudaError_t allowed = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
-  check(allowed, "attention: shared memory");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(shared_bytes)),
+        "attention: shared memory");
   launch_kernel(kernel, dim3(splits, a.kv_heads * passes, a.batch), dim3(warps * 32), shared_bytes,
                 queue, "attention", a, splits, passes);
   launch_kernel(merge_kernel<kValueDim>, dim3(a.heads, a.batch), dim3(merge_threads), 0, queue,

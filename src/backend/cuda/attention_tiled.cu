@@ -272,9 +272,9 @@ void launch_dims(const AttentionArgs& a, const Queue& queue) {
                       (padded<kHeadDim> +
                        padded<kValueDim>)+(kSharedQueries ? tile_queries * padded<kHeadDim> : 0));
   const auto kernel = tiled_kernel<kHeadDim, kValueDim, kTiles, tile_keys, kSharedQueries>;
-  static const cudaError_t allowed = cudaFuncSetAttribute(
-      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
-  check(allowed, "attention: shared memory");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(shared_bytes)),
+        "attention: shared memory");
   launch_kernel(kernel, dim3((a.length + tile_queries - 1) / tile_queries, a.heads, a.batch),
                 dim3(warps * 32), shared_bytes, queue, "attention", a);
 }

@@ -115,9 +115,8 @@ void launch_block_gemm(const BlockGemmArgs& a, BlockGemmKernel kernel, const Que
       break;
   }
   constexpr int bytes = tensor_shared_bytes<2>;
-  static const cudaError_t allowed =
-      cudaFuncSetAttribute(tensor_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  check(allowed, "block_gemm: shared memory");
+  check(cudaFuncSetAttribute(tensor_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes),
+        "block_gemm: shared memory");
   launch_kernel(tensor_kernel, grid_of_tiles(a, tensor_rows<2>, tensor_columns),
                 dim3(tensor_threads<2>), bytes, queue, "block_gemm", a);
 }

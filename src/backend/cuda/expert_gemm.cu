@@ -164,9 +164,9 @@ void launch_few(const ExpertGemmArgs& a, const Queue& queue) {
 template <int kGroups>
 void launch_tensor(const ExpertGemmArgs& a, const Queue& queue) {
   constexpr int bytes = tensor_shared_bytes<kGroups>;
-  static const cudaError_t allowed = cudaFuncSetAttribute(
-      tensor_kernel<kGroups>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  check(allowed, "expert_gemm: shared memory");
+  check(cudaFuncSetAttribute(tensor_kernel<kGroups>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             bytes),
+        "expert_gemm: shared memory");
   launch_kernel(tensor_kernel<kGroups>,
                 dim3(static_cast<unsigned>((a.n + tensor_columns - 1) / tensor_columns),
                      static_cast<unsigned>(tile_count(a, tensor_rows<kGroups>))),

@@ -67,7 +67,8 @@ void CUPTIAPI give_buffer(uint8_t** buffer, size_t* size, size_t* max_records) {
   *max_records = 0;
 }
 
-// The kernel, copy and fill records begin alike in all their versions up to these fields.
+// The kernel, copy and fill records begin alike in all their versions up to these fields; the
+// versions named below are those of CUDA 12.4.
 template <class Record>
 void keep(const CUpti_Activity* activity, Records& all) {
   const auto* r = reinterpret_cast<const Record*>(activity);
@@ -81,10 +82,10 @@ void CUPTIAPI take_buffer(CUcontext, uint32_t, uint8_t* buffer, size_t, size_t v
   while (valid > 0 && all.f->next(buffer, valid, &record) == CUPTI_SUCCESS) {
     switch (record->kind) {
       case CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL:
-        keep<CUpti_ActivityKernel10>(record, all);
+        keep<CUpti_ActivityKernel9>(record, all);
         break;
       case CUPTI_ACTIVITY_KIND_MEMCPY:
-        keep<CUpti_ActivityMemcpy6>(record, all);
+        keep<CUpti_ActivityMemcpy5>(record, all);
         break;
       case CUPTI_ACTIVITY_KIND_MEMSET:
         keep<CUpti_ActivityMemset4>(record, all);
