@@ -36,7 +36,9 @@ template <class T>
 AttentionPointers<T> resolve(const Attention& op, const CpuContext& context, int64_t sequence,
                              int64_t kv_head) {
   const int64_t rows = op.batch * op.length, first = sequence * op.length;
-  const int64_t slots = op.batch * op.kv_heads * op.capacity;
+  // With a window the keys of this step come from k.
+  const int64_t slots = slots_in_use(op.batch * op.kv_heads, op.capacity,
+                                     op.window > 0 ? op.past : op.past + op.length);
   const int64_t slot = (sequence * op.kv_heads + kv_head) * op.capacity;
   const int64_t head = kv_head * (op.heads / op.kv_heads);
   AttentionPointers<T> p{};

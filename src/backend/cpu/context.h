@@ -38,6 +38,12 @@ constexpr int64_t divide_up(int64_t value, int64_t divisor) {
   return (value + divisor - 1) / divisor;
 }
 
+// Slots of a cache [heads, capacity] up to the last one in use, each head having `filled`: what
+// marks the memory that was really needed.
+constexpr int64_t slots_in_use(int64_t heads, int64_t capacity, int64_t filled) {
+  return (heads - 1) * capacity + (filled < capacity ? filled : capacity);
+}
+
 struct CpuContext {
   const Plan* plan = nullptr;
   const MemoryLayout* layout = nullptr;  // null until memory is attached

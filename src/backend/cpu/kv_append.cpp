@@ -12,7 +12,7 @@ namespace {
 
 template <class T>
 void rows(const KvAppend& op, const CpuContext& context, int64_t begin, int64_t end) {
-  const int64_t slots = op.batch * op.kv_heads * op.capacity;
+  const int64_t slots = slots_in_use(op.batch * op.kv_heads, op.capacity, op.past + op.length);
   const T* k = context.pointer<T>(op.k, op.batch * op.length, op.kv_heads * op.head_dim);
   const T* v = context.pointer<T>(op.v, op.batch * op.length, op.kv_heads * op.value_dim);
   T* k_cache = context.block<T>(op.k_cache, slots * op.head_dim);

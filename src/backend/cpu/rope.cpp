@@ -61,7 +61,8 @@ void rotate(const Rope& op, const Angles& angles, T* x) {
 template <class T>
 void positions(const Rope& op, const CpuContext& context, int64_t begin, int64_t end,
                const Angles& angles) {
-  const int64_t rows = op.batch * op.length, slots = op.batch * op.kv_heads * op.capacity;
+  const int64_t rows = op.batch * op.length;
+  const int64_t slots = slots_in_use(op.batch * op.kv_heads, op.capacity, op.past + op.length);
   const int64_t k_heads = op.k ? op.kv_heads : 0;
   T* q = context.pointer<T>(op.q, rows, op.heads * op.head_dim);
   T* k = op.k ? context.pointer<T>(op.k, rows, op.kv_heads * op.head_dim) : nullptr;
