@@ -102,8 +102,9 @@ void add_run_command(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_flag("--ops", options->operators, "Every operator, not only categories");
   command->add_flag("--no-profile", options->no_profile, "Skip the operator-level runs");
-  command->add_flag("--no-energy", options->no_energy,
-                    "Skip the energy of a prefill and a token, which takes some six seconds");
+  command->add_flag(
+      "--no-energy", options->no_energy,
+      "Skip the energy of a prefill and of a decode step, which takes some six seconds");
   command->add_option("--json", options->json, "Write records with every sample to a file, or -");
   // The last value wins, so that a script's defaults can be overridden behind them.
   for (CLI::Option* option : command->get_options())

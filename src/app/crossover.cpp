@@ -57,7 +57,8 @@ std::vector<MetricPoint> metric_points(std::span<const Record* const> records,
   for (const auto& [context, values] : samples) {
     if (values.empty()) continue;
     const Summary s = summarize(values);
-    points.push_back({context, s.median, s.ci_low, s.ci_high});
+    const bool one = s.n == 1;  // and no interval
+    points.push_back({context, s.median, one ? s.median : s.ci_low, one ? s.median : s.ci_high});
   }
   return points;
 }

@@ -1,12 +1,32 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <filesystem>
 
 #include "app/commands.h"
 #include "base/error.h"
 
+namespace {
+
+// Threads of OpenMP that wait for one another spin for milliseconds, by default, before they let
+// others have the processor: beside another program every operator then takes that long. A tenth of
+// that keeps what spinning is for, a quick start of the next operator. The runtime looks at its
+// environment before main() begins.
+void spin_briefly(char** argv) {
+  if (getenv("GOMP_SPINCOUNT") || getenv("OMP_WAIT_POLICY")) return;
+  setenv("GOMP_SPINCOUNT", "10000", 1);
+  std::error_code error;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (!error) execv(program.c_str(), argv);  // comes back only if it can't
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
+  spin_briefly(argv);
   CLI::App app(tidemark::program_description, "tidemark");
   int exit_code = tidemark::exit_ok;
   tidemark::add_commands(app, exit_code);

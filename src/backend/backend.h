@@ -21,6 +21,7 @@ struct BackendInfo {
   std::vector<std::string> libraries;  // "oneDNN 2.6.3", "Highway 1.0.3"
   int64_t memory_bytes = 0;            // of the device
   std::string bus_id{};                // of a GPU on PCI, "0000:81:00.0": what its sensors go by
+  bool integrated = false;             // a GPU on the processor's chip, with its memory
 };
 
 // Called around every node of a step; used to time operators and to look at tensors between them.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <string_view>
 
 #include "measure/sysfs.h"
@@ -12,14 +13,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::optional<double> median_frequency_hz(const fs::path& cpus) {
+// Of the `busy` fastest cores: others may idle at a fraction of it.
+std::optional<double> median_frequency_hz(const fs::path& cpus, int64_t busy) {
   std::vector<int64_t> khz;
   for (const fs::path& cpu : entries(cpus, "cpu"))
     if (const auto value = read_integer(cpu / "cpufreq/scaling_cur_freq")) khz.push_back(*value);
   if (khz.empty()) return std::nullopt;
-  const auto middle = khz.begin() + static_cast<std::ptrdiff_t>(khz.size() / 2);
-  std::nth_element(khz.begin(), middle, khz.end());
-  return static_cast<double>(*middle) * 1e3;
+  std::ranges::sort(khz, std::greater());
+  khz.resize(std::min(khz.size(), static_cast<size_t>(std::max<int64_t>(1, busy))));
+  return static_cast<double>(khz[khz.size() / 2]) * 1e3;
 }
 
 // Counts of Intel's thermal_throttle interface; a package's count shows at each of its cores, so
@@ -60,9 +62,9 @@ std::optional<double> hottest_c(const fs::path& sysfs) {
 
 }  // namespace
 
-ClockReading read_clocks(const fs::path& sysfs) {
+ClockReading read_clocks(const fs::path& sysfs, int64_t busy) {
   const fs::path cpus = sysfs / "devices/system/cpu";
-  return {.frequency_hz = median_frequency_hz(cpus),
+  return {.frequency_hz = median_frequency_hz(cpus, busy),
           .temperature_c = hottest_c(sysfs),
           .throttle_events = throttle_events(cpus)};
 }

@@ -205,20 +205,20 @@ void measure(Executor& executor, const MeasureOptions& options, Record& record) 
   };
 
   // Until one generation has run nothing is known but the least number of runs.
-  const double first_part = static_cast<double>(rule.warmup_runs) /
-                            static_cast<double>(rule.warmup_runs + rule.min_runs + 1);
+  const double first_part = 1 / static_cast<double>(rule.min_runs + 2);
   const double warmup_start_s = options.now_s();
-  for (int64_t i = 0; i < rule.warmup_runs; ++i) {
-    warm_up(executor, [&](double fraction) {
-      tell("warm-up", first_part * (static_cast<double>(i) + fraction) /
-                          static_cast<double>(rule.warmup_runs));
-    });
+  double warmup_s = 0;
+  int64_t warmup_runs = 0;
+  while (rule.warm_up && (warmup_runs == 0 || warmup_s < rule.least_s())) {
+    warm_up(executor, [&](double fraction) { tell("warm-up", first_part * fraction); });
+    ++warmup_runs;
+    warmup_s = options.now_s() - warmup_start_s;
   }
-  const double warmup_s = options.now_s() - warmup_start_s;
 
   std::vector<double> ttft_s, tpot_s, end_to_end_s;
   std::vector<Summary> watched;
-  Stopping stopping{.threshold = rule.threshold, .warmup_runs = rule.warmup_runs};
+  Stopping stopping{
+      .threshold = rule.threshold, .time_budget_s = rule.time_budget_s, .warmup_runs = warmup_runs};
   std::optional<StopReason> reason;
   double profile_s = 0;  // expected
   while (!reason) {
@@ -246,7 +246,7 @@ void measure(Executor& executor, const MeasureOptions& options, Record& record) 
     tell("generations", done_s / (done_s + left_s + profile_s));
   }
   stopping.reason = *reason;
-  stopping.relative_half_width = widest(watched);
+  if (stopping.runs > 1) stopping.relative_half_width = widest(watched);
 
   Metrics& metrics = record.metrics;
   const auto batch = static_cast<double>(w.batch);

@@ -239,6 +239,7 @@ std::optional<Energy> energy_per_pass(PowerSensor& sensor, std::optional<double>
   const auto window = sensor.stop();
   if (!window) return std::nullopt;
   Energy energy{.total_j = window->energy_j / static_cast<double>(passes),
+                .pass_s = window->length_s / static_cast<double>(passes),
                 .baseline_j = std::nullopt,
                 .window_s = window->length_s,
                 .sensor = sensor.name()};

@@ -160,23 +160,23 @@ TEST_F(PowerTest, IdlePower) {
 
 TEST_F(PowerTest, ClocksOfAServer) {
   use("server-rapl");
-  const ClockReading before = read_clocks(sysfs_);
+  const ClockReading before = read_clocks(sysfs_, 2);
   EXPECT_DOUBLE_EQ(*before.frequency_hz, 3.3e9);
   EXPECT_DOUBLE_EQ(*before.temperature_c, 72);  // the disk is hotter
   EXPECT_EQ(clock_flags(before, before),
             (std::vector<std::string>{"clock 3.30 GHz", "temperature 72 C"}));
   set("devices/system/cpu/cpu2/thermal_throttle/core_throttle_count", 1);
-  EXPECT_EQ(clock_flags(before, read_clocks(sysfs_)).back(), "throttled");
+  EXPECT_EQ(clock_flags(before, read_clocks(sysfs_, 2)).back(), "throttled");
 }
 
 TEST_F(PowerTest, ClocksOfABoardAndOfNothing) {
   use("orin-nano");
-  const ClockReading board = read_clocks(sysfs_);
+  const ClockReading board = read_clocks(sysfs_, 2);
   EXPECT_DOUBLE_EQ(*board.frequency_hz, 1.5104e9);
   EXPECT_DOUBLE_EQ(*board.temperature_c, 51);
   EXPECT_FALSE(board.throttle_events);
   use("nothing");
-  EXPECT_TRUE(clock_flags(read_clocks(sysfs_), read_clocks(sysfs_)).empty());
+  EXPECT_TRUE(clock_flags(read_clocks(sysfs_, 2), read_clocks(sysfs_, 2)).empty());
 }
 
 }  // namespace

@@ -74,8 +74,8 @@ Summary summarize(std::vector<double> sample) {
   return {.median = quantile_of_sorted(sorted, 0.5),
           .p5 = quantile_of_sorted(sorted, 0.05),
           .p95 = quantile_of_sorted(sorted, 0.95),
-          .ci_low = sorted[static_cast<size_t>(interval.low) - 1],
-          .ci_high = sorted[static_cast<size_t>(interval.high) - 1],
+          .ci_low = sorted.size() > 1 ? sorted[static_cast<size_t>(interval.low) - 1] : 0,
+          .ci_high = sorted.size() > 1 ? sorted[static_cast<size_t>(interval.high) - 1] : 0,
           .ci_coverage = interval.coverage,
           .n = static_cast<int64_t>(sorted.size()),
           .samples = std::move(sample)};

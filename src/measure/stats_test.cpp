@@ -25,8 +25,8 @@ TEST(Stats, OneSampleIsItsOwnSummary) {
   EXPECT_EQ(s.median, 3);
   EXPECT_EQ(s.p5, 3);
   EXPECT_EQ(s.p95, 3);
-  EXPECT_EQ(s.ci_low, 3);
-  EXPECT_EQ(s.ci_high, 3);
+  EXPECT_EQ(s.ci_low, 0);  // and no interval
+  EXPECT_EQ(s.ci_high, 0);
   EXPECT_EQ(s.ci_coverage, 0);
 }
 

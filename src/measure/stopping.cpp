@@ -16,7 +16,7 @@ double widest(std::span<const Summary> watched) {
 std::optional<StopReason> should_stop(const StoppingRule& rule, std::span<const Summary> watched,
                                       int64_t runs, double runs_s, double warmup_s) {
   if (runs < 1) return std::nullopt;
-  if (runs >= rule.min_runs && widest(watched) <= rule.threshold)
+  if (runs >= rule.min_runs && runs_s >= rule.least_s() && widest(watched) <= rule.threshold)
     return StopReason::narrow_interval;
   if (runs >= rule.max_runs) return StopReason::max_runs;
   const double next_run_s = runs_s / static_cast<double>(runs);
@@ -29,8 +29,9 @@ double done_fraction(const StoppingRule& rule, std::span<const Summary> watched,
   if (runs < 1) return 0;
   const auto n = static_cast<double>(runs);
   const double ratio = widest(watched) / rule.threshold;
-  const double needed = std::clamp(n * ratio * ratio, static_cast<double>(rule.min_runs),
-                                   static_cast<double>(rule.max_runs));
+  const double least = std::max(static_cast<double>(rule.min_runs), n * rule.least_s() / runs_s);
+  const double needed =
+      std::min(std::max(n * ratio * ratio, least), static_cast<double>(rule.max_runs));
   const double available_s = std::max(rule.time_budget_s - warmup_s, runs_s);
   return std::min(1.0, std::max(n / needed, runs_s / available_s));
 }

@@ -3,6 +3,7 @@
 // standard deviation.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -12,11 +13,15 @@
 namespace tidemark {
 
 struct StoppingRule {
+  bool warm_up = true;      // one generation at least
   double threshold = 0.02;  // relative half-width of the 95 % interval of every watched median
-  int64_t warmup_runs = 1;
-  int64_t min_runs = 6;  // the fewest that have a 95 % interval of the median at all
+  int64_t min_runs = 6;     // the fewest that have a 95 % interval of the median at all
   int64_t max_runs = 500;
   double time_budget_s = 30;  // warm-up and runs together; at least one run is taken
+  // Both the warm-up and the runs last so long at least, so that short work, too, meets the clocks
+  // that a processor keeps up; of a small budget a quarter each.
+  double min_time_s = 1;
+  double least_s() const { return std::min(min_time_s, time_budget_s / 4); }
 };
 
 // After each run: why to stop, or nothing to go on. `watched` are the summaries so far, all of the

@@ -32,9 +32,15 @@ Ended play(const StoppingRule& rule, Draw draw, double warmup_s = 0) {
 }
 
 TEST(Stopping, SteadyRunsStopAtTheMinimum) {
-  const auto ended = play({}, [] { return 0.1; });
+  const auto ended = play({}, [] { return 0.5; });
   EXPECT_EQ(ended.reason, StopReason::narrow_interval);
   EXPECT_EQ(ended.runs, 6);
+}
+
+TEST(Stopping, ShortRunsGoOnForASecondOrAQuarterOfTheBudget) {
+  constexpr double run_s = 1.0 / 64;
+  EXPECT_EQ(play({}, [] { return run_s; }).runs, 64);
+  EXPECT_EQ(play({.time_budget_s = 2}, [] { return run_s; }).runs, 32);
 }
 
 TEST(Stopping, NoiseTakesMoreRunsUntilTheIntervalIsNarrow) {

@@ -40,20 +40,27 @@ bool holds_own_head(const ModelSpec& spec, const std::filesystem::path& folder) 
   return false;
 }
 
+ModelSpec read_spec(const Json& config) {
+  ModelSpec spec = make_spec(config);
+  constexpr const char* key = "max_position_embeddings";
+  if (config.has(key)) spec.declared_positions = config[key].integer(0);
+  return spec;
+}
+
 }  // namespace
 
 ModelSpec load_spec(const std::string& model) {
   const std::filesystem::path config = std::filesystem::path(model) / "config.json";
   std::error_code error;
   if (std::filesystem::exists(config, error)) {
-    ModelSpec spec = make_spec(Json::read(config));
+    ModelSpec spec = read_spec(Json::read(config));
     spec.name = folder_name(model);
     if (spec.lm_head == spec.embedding && holds_own_head(spec, model)) untie(spec);
     return spec;
   }
   for (const Preset& preset : presets()) {
     if (!equal_without_case(preset.name, model)) continue;
-    ModelSpec spec = make_spec(Json::parse(preset.config, fmt::format("preset {}", preset.name)));
+    ModelSpec spec = read_spec(Json::parse(preset.config, fmt::format("preset {}", preset.name)));
     spec.name = preset.name;
     return spec;
   }

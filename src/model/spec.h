@@ -243,6 +243,7 @@ struct ModelSpec {
   // sliding_window of a config that switches it off; says nothing about the model, but frameworks
   // that read the key all the same behave differently from there on.
   int64_t declared_window = 0;
+  int64_t declared_positions = 0;  // that its makers name as its longest context; 0: none
   std::vector<Weight> weights;
   bool operator==(const ModelSpec&) const = default;
 };

@@ -101,7 +101,11 @@ class CheckpointWeights final : public WeightSource {
                   });
   }
 
-  std::string description() const override { return checkpoint_.source(); }
+  // Without the folders above the model's, which are nobody else's business.
+  std::string description() const override {
+    const std::filesystem::path file = checkpoint_.source();
+    return (file.parent_path().filename() / file.filename()).string();
+  }
 
  private:
   bool has(const WeightPart& part) const { return checkpoint_.find(spelling(part)) != nullptr; }

@@ -35,10 +35,12 @@ void fields(V& v, Like<Summary> auto& x) {
   v("median", x.median);
   v("p5", x.p5);
   v("p95", x.p95);
-  v("ci_low", x.ci_low);
-  v("ci_high", x.ci_high);
-  v("ci_coverage", x.ci_coverage);
   v("n", x.n);
+  if (x.n != 1) {  // one run has no interval
+    v("ci_low", x.ci_low);
+    v("ci_high", x.ci_high);
+    v("ci_coverage", x.ci_coverage);
+  }
   v("samples", x.samples);
 }
 
@@ -46,6 +48,7 @@ template <class V>
 void fields(V& v, Like<Stopping> auto& x) {
   v("reason", x.reason);
   v("threshold", x.threshold);
+  v("time_budget_s", x.time_budget_s);
   v("relative_half_width", x.relative_half_width);
   v("warmup_runs", x.warmup_runs);
   v("runs", x.runs);
@@ -116,6 +119,7 @@ template <class V>
 void fields(V& v, Like<Energy> auto& x) {
   v("total_j", x.total_j);
   v("baseline_j", x.baseline_j);
+  v("pass_s", x.pass_s);
   v("window_s", x.window_s);
   v("sensor", x.sensor);
   v("low_j", x.low_j);

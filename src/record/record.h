@@ -45,7 +45,7 @@ std::string cell_hash(const Cell&);
 struct Summary {
   double median = 0;
   double p5 = 0, p95 = 0;
-  double ci_low = 0, ci_high = 0;  // interval of the median
+  double ci_low = 0, ci_high = 0;  // interval of the median; of one run there is none
   double ci_coverage = 0;          // its actual coverage: 0.95 or more, less when n is below 6
   int64_t n = 0;
   std::vector<double> samples{};  // in the order they were taken
@@ -60,8 +60,9 @@ enum class StopReason { narrow_interval, time_budget, max_runs };
 // Why the measurement ended.
 struct Stopping {
   StopReason reason = StopReason::max_runs;
-  double threshold = 0;            // relative half-width asked of the interval of the median
-  double relative_half_width = 0;  // reached: the widest of the metrics watched
+  double threshold = 0;                   // relative half-width asked of the interval of the median
+  std::optional<double> time_budget_s{};  // for warm-up and runs; older records lack it
+  std::optional<double> relative_half_width{};  // reached: the widest watched; absent with one run
   int64_t warmup_runs = 0;
   int64_t runs = 0;
   double elapsed_s = 0;  // the runs, without the warm-up
@@ -128,9 +129,10 @@ struct OperatorProfile {
   bool operator==(const OperatorProfile&) const = default;
 };
 
-// Energy of one pass of a phase.
+// Energy of one prefill, or of one decode step of all sequences.
 struct Energy {
   double total_j = 0;
+  std::optional<double> pass_s{};  // what it took while that was measured, for 2 s or more
   std::optional<double>
       baseline_j{};     // what the idle machine takes in the same time; within total_j
   double window_s = 0;  // length of the measured window
@@ -158,7 +160,7 @@ struct Provenance {
 struct Record {
   Source source = Source::measured;
   Cell cell{};
-  std::string weights{};  // "synthetic, seed 0" or "checkpoint"
+  std::string weights{};  // "synthetic, seed 0" or "folder/model.safetensors"
   std::string prompt{};   // "random, seed 0" or "file"
   Outcome outcome = Outcome::ok;
   std::string reason{};  // one line when the outcome is not ok

@@ -75,12 +75,12 @@ std::string stopping_text(const Stopping& s, double coverage) {
                   time_text(s.elapsed_s), s.warmup_runs);
   if (s.reason == StopReason::narrow_interval)
     return runs + fmt::format("when the intervals were within {} (widest {})", within(s.threshold),
-                              within(s.relative_half_width));
+                              within(s.relative_half_width.value_or(0)));
   const std::string_view limit =
       s.reason == StopReason::time_budget ? "by the time budget" : "by the limit of runs";
   if (coverage < 0.95) return runs + fmt::format("{}, too few for a 95 % interval", limit);
-  return runs + fmt::format("{} at {} (asked for {})", limit, within(s.relative_half_width),
-                            within(s.threshold));
+  return runs + fmt::format("{} at {} (asked for {})", limit,
+                            within(s.relative_half_width.value_or(0)), within(s.threshold));
 }
 
 std::string times_text(const Metrics& m, const Style& style) {
@@ -290,8 +290,8 @@ std::string operators_text(const OperatorProfile& p, std::string_view phase, con
 }
 
 std::string energy_text(const Energy& e, std::string_view phase) {
-  std::string text =
-      fmt::format("  {} energy {} J over {}", phase, number_text(e.total_j), time_text(e.window_s));
+  std::string text = fmt::format("  energy of a {} {} J over {}", phase, number_text(e.total_j),
+                                 time_text(e.window_s));
   if (e.baseline_j) text += fmt::format(", of which idle {} J", number_text(*e.baseline_j));
   return text + fmt::format(" ({})\n", printable(e.sensor));
 }
@@ -459,7 +459,7 @@ std::string record_text(const Record& r, bool operators, const Style& style) {
   if (r.metrics.ttft_s) text += times_text(r.metrics, style);
   if (r.memory.predicted.total() > 0) text += memory_text(r, style);
   if (r.prefill_energy) text += energy_text(*r.prefill_energy, "prefill");
-  if (r.decode_energy) text += energy_text(*r.decode_energy, "decode");
+  if (r.decode_energy) text += energy_text(*r.decode_energy, "decode step");
   const std::string decode_what = fmt::format("one step at position {}", r.cell.context);
   if (r.prefill) text += breakdown_text(*r.prefill, "prefill", "one pass", style);
   if (r.decode) text += breakdown_text(*r.decode, "decode", decode_what, style);

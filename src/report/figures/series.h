@@ -52,6 +52,7 @@ std::string tokens_text(double tokens);
 // "12.1 ms - 12.6 ms (95.1 %)": the interval of the median and its coverage.
 template <class Text>
 std::string interval_text(const Summary& s, Text text) {
+  if (s.n == 1) return "none: one run";
   return text(s.ci_low) + " \u2013 " + text(s.ci_high) + " (" + percent_text(s.ci_coverage) + ")";
 }
 
