@@ -67,10 +67,10 @@ std::string words(const CLI::App& command) {
   return text;
 }
 
+// Arguments that are models are called so: "model", "model_a".
 bool wants_model(const CLI::App& command) {
   for (const CLI::Option* option : options_of(command))
-    if (positional(*option) && (option->get_name(true) == "model" || option->get_name(true) == "a"))
-      return true;
+    if (positional(*option) && option->get_name(true).starts_with("model")) return true;
   return false;
 }
 

@@ -235,8 +235,8 @@ void add_crossover_command(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
       app.add_subcommand("crossover", "Find the context at which model B overtakes model A");
-  command->add_option("A", options->a, "The one ahead at short contexts, say")->required();
-  command->add_option("B", options->b, "The other")->required();
+  command->add_option("model_a", options->a, "The one ahead at short contexts, say")->required();
+  command->add_option("model_b", options->b, "The other")->required();
   command
       ->add_option("--metric", options->metric, "ttft, tpot, energy (measured) or memory (planned)")
       ->check(CLI::IsMember({"ttft", "tpot", "memory", "energy"}))
