@@ -12,11 +12,13 @@ std::vector<const CLI::App*> commands_of(const CLI::App& app) {
   return commands;
 }
 
-// Those of option groups, which CLI11 keeps in nameless subcommands, included.
+// Those of option groups, which CLI11 keeps in nameless subcommands, included, but for the help
+// that each of these has again.
 std::vector<const CLI::Option*> options_of(const CLI::App& command) {
   std::vector<const CLI::Option*> options = command.get_options();
   for (const CLI::App* group : command.get_subcommands([](const CLI::App*) { return true; }))
-    for (const CLI::Option* option : group->get_options()) options.push_back(option);
+    for (const CLI::Option* option : group->get_options())
+      if (option != group->get_help_ptr()) options.push_back(option);
   return options;
 }
 

@@ -48,6 +48,8 @@ TEST(BashCompletion, OffersCommandsOptionsAndModels) {
   EXPECT_EQ(offered("tidemark report --fig"), "--figure");
   EXPECT_EQ(offered("tidemark run qwen"), "qwen2.5-0.5b");
   EXPECT_EQ(offered("tidemark run mamba2-130m --contex"), "--context");
+  EXPECT_EQ(offered("tidemark export --h"), "--help");  // once, though its group has one too
+  EXPECT_EQ(offered("tidemark export --cs"), "--csv");
   EXPECT_EQ(offered("tidemark crossover qwen2.5-0.5b mamba"), "mamba2-130m");
   EXPECT_EQ(offered("tidemark compare qwen"), "");  // stores, which are files
 }
