@@ -7,12 +7,6 @@
 #include "base/bf16.h"
 
 namespace tidemark {
-
-Operand columns(Operand operand, int64_t from) {
-  operand.offset += from;
-  return operand;
-}
-
 namespace {
 
 void fill(Backend& backend, const Plan& plan) {
@@ -51,7 +45,7 @@ void fill(Backend& backend, const Plan& plan) {
 }  // namespace
 
 Build gemm(int64_t m, int64_t n, int64_t k) {
-  return [=](Builder& b) {
+  return [=](StepBuilder& b) {
     Gemm op{b.act(m, k), b.weight(n, k), {}, b.act(m, n), m, n, k};
     if (has_int8_weights(b.dtype)) {
       op.int8_x = b.dtype == DType::w8a8;
@@ -65,10 +59,10 @@ Build gemm(int64_t m, int64_t n, int64_t k) {
 
 Build attention(int64_t batch, int64_t length, int64_t past, int64_t heads, int64_t kv_heads,
                 int64_t dim, int64_t window) {
-  return [=](Builder& b) {
+  return [=](StepBuilder& b) {
     const int64_t rows = batch * length, capacity = window > 0 ? window : past + length;
     const Operand qkv = b.act(rows, (heads + 2 * kv_heads) * dim);
-    const Operand k = columns(qkv, heads * dim), v = columns(k, kv_heads * dim);
+    const Operand k = columns_from(qkv, heads * dim), v = columns_from(k, kv_heads * dim);
     const int64_t slots = batch * kv_heads * capacity;
     const Operand k_cache = b.state(Tag::kv_cache, slots, dim, b.dtype);
     const Operand v_cache = b.state(Tag::kv_cache, slots, dim, b.dtype);
@@ -80,14 +74,14 @@ Build attention(int64_t batch, int64_t length, int64_t past, int64_t heads, int6
 
 Build ssd(SsdForm form, int64_t batch, int64_t length, int64_t heads, int64_t state,
           int64_t chunk) {
-  return [=](Builder& b) {
+  return [=](StepBuilder& b) {
     const int64_t rows = batch * length, inner = heads * 64;
     const Operand xbc = b.act(rows, inner + 2 * state);
     b.emit(Ssd{form,
                xbc,
                b.act(rows, heads),
-               columns(xbc, inner),
-               columns(xbc, inner + state),
+               columns_from(xbc, inner),
+               columns_from(xbc, inner + state),
                b.add("a_log", Tag::weights, heads, 1, b.dtype),
                b.weight(heads, 1),
                b.add("dt_bias", Tag::weights, heads, 1, b.dtype),
@@ -107,11 +101,11 @@ Build ssd(SsdForm form, int64_t batch, int64_t length, int64_t heads, int64_t st
 }
 
 Build scan(int64_t batch, int64_t length, int64_t channels) {
-  return [=](Builder& b) {
+  return [=](StepBuilder& b) {
     const int64_t rows = batch * length, n = 16;
     const Operand dbc = b.act(rows, 48 + 2 * n), xz = b.act(rows, 2 * channels);
-    b.emit(SelectiveScan{b.act(rows, channels), b.act(rows, channels), columns(dbc, 48),
-                         columns(dbc, 48 + n), columns(xz, channels),
+    b.emit(SelectiveScan{b.act(rows, channels), b.act(rows, channels), columns_from(dbc, 48),
+                         columns_from(dbc, 48 + n), columns_from(xz, channels),
                          b.add("a_log", Tag::weights, channels, n, b.dtype), b.weight(channels, 1),
                          b.add("dt_bias", Tag::weights, channels, 1, b.dtype),
                          b.state(Tag::ssm_state, batch * channels, n, DType::f32),
@@ -120,11 +114,11 @@ Build scan(int64_t batch, int64_t length, int64_t channels) {
 }
 
 Build gated_delta(SsdForm form, int64_t batch, int64_t length) {
-  return [=](Builder& b) {  // Qwen3-Next: 16 key heads, 32 value heads, all 128 wide
+  return [=](StepBuilder& b) {  // Qwen3-Next: 16 key heads, 32 value heads, all 128 wide
     const int64_t rows = batch * length, k_width = 16 * 128, v_width = 32 * 128;
     const Operand qkv = b.act(rows, 2 * k_width + v_width), ba = b.act(rows, 2 * 32);
-    b.emit(GatedDelta{form, qkv, columns(qkv, k_width), columns(qkv, 2 * k_width), columns(ba, 32),
-                      ba, b.add("a_log", Tag::weights, 32, 1, b.dtype),
+    b.emit(GatedDelta{form, qkv, columns_from(qkv, k_width), columns_from(qkv, 2 * k_width),
+                      columns_from(ba, 32), ba, b.add("a_log", Tag::weights, 32, 1, b.dtype),
                       b.add("dt_bias", Tag::weights, 32, 1, b.dtype),
                       b.state(Tag::ssm_state, batch * 32 * 128, 128, DType::f32),
                       b.act(rows, v_width), batch, length, 0, 16, 32, 128, 128, 64});
@@ -133,7 +127,7 @@ Build gated_delta(SsdForm form, int64_t batch, int64_t length) {
 
 // What follows a router: choice, two projections of every chosen expert, the gate between, the sum.
 Build experts(int64_t rows, int64_t experts, int64_t top_k, int64_t width, int64_t hidden) {
-  return [=](Builder& b) {
+  return [=](StepBuilder& b) {
     const int64_t slots = rows * top_k;
     const auto f32 = [&](int64_t r, int64_t c) {
       return b.add("act", Tag::activation, r, c, DType::f32);
@@ -160,7 +154,7 @@ Build experts(int64_t rows, int64_t experts, int64_t top_k, int64_t width, int64
                  1});
     b.emit(ExpertGemm{b.act(rows, hidden), b.weight(experts * 2 * width, hidden), token, first, up,
                       slots, experts, 2 * width, hidden});
-    b.emit(Glu{Act::silu, up, columns(up, width), up, slots, width});
+    b.emit(Glu{Act::silu, up, columns_from(up, width), up, slots, width});
     b.emit(ExpertGemm{
         up, b.weight(experts * hidden, width), {}, first, down, slots, experts, hidden, width});
     b.emit(Combine{down, weights, position, b.act(rows, hidden), rows, top_k, hidden, true});
@@ -168,7 +162,7 @@ Build experts(int64_t rows, int64_t experts, int64_t top_k, int64_t width, int64
 }
 
 Build rg_lru(int64_t length) {
-  return [=](Builder& b) {  // RecurrentGemma-2B
+  return [=](StepBuilder& b) {  // RecurrentGemma-2B
     b.emit(RgLru{b.act(length, 2560), b.act(length, 2560), b.act(length, 2560), b.weight(2560, 1),
                  b.state(Tag::ssm_state, 2560, 1, DType::f32), b.act(length, 2560), 1, length, 0,
                  2560});
@@ -176,14 +170,14 @@ Build rg_lru(int64_t length) {
 }
 
 Build block_gemm(int64_t m) {
-  return [=](Builder& b) {
+  return [=](StepBuilder& b) {
     b.emit(BlockGemm{b.act(m, 2560), b.weight(2560, 256), b.weight(2560, 1), b.act(m, 2560), m, 10,
                      256, 256});
   };
 }
 
 Build conv(int64_t length, int64_t channels) {
-  return [=](Builder& b) {
+  return [=](StepBuilder& b) {
     b.emit(Conv1d{b.act(length, channels), b.weight(channels, 4), b.weight(channels, 1),
                   b.state(Tag::conv_state, channels, 3, b.dtype), b.act(length, channels), 1,
                   length, 0, channels, 4, true});
@@ -191,12 +185,12 @@ Build conv(int64_t length, int64_t channels) {
 }
 
 Build rope(int64_t length, int64_t past, int64_t heads, int64_t kv_heads, int64_t dim) {
-  return [=](Builder& b) {
+  return [=](StepBuilder& b) {
     const Operand qkv = b.act(length, (heads + 2 * kv_heads) * dim);
     const int64_t capacity = past + length;
     Rope op{qkv,
-            columns(qkv, heads * dim),
-            columns(qkv, (heads + kv_heads) * dim),
+            columns_from(qkv, heads * dim),
+            columns_from(qkv, (heads + kv_heads) * dim),
             b.state(Tag::kv_cache, kv_heads * capacity, dim, b.dtype),
             b.state(Tag::kv_cache, kv_heads * capacity, dim, b.dtype),
             1,
@@ -218,7 +212,7 @@ Build rope(int64_t length, int64_t past, int64_t heads, int64_t kv_heads, int64_
 }
 
 Build norm(int64_t rows, int64_t width) {
-  return [=](Builder& b) {
+  return [=](StepBuilder& b) {
     b.emit(Norm{NormKind::rms,
                 b.act(rows, width),
                 b.weight(width, 1),
@@ -233,14 +227,14 @@ Build norm(int64_t rows, int64_t width) {
 }
 
 Build gated_norm(int64_t rows, int64_t width) {
-  return [=](Builder& b) {
+  return [=](StepBuilder& b) {
     b.emit(GatedNorm{b.act(rows, width), b.act(rows, width), b.weight(width, 1), b.act(rows, width),
                      rows, 1, width, 1e-5F, false});
   };
 }
 
 KernelStep make_step(DType dtype, int threads, int copies, int64_t past, const Build& build) {
-  Builder b{{}, dtype};
+  StepBuilder b{{}, dtype};
   b.plan.workload.dtype = dtype;
   b.plan.step(StepKind::tail).kind = StepKind::tail;
   for (int i = 0; i < copies; ++i) build(b);

@@ -12,13 +12,13 @@
 
 namespace tidemark {
 
-struct Builder {
+// The plan of a step while its operators are written.
+struct StepBuilder {
   Plan plan;
   DType dtype;
 
   Operand add(const char* name, Tag tag, int64_t rows, int64_t cols, DType type) {
-    plan.tensors.push_back({name, tag, type, rows, cols, no_weight});
-    return {static_cast<TensorId>(plan.tensors.size() - 1), 0, cols};
+    return add_tensor(plan, {name, tag, type, rows, cols});
   }
   Operand act(int64_t rows, int64_t cols) {
     return add("act", Tag::activation, rows, cols, activation_dtype(dtype));
@@ -32,9 +32,7 @@ struct Builder {
   void emit(Op op) { plan.step(StepKind::tail).nodes.push_back({std::move(op), Role::embed, 0}); }
 };
 
-using Build = std::function<void(Builder&)>;
-
-Operand columns(Operand operand, int64_t from);
+using Build = std::function<void(StepBuilder&)>;
 
 Build gemm(int64_t m, int64_t n, int64_t k);
 Build attention(int64_t batch, int64_t length, int64_t past, int64_t heads, int64_t kv_heads,

@@ -76,18 +76,18 @@ void add(const std::string& name, int copies, int64_t past, Build build) {
   add("norm/512x896", 16, 0, norm(512, 896));
   add("norm/1x896", 48, 0, norm(1, 896));
   add("gated_norm/512x1536", 16, 0, gated_norm(512, 1536));
-  add("glu/512x4864", 4, 0, [](Builder& b) {
+  add("glu/512x4864", 4, 0, [](StepBuilder& b) {
     const Operand gate_up = b.act(512, 2 * 4864);
-    b.emit(Glu{Act::silu, gate_up, columns(gate_up, 4864), b.act(512, 4864), 512, 4864});
+    b.emit(Glu{Act::silu, gate_up, columns_from(gate_up, 4864), b.act(512, 4864), 512, 4864});
   });
-  add("activation/512x4864", 4, 0, [](Builder& b) {
+  add("activation/512x4864", 4, 0, [](StepBuilder& b) {
     b.emit(Activation{Act::gelu, b.act(512, 4864), b.act(512, 4864), 512, 4864});
   });
-  add("embedding/512x896", 4, 0, [](Builder& b) {
+  add("embedding/512x896", 4, 0, [](StepBuilder& b) {
     const Operand ids = b.add("ids", Tag::activation, 1, 513, DType::i32);
     b.emit(Embedding{ids, b.weight(32000, 896), b.act(512, 896), 1, 512, 0, 896, 32000, 1});
   });
-  add("argmax/151936", 4, 0, [](Builder& b) {
+  add("argmax/151936", 4, 0, [](StepBuilder& b) {
     const Operand logits = b.add("logits", Tag::logits, 1, 151936, DType::f32);
     const Operand ids = b.add("ids", Tag::activation, 1, 2, DType::i32);
     b.emit(Argmax{logits, ids, 1, 1, 0, 151936, 1, 0});

@@ -31,8 +31,7 @@ struct LargePlan {
   }
   Operand add(const std::string& name, Tag tag, int64_t rows, int64_t cols,
               DType dtype = DType::bf16) {
-    plan.tensors.push_back({name, tag, dtype, rows, cols});
-    return {static_cast<TensorId>(plan.tensors.size() - 1), 0, cols};
+    return add_tensor(plan, {name, tag, dtype, rows, cols});
   }
   Operand act(const std::string& name, int64_t cols) {
     return add(name, Tag::activation, plan.step(StepKind::tail).length, cols);
@@ -52,11 +51,6 @@ struct LargeCase {
   int64_t warm;  // tokens before one that matter to it
   std::function<LargePlan(int64_t length, int64_t past)> make;
 };
-
-Operand columns(Operand o, int64_t offset) {
-  o.offset += offset;
-  return o;
-}
 
 std::vector<LargeCase> large_cases() {
   std::vector<LargeCase> cases;
@@ -78,11 +72,12 @@ std::vector<LargeCase> large_cases() {
                      const Operand w = p.weight("w", width), out = p.act("out", width);
                      return p.with(out, GatedNorm{x, z, w, out, l, 2, width / 2, 1e-5F, false});
                    }});
-  cases.push_back({"glu", 0, [](int64_t l, int64_t) {
-                     LargePlan p(l);
-                     const Operand gate = p.act("gate_up", 2 * width), out = p.act("out", width);
-                     return p.with(out, Glu{Act::silu, gate, columns(gate, width), out, l, width});
-                   }});
+  cases.push_back(
+      {"glu", 0, [](int64_t l, int64_t) {
+         LargePlan p(l);
+         const Operand gate = p.act("gate_up", 2 * width), out = p.act("out", width);
+         return p.with(out, Glu{Act::silu, gate, columns_from(gate, width), out, l, width});
+       }});
   cases.push_back({"row_gate", 0, [](int64_t l, int64_t) {
                      LargePlan p(l);
                      const Operand gate = p.act("gate", 1), x = p.act("x", width);
@@ -125,8 +120,8 @@ std::vector<LargeCase> large_cases() {
                      const Operand bias = p.weight("dt_bias", width);
                      const Operand state = p.add("state", Tag::ssm_state, width, 16, DType::f32);
                      const Operand out = p.act("out", width);
-                     return p.with(out, SelectiveScan{x, dt, bc, columns(bc, 16), z, a, d, bias,
-                                                      state, out, 1, l, past, width, 16});
+                     return p.with(out, SelectiveScan{x, dt, bc, columns_from(bc, 16), z, a, d,
+                                                      bias, state, out, 1, l, past, width, 16});
                    }});
   cases.push_back({"ssd", 128, [](int64_t l, int64_t past) {
                      LargePlan p(l);
@@ -139,8 +134,8 @@ std::vector<LargeCase> large_cases() {
                      return p.with(out, Ssd{SsdForm::chunked,
                                             x,
                                             dt,
-                                            columns(x, width),
-                                            columns(x, width + 64),
+                                            columns_from(x, width),
+                                            columns_from(x, width + 64),
                                             a,
                                             d,
                                             bias,
@@ -165,9 +160,9 @@ std::vector<LargeCase> large_cases() {
          const Operand a = p.weight("a_log", heads), bias = p.weight("dt_bias", heads);
          const Operand state = p.add("state", Tag::ssm_state, heads * 16, 32, DType::f32);
          const Operand out = p.act("out", width);
-         return p.with(out, GatedDelta{SsdForm::recurrence, qkv, columns(qkv, 16), columns(qkv, 32),
-                                       ab, columns(ab, heads), a, bias, state, out, 1, l, past, 1,
-                                       heads, 16, 32, 64});
+         return p.with(out, GatedDelta{SsdForm::recurrence, qkv, columns_from(qkv, 16),
+                                       columns_from(qkv, 32), ab, columns_from(ab, heads), a, bias,
+                                       state, out, 1, l, past, 1, heads, 16, 32, 64});
        }});
   cases.push_back({"rg_lru", 128, [](int64_t l, int64_t past) {
                      LargePlan p(l);

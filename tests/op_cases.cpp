@@ -18,8 +18,7 @@ struct Case {
     result.plan.workload.dtype = dtype;
   }
   Operand add(const std::string& name, Tag tag, int64_t rows, int64_t cols, DType dtype) {
-    result.plan.tensors.push_back({name, tag, dtype, rows, cols});
-    return {static_cast<TensorId>(result.plan.tensors.size() - 1), 0, cols};
+    return add_tensor(result.plan, {name, tag, dtype, rows, cols});
   }
   // An activation of `cols` columns inside a row of `before + cols + after`.
   Operand act(const std::string& name, int64_t rows, int64_t cols, int64_t before = 0,

@@ -125,7 +125,7 @@ void add_step(Builder& b, StepKind kind, int64_t length, Operand ids) {
     both = b.activation("stream_and_embedding", b.rows(), 2 * spec.hidden);
     b.emit(Add{.x = residual,
                .y = {},
-               .out = columns(both, spec.hidden),
+               .out = columns_from(both, spec.hidden),
                .rows = b.rows(),
                .width = spec.hidden},
            Role::residual);
@@ -190,6 +190,12 @@ Plan build_plan(const ModelSpec& spec, const Workload& workload) {
   set_past(plan.step(StepKind::tail), plan.body_count * chunk);
   set_past(plan.step(StepKind::decode), prompt);
   return plan;
+}
+
+Operand add_tensor(Plan& plan, Tensor tensor) {
+  const int64_t cols = tensor.cols;
+  plan.tensors.push_back(std::move(tensor));
+  return {static_cast<TensorId>(plan.tensors.size() - 1), 0, cols};
 }
 
 void set_past(Step& step, int64_t past) {

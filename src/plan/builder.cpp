@@ -53,16 +53,12 @@ void Builder::begin_step(StepKind kind, int64_t length) {
   layer_ = -1;
 }
 
-TensorId Builder::add(Tensor tensor) {
-  plan_.tensors.push_back(std::move(tensor));
-  return static_cast<TensorId>(plan_.tensors.size() - 1);
-}
-
 Operand Builder::weight(WeightId id) {
   if (id == no_weight) return {};
   const Weight& w = spec_.weights[static_cast<size_t>(id)];
   TensorId& tensor = weight_tensors_[static_cast<size_t>(id)];
-  if (tensor == no_tensor) tensor = add({w.name, Tag::weights, dtype(), w.rows, w.cols, id});
+  if (tensor == no_tensor)
+    tensor = add_tensor(plan_, {w.name, Tag::weights, dtype(), w.rows, w.cols, id}).tensor;
   return {tensor, 0, w.cols};
 }
 
@@ -74,8 +70,10 @@ Builder::Projection Builder::projection(WeightId id) {
   TensorId& values = weight_tensors_[static_cast<size_t>(id)];
   TensorId& scales = scale_tensors_[static_cast<size_t>(id)];
   if (values == no_tensor) {
-    values = add({w.name, Tag::weights, DType::i8, w.rows, w.cols, id, group});
-    scales = add({w.name + ".scales", Tag::weights, DType::bf16, w.rows, groups, id, group, true});
+    values = add_tensor(plan_, {w.name, Tag::weights, DType::i8, w.rows, w.cols, id, group}).tensor;
+    scales = add_tensor(plan_, {w.name + ".scales", Tag::weights, DType::bf16, w.rows, groups, id,
+                                group, true})
+                 .tensor;
   }
   return {{values, 0, w.cols}, {scales, 0, groups}, group};
 }
@@ -85,7 +83,7 @@ Operand Builder::activation(const std::string& name, int64_t rows, int64_t cols)
 }
 
 Operand Builder::activation(const std::string& name, int64_t rows, int64_t cols, DType dtype) {
-  return {add({name, Tag::activation, dtype, rows, cols}), 0, cols};
+  return add_tensor(plan_, {name, Tag::activation, dtype, rows, cols});
 }
 
 Operand Builder::persistent(Tag tag, const std::string& name, int64_t rows, int64_t cols,
@@ -93,7 +91,7 @@ Operand Builder::persistent(Tag tag, const std::string& name, int64_t rows, int6
   for (size_t i = 0; i < plan_.tensors.size(); ++i)
     if (plan_.tensors[i].tag == tag && plan_.tensors[i].name == name)
       return {static_cast<TensorId>(i), 0, cols};
-  return {add({name, tag, dtype, rows, cols}), 0, cols};
+  return add_tensor(plan_, {name, tag, dtype, rows, cols});
 }
 
 Operand Builder::state(Tag tag, const std::string& what, int64_t rows, int64_t cols, DType dtype) {
@@ -163,8 +161,8 @@ void Builder::adapt(const Adapter& adapter, Operand x, Operand out) {
   for (const WeightId up : adapter.up) {
     const Weight& w = spec_.weights[static_cast<size_t>(up)];
     gemm(low, rows(), up, no_weight, out, true, Role::adapter);
-    low = columns(low, w.cols);
-    out = columns(out, w.rows);
+    low = columns_from(low, w.cols);
+    out = columns_from(out, w.rows);
   }
 }
 

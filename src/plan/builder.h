@@ -80,7 +80,6 @@ class Builder {
   void adapt(const Adapter& adapter, Operand x, Operand out);
 
  private:
-  TensorId add(Tensor tensor);
   void note_cache(const AttentionBlock& block, int32_t layer);
 
   const ModelSpec& spec_;
@@ -90,12 +89,6 @@ class Builder {
   std::vector<TensorId> weight_tensors_, scale_tensors_;
   std::map<int32_t, KvCache> kv_caches_;  // by the layer that fills it
 };
-
-// Columns [from, ...) of an operand.
-inline Operand columns(Operand operand, int64_t from) {
-  operand.offset += from;
-  return operand;
-}
 
 // The convolution in front of a recurrence: SiLU, state carried per layer. Returns [rows,
 // channels].

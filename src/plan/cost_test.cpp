@@ -29,8 +29,7 @@ TEST(Cost, OperationsEqualWhatTheReferenceExecutes) {
 TEST(Cost, BytesCountEachOperandOnce) {
   Plan plan;
   auto add = [&](DType dtype, int64_t rows, int64_t cols) {
-    plan.tensors.push_back({"t", Tag::activation, dtype, rows, cols});
-    return Operand{static_cast<TensorId>(plan.tensors.size() - 1), 0, cols};
+    return add_tensor(plan, {"t", Tag::activation, dtype, rows, cols});
   };
   const Operand x = add(DType::bf16, 4, 8), w = add(DType::bf16, 3, 8), b = add(DType::bf16, 3, 1);
   const Operand out = add(DType::f32, 4, 3);

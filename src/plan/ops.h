@@ -1,5 +1,5 @@
 // THE OP TABLE. One plain struct per operator; beside it (cost.cpp) what it costs and
-// (operands.cpp) what it touches; in reference/ its scalar reference; in backend/<b>/ its kernel of
+// (ops.cpp) what it touches; in reference/ its scalar reference; in backend/<b>/ its kernel of
 // the same name. An operator without a cost is a compile error, one without a kernel a link error.
 //
 // Activations are [rows, width] with rows = B * L, row b * L + t being token t of sequence b.
@@ -27,6 +27,12 @@ struct Operand {
   int64_t stride = 0;
   explicit operator bool() const { return tensor != no_tensor; }
 };
+
+// Columns [from, ...) of an operand.
+inline Operand columns_from(Operand operand, int64_t from) {
+  operand.offset += from;
+  return operand;
+}
 
 // Weights in 8 bits: element (n, k) stands for scales[n, k / group] * weight[n, k], with weight i8
 // and scales bf16 [N, K / group, rounded up]. With `int8_x`, where a group is a whole row, the

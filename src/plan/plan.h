@@ -77,6 +77,9 @@ struct Plan {
   const Step& step(StepKind kind) const { return steps[static_cast<size_t>(kind)]; }
 };
 
+// Puts a tensor at the end of the plan's; returns all of it.
+Operand add_tensor(Plan&, Tensor);
+
 // Throws Error naming the key when the workload is impossible.
 Plan build_plan(const ModelSpec&, const Workload&);
 

@@ -32,8 +32,7 @@ struct Kernel {
   int64_t elements = 0;  // per run
 
   Operand add(const char* name, Tag tag, int64_t rows, int64_t cols, DType type) {
-    plan.tensors.push_back({name, tag, type, rows, cols});
-    return {static_cast<TensorId>(plan.tensors.size() - 1), 0, cols};
+    return add_tensor(plan, {name, tag, type, rows, cols});
   }
   Operand act(int64_t rows, int64_t cols) { return add("act", Tag::activation, rows, cols, dtype); }
   Operand weight(const char* name, int64_t rows, int64_t cols) {
@@ -42,18 +41,14 @@ struct Kernel {
   void emit(Op op) { plan.step(StepKind::tail).nodes.push_back({std::move(op), Role::embed, 0}); }
 };
 
-Operand columns(Operand operand, int64_t from) {
-  operand.offset += from;
-  return operand;
-}
-
 // Elements: channels x state x positions.
 void add_scan(Kernel& k, int64_t length) {
   const int64_t channels = 256, n = 16;
   const Operand dbc = k.act(length, 48 + 2 * n), xz = k.act(length, 2 * channels);
-  k.emit(SelectiveScan{k.act(length, channels), k.act(length, channels), columns(dbc, 48),
-                       columns(dbc, 48 + n), columns(xz, channels), k.weight("a_log", channels, n),
-                       k.weight("weight", channels, 1), k.weight("dt_bias", channels, 1),
+  k.emit(SelectiveScan{k.act(length, channels), k.act(length, channels), columns_from(dbc, 48),
+                       columns_from(dbc, 48 + n), columns_from(xz, channels),
+                       k.weight("a_log", channels, n), k.weight("weight", channels, 1),
+                       k.weight("dt_bias", channels, 1),
                        k.add("state", Tag::ssm_state, channels, n, DType::f32),
                        k.act(length, channels), 1, length, 0, channels, n});
   k.elements = length * channels * n;
@@ -66,8 +61,8 @@ void add_ssd(Kernel& k, SsdForm form, int64_t length) {
   k.emit(Ssd{form,
              xbc,
              k.act(length, heads),
-             columns(xbc, inner),
-             columns(xbc, inner + n),
+             columns_from(xbc, inner),
+             columns_from(xbc, inner + n),
              k.weight("a_log", heads, 1),
              k.weight("weight", heads, 1),
              k.weight("dt_bias", heads, 1),

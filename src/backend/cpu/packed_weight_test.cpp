@@ -16,8 +16,7 @@ struct Products {
   Plan plan;
 
   Operand add(Tag tag, int64_t rows, int64_t cols, DType dtype = DType::bf16) {
-    plan.tensors.push_back({"tensor", tag, dtype, rows, cols});
-    return {static_cast<TensorId>(plan.tensors.size() - 1), 0, cols};
+    return add_tensor(plan, {"tensor", tag, dtype, rows, cols});
   }
   Gemm& product(StepKind step, int64_t m, const Operand& weight) {
     plan.step(step).nodes.push_back(

@@ -113,10 +113,10 @@ void lower(const AttentionBlock& block, Builder& b, Operand x, const Into& into)
   b.gemm(x, b.rows(), block.qkv, block.qkv_bias, qkv, false, Role::qkv_proj);
   if (block.adapter) b.adapt(*block.adapter, x, qkv);
 
-  const Operand gate = columns(qkv, block.heads * block.head_dim);
+  const Operand gate = columns_from(qkv, block.heads * block.head_dim);
   const int64_t out_width = block.heads * block.value_dim;
-  const Operand k = block.gated ? columns(gate, out_width) : gate;
-  const Operand v = columns(k, block.kv_heads * block.head_dim);
+  const Operand k = block.gated ? columns_from(gate, out_width) : gate;
+  const Operand v = columns_from(k, block.kv_heads * block.head_dim);
   const Operand out = attend(block, b, qkv, k, v);
   if (block.gated)
     b.emit(Glu{.act = Act::sigmoid,

@@ -14,14 +14,14 @@ void lower(const GatedDeltaBlock& block, Builder& b, Operand x, const Into& into
   const Operand qkv =
       convolve(b, projected, block.conv, no_weight, conv_channels, block.conv_width, true);
 
-  const Operand z = columns(projected, conv_channels), beta = columns(z, v_width);
+  const Operand z = columns_from(projected, conv_channels), beta = columns_from(z, v_width);
   const Operand y = b.activation("delta_out", rows, v_width);
   const bool decode = b.step().kind == StepKind::decode;
   b.emit(GatedDelta{.form = decode ? SsdForm::recurrence : SsdForm::chunked,
                     .q = qkv,
-                    .k = columns(qkv, k_width),
-                    .v = columns(qkv, 2 * k_width),
-                    .a = columns(beta, block.value_heads),
+                    .k = columns_from(qkv, k_width),
+                    .v = columns_from(qkv, 2 * k_width),
+                    .a = columns_from(beta, block.value_heads),
                     .b = beta,
                     .a_log = b.weight(block.a_log),
                     .dt_bias = b.weight(block.dt_bias),

@@ -28,7 +28,7 @@ Operand scan(const Mamba1Block& block, Builder& b, Operand x, Operand z) {
 
   const Operand dbc = b.activation("dt_b_c", rows, block.dt_rank + 2 * n);
   b.gemm(conv_out, rows, block.x_proj, no_weight, dbc, false, Role::x_proj);
-  const Operand b_in = columns(dbc, block.dt_rank), c_in = columns(b_in, n);
+  const Operand b_in = columns_from(dbc, block.dt_rank), c_in = columns_from(b_in, n);
   if (block.dt_norm)
     b.norm_in_place(*block.dt_norm, dbc, rows, 1, block.dt_rank, Role::ssm_param_norm);
   if (block.b_norm) b.norm_in_place(*block.b_norm, b_in, rows, 1, n, Role::ssm_param_norm);
@@ -59,7 +59,7 @@ Operand scan(const Mamba1Block& block, Builder& b, Operand x, Operand z) {
 void lower(const Mamba1Block& block, Builder& b, Operand x, const Into& into) {
   const Operand xz = b.activation("xz", b.rows(), 2 * block.inner);
   b.gemm(x, b.rows(), block.in_proj, block.in_bias, xz, false, Role::in_proj);
-  const Operand out = scan(block, b, xz, columns(xz, block.inner));
+  const Operand out = scan(block, b, xz, columns_from(xz, block.inner));
   b.gemm(out, b.rows(), block.out_proj, block.out_bias, into, Role::out_proj);
 }
 

@@ -10,22 +10,22 @@ void lower(const Mamba2Block& block, Builder& b, Operand x, const Into& into) {
   const Operand projected = b.activation("zxbcdt", rows, inner + conv_channels + block.heads);
   b.gemm(x, rows, block.in_proj, block.in_bias, projected, false, Role::in_proj);
 
-  Operand xbc = columns(projected, inner);
+  Operand xbc = columns_from(projected, inner);
   if (block.conv_width > 0)
     xbc = convolve(b, xbc, block.conv, block.conv_bias, conv_channels, block.conv_width, true);
   const auto normalise = [&](const std::optional<NormSpec>& norm, Operand of) {
     if (norm) b.norm_in_place(*norm, of, rows, block.groups, block.state, Role::ssm_param_norm);
   };
-  normalise(block.b_norm, columns(xbc, inner));
-  normalise(block.c_norm, columns(xbc, inner + bc));
+  normalise(block.b_norm, columns_from(xbc, inner));
+  normalise(block.c_norm, columns_from(xbc, inner + bc));
 
   const Operand y = b.activation("ssd_out", rows, inner);
   const bool decode = b.step().kind == StepKind::decode;
   b.emit(Ssd{.form = decode ? SsdForm::recurrence : SsdForm::chunked,
              .x = xbc,
-             .dt = columns(projected, inner + conv_channels),
-             .b = columns(xbc, inner),
-             .c = columns(xbc, inner + bc),
+             .dt = columns_from(projected, inner + conv_channels),
+             .b = columns_from(xbc, inner),
+             .c = columns_from(xbc, inner + bc),
              .a_log = b.weight(block.a_log),
              .d_skip = b.weight(block.d_skip),
              .dt_bias = b.weight(block.dt_bias),

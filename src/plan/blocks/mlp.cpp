@@ -11,7 +11,7 @@ void lower(const MlpBlock& block, Builder& b, Operand x, const Into& into) {
   if (block.gated) {
     b.emit(Glu{.act = block.act,
                .gate = up,
-               .up = columns(up, width),
+               .up = columns_from(up, width),
                .out = up,
                .rows = rows,
                .width = width},

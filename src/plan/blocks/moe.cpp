@@ -54,7 +54,7 @@ void lower(const MoeBlock& block, Builder& b, Operand x, const Into& into) {
   if (block.gated)
     b.emit(Glu{.act = block.act,
                .gate = up,
-               .up = columns(up, block.width),
+               .up = columns_from(up, block.width),
                .out = up,
                .rows = slots,
                .width = block.width},

@@ -8,11 +8,11 @@ void lower(const ParallelHeadsBlock& block, Builder& b, Operand x, const Into& i
   // columns: q, (k, v), x [I], z [I]
   const Operand projected = b.activation("qkvxz", rows, qkv + 2 * inner);
   b.gemm(x, rows, block.in_proj, block.in_bias, projected, false, Role::in_proj);
-  const Operand k = columns(projected, attention.heads * attention.head_dim);
-  const Operand v = columns(k, attention.kv_heads * attention.head_dim);
+  const Operand k = columns_from(projected, attention.heads * attention.head_dim);
+  const Operand v = columns_from(k, attention.kv_heads * attention.head_dim);
   const Operand heads = attend(attention, b, projected, k, v);
-  const Operand u = columns(projected, qkv);
-  const Operand scanned = scan(block.mamba, b, u, columns(u, inner));
+  const Operand u = columns_from(projected, qkv);
+  const Operand scanned = scan(block.mamba, b, u, columns_from(u, inner));
 
   b.norm_in_place(block.attention_norm, heads, rows, 1, inner, Role::attn_norm);
   b.norm_in_place(block.mamba_norm, scanned, rows, 1, inner, Role::ssm_norm);

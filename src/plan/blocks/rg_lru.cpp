@@ -7,8 +7,8 @@ void lower(const RgLruBlock& block, Builder& b, Operand x, const Into& into) {
   // columns: y (the gate), x
   const Operand yx = b.activation("yx", rows, 2 * width);
   b.gemm(x, rows, block.in_proj, block.in_bias, yx, false, Role::in_proj);
-  const Operand conv_out =
-      convolve(b, columns(yx, width), block.conv, block.conv_bias, width, block.conv_width, false);
+  const Operand conv_out = convolve(b, columns_from(yx, width), block.conv, block.conv_bias, width,
+                                    block.conv_width, false);
 
   auto gate = [&](const char* name, WeightId weight, WeightId bias) {
     const Operand out = b.activation(name, rows, width);

@@ -7,7 +7,7 @@ void lower(const ShortConvBlock& block, Builder& b, Operand x, const Into& into)
   // columns: B, C, x
   const Operand bcx = b.activation("bcx", rows, 3 * width);
   b.gemm(x, rows, block.in_proj, block.in_bias, bcx, false, Role::in_proj);
-  const Operand c = columns(bcx, width), in = columns(bcx, 2 * width);
+  const Operand c = columns_from(bcx, width), in = columns_from(bcx, 2 * width);
   auto multiply = [&](Operand gate, Operand by) {
     b.emit(
         Glu{.act = Act::identity, .gate = gate, .up = by, .out = by, .rows = rows, .width = width},
