@@ -55,14 +55,4 @@ std::string cell_key(const Cell& c) {
       c.new_tokens, c.chunk, name(c.logits), c.threads, c.memory_limit_bytes);
 }
 
-// FNV-1a, 64 bits (draft-eastlake-fnv): std::hash may differ between builds.
-std::string cell_hash(const Cell& c) {
-  uint64_t hash = 0xcbf29ce484222325U;
-  for (char byte : cell_key(c)) {
-    hash ^= static_cast<unsigned char>(byte);
-    hash *= 0x100000001b3U;
-  }
-  return fmt::format("{:016x}", hash);
-}
-
 }  // namespace tidemark

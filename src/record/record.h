@@ -36,10 +36,8 @@ struct Cell {
   bool operator==(const Cell&) const = default;
 };
 
-// A readable line of every field, and 16 hexadecimal digits (FNV-1a) of that line. Both are
-// written to stores: they never change for a given cell.
+// A readable line of every field. Stores hold it: it never changes for a given cell.
 std::string cell_key(const Cell&);
-std::string cell_hash(const Cell&);
 
 // Order statistics of a sample; docs/measuring.md defines each.
 struct Summary {

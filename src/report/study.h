@@ -9,16 +9,15 @@
 
 namespace tidemark {
 
-// The largest context that fits a memory budget under one policy.
+// The largest context that fits a memory budget under one policy, as planned.
 struct ContextLimit {
   std::string model{};
   std::string device{};
   DType dtype = DType::bf16;
   int64_t budget_bytes = 0;
   LogitsPolicy logits = LogitsPolicy::last;
-  int64_t chunk = 0;    // 0: the whole sequence in one step
-  int64_t context = 0;  // tokens; 0: not even one fits
-  bool measured = false;
+  int64_t chunk = 0;              // 0: the whole sequence in one step
+  int64_t context = 0;            // tokens; 0: not even one fits
   Tag broken_by = Tag::kv_cache;  // what one step further does not fit
 };
 

@@ -27,8 +27,8 @@ constexpr std::array figures = {
            "finish.",
            memory_figure},
     Figure{"limits", "Longest context under a memory budget",
-           "What fits when logits of all positions are kept or the last only, and when the prompt "
-           "is prefilled whole or in chunks.",
+           "What fits by the plan when logits of all positions are kept or the last only, and when "
+           "the prompt is prefilled whole or in chunks.",
            limits_figure},
     Figure{"timeline", "Memory over one pass", "Bytes in use by tag from operator to operator.",
            timeline_figure},

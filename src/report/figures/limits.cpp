@@ -20,7 +20,7 @@ std::string limit_panel(const ContextLimit& l) {
 FigureContent limits_figure(const Study& study) {
   JsonValue rows = JsonValue::array();
   DataTable table{.columns = {"Model", "Device", "Dtype", "Budget (GiB)", "Chunk", "Logits",
-                              "Longest context (tokens)", "Basis", "Next to break it"}};
+                              "Longest context (tokens)", "Next to break it"}};
   table.bar = "Longest context (tokens)";
   for (const ContextLimit& l : study.limits) {
     const auto context = static_cast<double>(l.context);
@@ -30,12 +30,11 @@ FigureContent limits_figure(const Study& study) {
                       {"policy", policy_text(l.chunk, l.logits)},
                       {"context", l.context},
                       {"text", tokens_text(context)},
-                      {"tag", name(l.broken_by)},
-                      {"basis", l.measured ? "measured" : "planned"}});
+                      {"tag", name(l.broken_by)}});
     table.rows.push_back({l.model, l.device, name(l.dtype),
                           static_cast<double>(l.budget_bytes) / (1 << 30),
                           l.chunk == 0 ? JsonValue("whole") : JsonValue(l.chunk), name(l.logits),
-                          l.context, l.measured ? "measured" : "planned", name(l.broken_by)});
+                          l.context, name(l.broken_by)});
   }
   if (rows.empty()) return {.empty = "No context limits in this study; tidemark limit finds them."};
 
@@ -87,8 +86,7 @@ FigureContent limits_figure(const Study& study) {
             {"field": "model", "title": "Model"},
             {"field": "policy", "title": "Policy"},
             {"field": "context", "title": "Longest context", "format": ","},
-            {"field": "tag", "title": "Next to break the budget"},
-            {"field": "basis", "title": "Basis"}
+            {"field": "tag", "title": "Next to break the budget"}
           ]
         }
       }
