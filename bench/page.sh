@@ -15,9 +15,8 @@ while (($#)); do
   shift 2
 done
 if [[ -z $bin_dir ]]; then
-  bin_dir=build/release/bench
-  cmake --preset release -DTIDEMARK_BENCH=ON >/dev/null
-  cmake --build --preset release --target "$target"
+  bin_dir=build/bench/bench
+  scripts/build bench --target "$target"
 fi
 program=$bin_dir/$target
 
