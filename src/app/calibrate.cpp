@@ -9,6 +9,7 @@
 #include "app/session.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/quantile.h"
 #include "cost/predict.h"
 #include "model/families/families.h"
 
@@ -82,11 +83,6 @@ std::vector<GridPoint> grid_points(const GridModel& model, bool cpu) {
     return {{64, 64}, {128, 128}, {256, 256}, {512, 512}, {2048, 512}, {256, 256, DType::f32}};
   return {{128, 128},  {512, 512},   {2048, 512},  {2048, 2048},
           {8192, 512}, {8192, 8192}, {32768, 512}, {2048, 512, DType::f32}};
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
 }
 
 // Of two readings of a clock and what they do to the operator between them.

@@ -5,6 +5,7 @@
 #include "app/commands.h"
 #include "app/options.h"
 #include "base/error.h"
+#include "base/quantile.h"
 #include "report/table.h"
 #include "store/store.h"
 
@@ -18,11 +19,10 @@ struct Options {
 };
 
 std::string ratios_text(std::vector<double> ratios) {
-  for (double& r : ratios) r = std::abs(r - 1);
-  std::sort(ratios.begin(), ratios.end());
   if (ratios.empty()) return "no passes";
+  for (double& r : ratios) r = std::abs(r - 1);
   return fmt::format("{} passes, median error {:.1f} %, worst {:.1f} %", ratios.size(),
-                     100 * ratios[ratios.size() / 2], 100 * ratios.back());
+                     100 * median(ratios), 100 * *std::max_element(ratios.begin(), ratios.end()));
 }
 
 std::vector<Record> records(const Options& options) {

@@ -9,6 +9,7 @@
 #include "app/prediction.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/quantile.h"
 #include "model/load.h"
 #include "report/text.h"
 
@@ -243,10 +244,8 @@ std::vector<ErrorSummary> summarize(const ErrorTable& table, int64_t min_context
       errors.push_back(std::abs(row.error()));
       if (row.low && *row.low <= row.measured && row.measured <= *row.high) ++s.inside;
     }
-    std::sort(errors.begin(), errors.end());
-    const size_t half = errors.size() / 2;
-    s.median = errors.size() % 2 == 1 ? errors[half] : (errors[half - 1] + errors[half]) / 2;
-    s.worst = errors.back();
+    s.median = median(errors);
+    s.worst = *std::max_element(errors.begin(), errors.end());
     each_pair(rows, tie, [&](const ErrorRow&, const ErrorRow&, bool right) {
       ++s.pairs;
       if (right) ++s.ordered;

@@ -42,17 +42,6 @@ double mann_whitney_cdf(size_t na, size_t nb, size_t u) {
 
 }  // namespace
 
-double quantile_of_sorted(std::span<const double> sorted, double p) {
-  const double rank = static_cast<double>(sorted.size() - 1) * p;
-  const auto below = static_cast<size_t>(rank);
-  const size_t above = std::min(below + 1, sorted.size() - 1);
-  return sorted[below] + (rank - static_cast<double>(below)) * (sorted[above] - sorted[below]);
-}
-
-double median(std::span<const double> sample) {
-  return quantile_of_sorted(sorted_copy(sample), 0.5);
-}
-
 MedianInterval median_interval(int64_t n) {
   // x_(low) > median happens when fewer than `low` values lie below it.
   const auto coverage = [n](int64_t low) { return 1 - 2 * binomial_half_cdf(n, low - 1); };

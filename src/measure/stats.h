@@ -6,15 +6,10 @@
 #include <span>
 #include <vector>
 
+#include "base/quantile.h"
 #include "record/record.h"
 
 namespace tidemark {
-
-// Quantile `p` in [0, 1] of a non-empty ascending sample by linear interpolation at rank
-// (n - 1) * p: type 7 of Hyndman and Fan (The American Statistician 50(4), 1996), the default of R.
-double quantile_of_sorted(std::span<const double> sorted, double p);
-
-double median(std::span<const double> sample);
 
 // Order statistics [x_(low), x_(high)], ranks from 1, that hold the median with probability
 // `coverage`: the narrowest symmetric pair of at least 95 %, from the binomial distribution with
