@@ -4,9 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <sstream>
 
-#include "base/file.h"
+#include "base/csv.h"
 #include "model/load.h"
 #include "plan/live_memory.h"
 
@@ -22,19 +21,12 @@ struct Published {
 };
 
 std::vector<Published> published_memory() {
-  std::istringstream text(read_text(std::string(TIDEMARK_TEST_DATA) + "/published/memory.csv"));
+  const Csv csv = read_csv(std::string(TIDEMARK_TEST_DATA) + "/published/memory.csv");
   std::vector<Published> rows;
-  std::string line;
-  std::getline(text, line);
-  EXPECT_EQ(line,
-            "device,model,context_tokens,weights_mib,activation_mib,kv_mib,reserved_mib,total_mib");
-  while (std::getline(text, line)) {
-    std::istringstream cells(line);
-    std::vector<std::string> cell(8);
-    for (std::string& c : cell) std::getline(cells, c, ',');
-    rows.push_back(
-        {cell[1], std::stoll(cell[2]), std::stod(cell[3]), std::stod(cell[5]), std::stod(cell[7])});
-  }
+  for (const CsvRow& row : csv.rows)
+    rows.push_back({text_at(csv, row, "model"), integer_at(csv, row, "context_tokens"),
+                    number_at(csv, row, "weights_mib"), number_at(csv, row, "kv_mib"),
+                    number_at(csv, row, "total_mib")});
   return rows;
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
+
 namespace tidemark {
 namespace {
 
@@ -26,15 +28,6 @@ bool positional(const CLI::Option& option) {
   return option.get_positional();
 }
 
-std::string table_text(std::string text) {
-  size_t at = 0;
-  while ((at = text.find('|', at)) != std::string::npos) {
-    text.insert(at, "\\");
-    at += 2;
-  }
-  return text;
-}
-
 std::string usage(const CLI::App& command) {
   std::string text = "tidemark " + command.get_name();
   for (const CLI::Option* option : options_of(command)) {
@@ -55,8 +48,8 @@ std::string command_text(const CLI::App& command) {
     if (!positional(*option) && option->get_items_expected_max() > 0) name += " VALUE";
     std::string standard = option->get_default_str();
     if (option->get_required()) standard = "required";
-    text +=
-        fmt::format("| `{}` | {} | {} |\n", name, standard, table_text(option->get_description()));
+    text += fmt::format("| `{}` | {} | {} |\n", name, standard,
+                        markdown_cell(option->get_description()));
   }
   return text + "\n";
 }
@@ -92,7 +85,7 @@ std::string cli_reference(const CLI::App& app) {
   text += "| command | |\n|---|---|\n";
   for (const CLI::App* command : commands)
     text += fmt::format("| [{0}](#{0}) | {1} |\n", command->get_name(),
-                        table_text(command->get_description()));
+                        markdown_cell(command->get_description()));
   text += "\n";
   for (const CLI::App* command : commands) text += command_text(*command);
   text.pop_back();  // the last empty line

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "base/units.h"
 #include "report/text.h"
 
@@ -19,12 +20,6 @@ std::string csv_field(const Rows::Value& value) {
   std::string quoted = "\"";
   for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
   return quoted + "\"";
-}
-
-std::string markdown_field(std::string text) {
-  for (size_t at = 0; (at = text.find('|', at)) != std::string::npos; at += 2)
-    text.insert(at, "\\");
-  return printable(text);
 }
 
 struct MarkdownColumn {
@@ -104,7 +99,7 @@ std::string to_markdown(std::span<const StoredRecord> records) {
   std::string text = fmt::format("{}\n\n{}|\n{}|\n", common, header, rule);
   for (const StoredRecord& stored : records) {
     for (const MarkdownColumn* column : shown)
-      text += fmt::format("| {} ", markdown_field(column->text(stored.record)));
+      text += fmt::format("| {} ", printable(markdown_cell(column->text(stored.record))));
     text += "|\n";
   }
   return text;

@@ -30,8 +30,8 @@ EngineModel engine_option(const std::string& text) {
   fail("--engine-model: expected own or eager-full, found '{}'", text);
 }
 
-MemoryByTag planned_memory(const ModelSpec& spec, const Plan& plan, EngineModel engine,
-                           DeviceKind device) {
+MemoryByTag predicted_memory(const ModelSpec& spec, const Plan& plan, EngineModel engine,
+                             DeviceKind device) {
   if (engine == EngineModel::own) {
     if (device == DeviceKind::gpu) return layout_on_cuda(plan).size_bytes;
     static const std::unique_ptr<Backend> backend = open_backend("cpu", 0, 0);
@@ -52,7 +52,7 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
   Plan plan = build_plan(spec, workload);
   PredictOptions options{.scales = prediction.scales};
   if (eager) options.launches = eager_launches(profile, eager_options(spec));
-  const MemoryByTag memory = planned_memory(spec, plan, prediction.engine, profile.kind);
+  const MemoryByTag memory = predicted_memory(spec, plan, prediction.engine, profile.kind);
   if (!eager && profile.kind == DeviceKind::gpu) choose_cuda_forms(plan);
   Record record = predict(plan, profile, memory, options);
   record.cell.family = spec.family;

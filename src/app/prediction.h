@@ -20,7 +20,7 @@ EngineModel engine_option(const std::string& text);
 // What the plan takes: of this program its arenas, with the scratch of the CPU backend (as it is on
 // this machine) or of the CUDA one; of a framework what is alive at the worst moment, the mask
 // included.
-MemoryByTag planned_memory(const ModelSpec&, const Plan&, EngineModel, DeviceKind);
+MemoryByTag predicted_memory(const ModelSpec&, const Plan&, EngineModel, DeviceKind);
 
 struct Prediction {
   EngineModel engine = EngineModel::own;

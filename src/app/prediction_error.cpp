@@ -3,12 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
-#include <sstream>
 #include <tuple>
 
 #include "app/prediction.h"
+#include "base/csv.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/quantile.h"
 #include "model/load.h"
 #include "report/text.h"
@@ -17,61 +16,6 @@ namespace tidemark {
 namespace {
 
 constexpr double mib = 1024.0 * 1024.0;
-
-std::vector<std::string> fields(const std::string& line) {
-  std::vector<std::string> found;
-  std::istringstream text(line);
-  for (std::string field; std::getline(text, field, ',');) {
-    while (!field.empty() && field.back() == '\r') field.pop_back();
-    found.push_back(field);
-  }
-  return found;
-}
-
-// Columns by name; a row of another length, or a number that is none, is an error with its line.
-class Csv {
- public:
-  explicit Csv(const std::filesystem::path& file) : file_(file.string()) {
-    std::istringstream text(read_text(file));
-    std::string line;
-    std::getline(text, line);
-    columns_ = fields(line);
-    while (std::getline(text, line)) {
-      if (line.empty()) continue;
-      rows_.push_back(fields(line));
-      if (rows_.back().size() != columns_.size())
-        fail("{}: line {}: expected {} fields, found {}", file_, rows_.size() + 1, columns_.size(),
-             rows_.back().size());
-    }
-  }
-  bool has(const std::string& column) const {
-    return std::find(columns_.begin(), columns_.end(), column) != columns_.end();
-  }
-  size_t size() const { return rows_.size(); }
-  const std::string& text(size_t row, const std::string& column) const {
-    const auto at = std::find(columns_.begin(), columns_.end(), column);
-    if (at == columns_.end()) fail("{}: no column '{}'", file_, column);
-    return rows_[row][static_cast<size_t>(at - columns_.begin())];
-  }
-  double number(size_t row, const std::string& column) const {
-    const std::string& field = text(row, column);
-    try {
-      return std::stod(field);
-    } catch (const std::exception&) {
-      fail("{}: line {}: {}: expected a number, found '{}'", file_, row + 2, column,
-           printable(field));
-    }
-  }
-  int64_t integer(size_t row, const std::string& column) const {
-    return std::llround(number(row, column));
-  }
-  const std::string& file() const { return file_; }
-
- private:
-  std::string file_;
-  std::vector<std::string> columns_;
-  std::vector<std::vector<std::string>> rows_;
-};
 
 // One row of a published table, with its prediction.
 struct Published {
@@ -146,14 +90,14 @@ void each_pair(const std::vector<ErrorRow>& rows, double tie, Use&& use) {
 }  // namespace
 
 ErrorTable against_published(const std::filesystem::path& file) {
-  const Csv csv(file);
+  const Csv csv = read_csv(file);
   ErrorTable table;
   Predictor predictor;
-  for (size_t i = 0; i < csv.size(); ++i) {
-    if (csv.has("operator") && csv.text(i, "operator") != "inference_prof") continue;
-    const Published cell{csv.text(i, "device"), csv.text(i, "model"),
-                         csv.integer(i, "context_tokens"),
-                         csv.has("new_tokens") ? csv.integer(i, "new_tokens") : 1};
+  for (const CsvRow& line : csv.rows) {
+    if (has_column(csv, "operator") && text_at(csv, line, "operator") != "inference_prof") continue;
+    const Published cell{text_at(csv, line, "device"), text_at(csv, line, "model"),
+                         integer_at(csv, line, "context_tokens"),
+                         has_column(csv, "new_tokens") ? integer_at(csv, line, "new_tokens") : 1};
     const Record* r = predictor.predict(cell, table);
     if (!r) continue;
     const auto row = [&](std::string quantity, std::string what, double measured) {
@@ -164,25 +108,25 @@ ErrorTable against_published(const std::filesystem::path& file) {
                       .cell = std::move(what),
                       .measured = measured};
     };
-    if (csv.has("total_mib")) {
-      table.rows.push_back(row("memory", "", csv.number(i, "total_mib")));
+    if (has_column(csv, "total_mib")) {
+      table.rows.push_back(row("memory", "", number_at(csv, line, "total_mib")));
       table.rows.back().predicted = memory_mib(*r);
-    } else if (csv.has("ttft_s")) {
-      add_time(table, row("TTFT", "", csv.number(i, "ttft_s")), r->metrics.ttft_s);
-      if (csv.has("tpot_s"))
-        add_time(table, row("TPOT", "", csv.number(i, "tpot_s")), r->metrics.tpot_s);
-    } else if (csv.has("prefill_j")) {
+    } else if (has_column(csv, "ttft_s")) {
+      add_time(table, row("TTFT", "", number_at(csv, line, "ttft_s")), r->metrics.ttft_s);
+      if (has_column(csv, "tpot_s"))
+        add_time(table, row("TPOT", "", number_at(csv, line, "tpot_s")), r->metrics.tpot_s);
+    } else if (has_column(csv, "prefill_j")) {
       if (!r->prefill_energy) continue;
       const Energy& e = *r->prefill_energy;
-      table.rows.push_back(row("energy", "", csv.number(i, "prefill_j")));
+      table.rows.push_back(row("energy", "", number_at(csv, line, "prefill_j")));
       table.rows.back().predicted = e.total_j;
       table.rows.back().low = e.low_j;
       table.rows.back().high = e.high_j;
-    } else if (csv.has("host_us_per_pass")) {
-      add_time(table, row("TTFT", "profiled", csv.number(i, "host_us_per_pass") * 1e-6),
+    } else if (has_column(csv, "host_us_per_pass")) {
+      add_time(table, row("TTFT", "profiled", number_at(csv, line, "host_us_per_pass") * 1e-6),
                r->metrics.ttft_s);
     } else {
-      fail("{}: expected a column total_mib, ttft_s, prefill_j or host_us_per_pass", csv.file());
+      fail("{}: expected a column total_mib, ttft_s, prefill_j or host_us_per_pass", csv.file);
     }
   }
   return table;

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -13,6 +12,7 @@
 #include "app/limit.h"
 #include "app/options.h"
 #include "app/session.h"
+#include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "record/json.h"
@@ -37,26 +37,6 @@ ordered_json parse_json_file(const std::filesystem::path& file) {
   } catch (const ordered_json::parse_error& error) {
     fail("expected a store of results or JSON, found neither ({})", error.what());
   }
-}
-
-std::vector<std::string> split(std::string line) {
-  if (!line.empty() && line.back() == '\r') line.pop_back();
-  std::vector<std::string> fields(1);
-  for (char c : line) {
-    if (c == ',')
-      fields.emplace_back();
-    else
-      fields.back() += c;
-  }
-  return fields;
-}
-
-double parse_number(const std::string& text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size())
-    fail("expected a number, found '{}'", printable(text));
-  return value;
 }
 
 // Records of one model in one configuration.
@@ -205,36 +185,21 @@ std::vector<Record> read_study_records(const std::filesystem::path& file,
 }
 
 std::vector<Accuracy> read_accuracies(const std::filesystem::path& file) {
-  std::ifstream stream(file);
-  if (!stream) fail("{}: cannot read it", file.string());
+  const Csv csv = read_csv(file);
+  if (!has_column(csv, "model") || !has_column(csv, "score"))
+    fail("{}:1: expected a header with the columns model and score, found '{}'", csv.file,
+         printable(fmt::format("{}", fmt::join(csv.columns, ","))));
   std::vector<Accuracy> accuracies;
-  std::string line;
-  std::getline(stream, line);
-  const std::vector<std::string> header = split(line);
-  const auto column = [&](const std::string& name) {
-    return static_cast<size_t>(std::ranges::find(header, name) - header.begin());
-  };
-  const size_t model = column("model"), task = column("task"), score = column("score");
-  if (model == header.size() || score == header.size())
-    fail("{}:1: expected a header with the columns model and score, found '{}'", file.string(),
-         printable(line));
-  for (int number = 2; std::getline(stream, line); ++number) {
-    if (line.empty() || line == "\r") continue;
-    with_context(fmt::format("{}:{}", file.string(), number), [&] {
-      const std::vector<std::string> fields = split(line);
-      if (fields.size() != header.size())
-        fail("expected {} columns, found {}", header.size(), fields.size());
-      accuracies.push_back({.model = fields[model],
-                            .task = task < header.size() ? fields[task] : "",
-                            .score = parse_number(fields[score])});
-    });
-  }
+  for (const CsvRow& row : csv.rows)
+    accuracies.push_back({.model = text_at(csv, row, "model"),
+                          .task = has_column(csv, "task") ? text_at(csv, row, "task") : "",
+                          .score = number_at(csv, row, "score")});
   return accuracies;
 }
 
 Ceiling parse_ceiling(const std::string& text) {
   return with_context("--ceiling", [&] {
-    const std::vector<std::string> fields = split(text);
+    const std::vector<std::string> fields = split_fields(text);
     if (fields.size() != 4) fail("expected DEVICE,DTYPE,GFLOP/s,GB/s, found '{}'", printable(text));
     Ceiling ceiling{.device = fields[0],
                     .dtype = dtype_option(fields[1]),

@@ -1,13 +1,13 @@
 #include "device/profile.h"
 
 #include <algorithm>
-#include <cctype>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "device/compiled_in.h"
 
 namespace tidemark {
@@ -17,11 +17,6 @@ constexpr std::string_view class_names[] = {
     "gemm",           "gemm_f32", "gemv",       "attention", "attention_step", "masked_attention",
     "selective_scan", "ssd",      "state_step", "conv",      "stream"};
 static_assert(std::size(class_names) == kernel_class_count);
-
-bool equal_without_case(std::string_view a, std::string_view b) {
-  return std::ranges::equal(
-      a, b, [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
-}
 
 // A key that is misspelt would otherwise be a value that is silently a default.
 void check_keys(const Json& object, std::initializer_list<std::string_view> known) {

@@ -1,21 +1,16 @@
 #include "model/load.h"
 
 #include <algorithm>
-#include <cctype>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "model/families/builder.h"
 #include "model/families/families.h"
 #include "model/safetensors.h"
 
 namespace tidemark {
 namespace {
-
-bool equal_without_case(std::string_view a, std::string_view b) {
-  return std::ranges::equal(
-      a, b, [](unsigned char x, unsigned char y) { return std::tolower(x) == std::tolower(y); });
-}
 
 std::string folder_name(std::filesystem::path folder) {
   folder = std::filesystem::absolute(folder).lexically_normal();
