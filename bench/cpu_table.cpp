@@ -162,7 +162,7 @@ void print_limits() {
 
 // ---- whole models ----
 
-// As the issue states them, for two cores of a machine with AMX, in tokens a second.
+// What the project asks for on two cores of a machine with AMX, in tokens a second.
 struct Bar {
   double tokens_per_s = 0;  // 0: none
   const char* peers = "-";  // llama.cpp; the fork ik_llama.cpp

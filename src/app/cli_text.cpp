@@ -75,9 +75,9 @@ std::string cli_reference(const CLI::App& app) {
   std::string text = fmt::format(
       "# The command line\n\n{}. Written by `tidemark cli-reference`; do not edit.\n\n"
       "Exit codes: 0, it worked; 1, the answer is no (`verify` found a tensor beyond its "
-      "tolerance, "
-      "`compare` a regression, `limit` nothing that fits); 2, the request or its input is wrong or "
-      "could not be carried out. Errors are one line on standard error.\n\n"
+      "tolerance, `compare` a regression, `limit` nothing that fits or other than measured, "
+      "`sweep` was stopped before the end); 2, the request or its input is wrong or could not be "
+      "carried out. Errors are one line on standard error.\n\n"
       "Environment: with `NO_COLOR` set, or where output goes to no terminal, there is no colour; "
       "progress shows on a terminal only.\n\n",
       app.get_description());

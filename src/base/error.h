@@ -56,7 +56,7 @@ auto with_context(std::string_view context, Body&& body) {
 enum class Outcome { ok, out_of_memory, unsupported, timed_out, failed };
 
 // Process exit codes (docs/cli.md).
-// ok; the answer is no (verify, compare); the request or its input is wrong or does not fit.
+// ok; the answer is no (verify, compare, limit, sweep); a wrong request or input, or no room.
 enum ExitCode : int { exit_ok = 0, exit_negative = 1, exit_error = 2 };
 
 }  // namespace tidemark

@@ -29,9 +29,6 @@ TEST(ReportText, TimesTakeASuitableUnit) {
   EXPECT_EQ(time_text(0.0009), "900.0 µs");
 }
 
-// Sizes from the table of parameter bytes: 494032768 parameters of 2 bytes are 942.29 MiB.
-TEST(ReportText, BytesStayInMebibytes) {}
-
 TEST(ReportText, WidthCountsColumnsNotBytes) {
   EXPECT_EQ(display_width("abc"), 3);
   EXPECT_EQ(display_width("µs ± –"), 6);
