@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "app/cell_text.h"
 #include "app/commands.h"
 #include "app/compare.h"
 #include "base/error.h"
@@ -51,15 +52,6 @@ std::string value_text(const MetricComparison& c, double value) {
   return time_text(value);
 }
 
-std::string cell_text(const Cell& c) {
-  std::string text = fmt::format("{} {}", c.model, name(c.dtype));
-  if (c.chunk != c.context) text += fmt::format(" chunk {}", c.chunk);
-  if (c.batch != 1) text += fmt::format(" batch {}", c.batch);
-  if (c.logits == LogitsPolicy::all) text += " all logits";
-  if (c.memory_limit_bytes > 0) text += " within " + format_bytes(c.memory_limit_bytes);
-  return text;
-}
-
 Ink ink_of(Verdict verdict) {
   if (verdict == Verdict::worse) return Ink::red;
   return verdict == Verdict::better ? Ink::green : Ink::dim;
@@ -82,7 +74,7 @@ void print_table(const Comparison& comparison, bool changes_only) {
     const bool exact = c.metric == "memory", outcome = c.metric == "outcome";
     std::string verdict = inked(name(c.verdict), ink_of(c.verdict), style);
     if (!c.note.empty()) verdict += " (" + c.note + ")";
-    table.rows.push_back({cell_text(c.cell), format_tokens(c.cell.context), c.metric,
+    table.rows.push_back({cell_text(c.cell, false), format_tokens(c.cell.context), c.metric,
                           value_text(c, c.a), value_text(c, c.b),
                           outcome ? "" : fmt::format("{:.3f}", c.ratio),
                           outcome || exact ? "" : fmt::format("{:.3f} - {:.3f}", c.low, c.high),

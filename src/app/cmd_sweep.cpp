@@ -1,12 +1,11 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <filesystem>
 
+#include "app/cell_text.h"
 #include "app/commands.h"
 #include "app/measure_cell.h"
 #include "base/error.h"
-#include "base/units.h"
 #include "measure/harness.h"
 #include "measure/power.h"
 #include "measure/provenance.h"
@@ -68,17 +67,6 @@ void say_why_no_energy(const SweepFile& sweep) {
   if (on_cpu && !found.sensor) fmt::print(stderr, "energy of the CPU: {}\n", found.reason);
 }
 
-std::string describe(const Cell& c) {
-  std::string text = fmt::format("{} {} {} tokens", c.model, name(c.dtype), c.context);
-  if (c.chunk != c.context) text += fmt::format(", chunk {}", c.chunk);
-  if (c.batch != 1) text += fmt::format(", batch {}", c.batch);
-  if (c.logits == LogitsPolicy::all) text += ", all logits";
-  if (c.device != "cpu") text += ", " + c.device;
-  if (c.threads != 0) text += fmt::format(", {} threads", c.threads);
-  if (c.memory_limit_bytes != 0) text += ", within " + format_bytes(c.memory_limit_bytes);
-  return text;
-}
-
 std::string result_text(const Record& r) {
   if (r.outcome != Outcome::ok) return fmt::format("{}: {}", name(r.outcome), r.reason);
   std::string text = "ok";
@@ -94,12 +82,12 @@ class ProgressLine {
   void running(const Job& job, const SweepProgress& p) {
     if (!terminal_) return;
     const std::string line =
-        clipped(fmt::format("{} {}", counts(p), describe(job.cell)), style_of(file_).width - 1);
+        clipped(fmt::format("{} {}", counts(p), cell_text(job.cell)), style_of(file_).width - 1);
     fmt::print(file_, "\r\x1b[K{}", line);
     std::fflush(file_);
   }
   void finished(const Job& job, const Record& record, const SweepProgress& p) {
-    fmt::print(file_, "{}{} {}: {}\n", terminal_ ? "\r\x1b[K" : "", counts(p), describe(job.cell),
+    fmt::print(file_, "{}{} {}: {}\n", terminal_ ? "\r\x1b[K" : "", counts(p), cell_text(job.cell),
                result_text(record));
     std::fflush(file_);
   }
@@ -136,16 +124,11 @@ int sweep(const Options& options) {
   if (file.measure.energy) say_why_no_energy(file);
   Store store(options.store, Store::Open::create);
   listen_for_stops();
-  const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
   ProgressLine line(stderr);
   SweepOptions run;
   run.provenance = machine_provenance();
   run.retry = retry;
-  run.command = [&](const Cell& cell) {
-    std::vector<std::string> command = run_cell_arguments(cell, file.measure);
-    command.insert(command.begin(), program);
-    return command;
-  };
+  run.command = [&](const Cell& cell) { return run_cell_command(cell, file.measure); };
   run.limits = [&](const Cell& cell) {
     ChildLimits limits{.time_s = file.timeout_s, .memory_bytes = 0};
     // A GPU's driver reserves far more address space than it uses.

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "app/measure_model.h"
 #include "measure/provenance.h"
 #include "sweep/fake.h"
@@ -52,6 +54,14 @@ std::vector<std::string> run_cell_arguments(const Cell& c, const MeasureSettings
   if (!s.operators) arguments.push_back("--no-operators");
   if (!s.energy) arguments.push_back("--no-energy");
   return arguments;
+}
+
+std::vector<std::string> run_cell_command(const Cell& cell, const MeasureSettings& settings) {
+  // Read once: when the program is replaced while a sweep runs the link says that it was deleted.
+  static const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
+  std::vector<std::string> command = run_cell_arguments(cell, settings);
+  command.insert(command.begin(), program);
+  return command;
 }
 
 }  // namespace tidemark

@@ -18,5 +18,7 @@ Record measure_cell(const Cell& asked, const MeasureSettings&,
 // The arguments after the program's name that make it measure this cell: cmd_run_cell.cpp reads
 // them back.
 std::vector<std::string> run_cell_arguments(const Cell&, const MeasureSettings&);
+// This program with them.
+std::vector<std::string> run_cell_command(const Cell&, const MeasureSettings&);
 
 }  // namespace tidemark
