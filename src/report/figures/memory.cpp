@@ -61,68 +61,30 @@ void add_bars(JsonValue& rows, const Record& r, const std::string& configuration
   add("driver", r.memory.driver_bytes.value_or(0), order);
 }
 
-}  // namespace
+void add_total(JsonValue& rows, const Record& r, const std::string& configuration) {
+  const int64_t planned = r.memory.predicted.total();
+  rows.push_back({{"kind", "total"},
+                  {"model", r.cell.model},
+                  {"configuration", configuration},
+                  {"context", r.cell.context},
+                  {"gib", static_cast<double>(std::max(planned, shown_total(r))) / gib},
+                  {"planned", static_cast<double>(planned) / gib},
+                  {"outcome", name(r.outcome)},
+                  {"reason", r.reason},
+                  {"text", format_bytes(planned)}});
+}
 
-FigureContent memory_figure(const Study& study) {
-  const Configurations configurations(study);
-  const std::vector<const Record*> records = shown_records(study);
+// Budgets above `most_bytes` would only flatten the bars.
+JsonValue memory_rows(const std::vector<const Record*>& records,
+                      const Configurations& configurations, int64_t most_bytes) {
   JsonValue rows = JsonValue::array();
-  DataTable table{.columns = {"Model", "Configuration", "Source", "Context (tokens)"}};
-  for (const std::string& tag : tag_order()) table.columns.push_back(tag + " (MiB)");
-  for (const char* column : {"Total (MiB)", "Planned total (MiB)", "Peak RSS (MiB)", "Budget (MiB)",
-                             "Outcome", "Reason"})
-    table.columns.emplace_back(column);
-
-  table.bar = "Total (MiB)";
-  table.brief = {"Model",       "Configuration",       "Source",       "Context (tokens)",
-                 "Total (MiB)", "Planned total (MiB)", "Budget (MiB)", "Outcome"};
-
-  int64_t largest = 0;
-  for (const Record* r : records)
-    largest = std::max({largest, shown_total(*r), r->memory.predicted.total()});
-  if (largest == 0) return {.empty = "No record holds memory by tag."};
-
-  // A panel without a single bar says nothing that the list of failures does not.
-  std::set<std::string> with_bars;
-  for (const Record* r : records)
-    if (shown_total(*r) > 0) with_bars.insert(r->cell.model);
   std::set<std::tuple<std::string, std::string, int64_t>> budgets;
-  bool budget_above = false, failures = false, plans = false;
   for (const Record* r : records) {
-    if (!with_bars.contains(r->cell.model)) continue;
     const std::string configuration = configurations.of(r->cell);
     add_bars(rows, *r, configuration);
-    const int64_t planned = r->memory.predicted.total();
-    rows.push_back({{"kind", "total"},
-                    {"model", r->cell.model},
-                    {"configuration", configuration},
-                    {"context", r->cell.context},
-                    {"gib", static_cast<double>(std::max(planned, shown_total(*r))) / gib},
-                    {"planned", static_cast<double>(planned) / gib},
-                    {"outcome", name(r->outcome)},
-                    {"reason", r->reason},
-                    {"text", format_bytes(planned)}});
-    failures = failures || r->outcome != Outcome::ok;
-    plans = plans || planned > 0;
-    // A budget far above every bar would only flatten them.
-    if (budget(*r) > 2 * largest)
-      budget_above = true;
-    else if (budget(*r) > 0)
+    add_total(rows, *r, configuration);
+    if (budget(*r) > 0 && budget(*r) <= most_bytes)
       budgets.insert({r->cell.model, configuration, budget(*r)});
-
-    std::vector<JsonValue> row = {r->cell.model, configuration, name(r->source), r->cell.context};
-    const auto add = [&](std::optional<int64_t> bytes) {
-      row.push_back(bytes ? JsonValue(static_cast<double>(*bytes) / mib) : JsonValue(nullptr));
-    };
-    for (Tag tag : all_tags) add(shown(*r)[tag]);
-    add(r->memory.driver_bytes);
-    add(shown_total(*r));
-    add(planned);
-    add(r->memory.peak_rss_bytes);
-    add(budget(*r) > 0 ? std::optional(budget(*r)) : std::nullopt);
-    row.push_back(name(r->outcome));
-    row.push_back(r->reason);
-    table.rows.push_back(std::move(row));
   }
   for (const auto& [model, configuration, bytes] : budgets)
     rows.push_back({{"kind", "budget"},
@@ -130,7 +92,39 @@ FigureContent memory_figure(const Study& study) {
                     {"configuration", configuration},
                     {"gib", static_cast<double>(bytes) / gib},
                     {"text", "budget " + format_bytes(bytes)}});
+  return rows;
+}
 
+DataTable memory_table(const std::vector<const Record*>& records,
+                       const Configurations& configurations) {
+  DataTable table{.columns = {"Model", "Configuration", "Source", "Context (tokens)"}};
+  for (const std::string& tag : tag_order()) table.columns.push_back(tag + " (MiB)");
+  for (const char* column : {"Total (MiB)", "Planned total (MiB)", "Peak RSS (MiB)", "Budget (MiB)",
+                             "Outcome", "Reason"})
+    table.columns.emplace_back(column);
+  table.bar = "Total (MiB)";
+  table.brief = {"Model",       "Configuration",       "Source",       "Context (tokens)",
+                 "Total (MiB)", "Planned total (MiB)", "Budget (MiB)", "Outcome"};
+  for (const Record* r : records) {
+    std::vector<JsonValue> row = {r->cell.model, configurations.of(r->cell), name(r->source),
+                                  r->cell.context};
+    const auto add = [&](std::optional<int64_t> bytes) {
+      row.push_back(bytes ? JsonValue(static_cast<double>(*bytes) / mib) : JsonValue(nullptr));
+    };
+    for (Tag tag : all_tags) add(shown(*r)[tag]);
+    add(r->memory.driver_bytes);
+    add(shown_total(*r));
+    add(r->memory.predicted.total());
+    add(r->memory.peak_rss_bytes);
+    add(budget(*r) > 0 ? std::optional(budget(*r)) : std::nullopt);
+    row.push_back(name(r->outcome));
+    row.push_back(r->reason);
+    table.rows.push_back(std::move(row));
+  }
+  return table;
+}
+
+JsonValue memory_view(const JsonValue& rows, int64_t largest_bytes) {
   JsonValue view = filled(R"json({
     "layer": [
       {
@@ -209,17 +203,44 @@ FigureContent memory_figure(const Study& study) {
                                {"labelExpr", context_label},
                                {"labelAngle", 0},
                                {"labelOverlap", true}}}}},
-                           {"top", 1.12 * static_cast<double>(largest) / gib},
+                           {"top", 1.12 * static_cast<double>(largest_bytes) / gib},
                            {"tags", tag_colours()},
                            {"present_tags", present(rows, "tag", tag_order())}});
+  bool failures = false, plans = false;
+  for (const JsonValue& row : rows) {
+    if (row["kind"] != "total") continue;
+    failures = failures || row["outcome"] != name(Outcome::ok);
+    plans = plans || row["planned"] > 0;
+  }
   if (!failures) drop_layer(view, "failures");
   if (!plans) drop_layer(view, "plans");
-  if (budgets.empty()) {
+  if (!any_row(rows, "kind", "budget")) {
     drop_layer(view, "budgets");
     drop_layer(view, "budget_labels");
   }
-  FigureContent content{.table = std::move(table)};
-  if (budget_above)
+  return view;
+}
+
+}  // namespace
+
+FigureContent memory_figure(const Study& study) {
+  const Configurations configurations(study);
+  std::vector<const Record*> records = shown_records(study);
+  int64_t largest = 0, largest_budget = 0;
+  // A panel without a single bar says nothing that the list of failures does not.
+  std::set<std::string> with_bars;
+  for (const Record* r : records) {
+    largest = std::max({largest, shown_total(*r), r->memory.predicted.total()});
+    if (shown_total(*r) > 0) with_bars.insert(r->cell.model);
+  }
+  if (largest == 0) return {.empty = "No record holds memory by tag."};
+  std::erase_if(records, [&](const Record* r) { return !with_bars.contains(r->cell.model); });
+  for (const Record* r : records) largest_budget = std::max(largest_budget, budget(*r));
+
+  JsonValue rows = memory_rows(records, configurations, 2 * largest);
+  JsonValue view = memory_view(rows, largest);
+  FigureContent content{.table = memory_table(records, configurations)};
+  if (largest_budget > 2 * largest)
     content.remarks =
         "Budgets more than twice as large as the largest bar are not drawn; the table holds "
         "them.";

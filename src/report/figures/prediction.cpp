@@ -56,65 +56,68 @@ constexpr Quantity quantities[] = {
        return r.prefill_energy->total_j;
      }}};
 
-}  // namespace
+// A measured record and the prediction for it.
+struct Pair {
+  const Record* predicted;
+  const Record* measured;
+};
 
-FigureContent prediction_figure(const Study& study) {
-  const Configurations configurations(study);
+std::vector<Pair> pairs_of(const Study& study) {
   std::map<std::string, std::vector<const Record*>> predictions;
   const std::vector<const Record*> records = newest_records(study);
   for (const Record* r : records)
     if (r->source == Source::predicted) predictions[matching_key(r->cell)].push_back(r);
-  if (predictions.empty())
-    return {.empty = "No predictions in this study; tidemark predict makes them."};
-
-  JsonValue rows = JsonValue::array();
-  DataTable table{.columns = {"Metric", "Unit", "Model", "Configuration", "Context (tokens)",
-                              "Predicted", "Measured", "Predicted / measured"}};
-  table.bar = "Predicted / measured";
+  std::vector<Pair> pairs;
   for (const Record* r : records) {
     if (r->source != Source::measured || r->outcome != Outcome::ok) continue;
     const std::vector<const Record*>& candidates = predictions[matching_key(r->cell)];
     const auto found = std::find_if(candidates.begin(), candidates.end(), [&](const Record* p) {
       return answers_for(*p, *r, study.same_devices);
     });
-    if (found == candidates.end()) continue;
-    for (const Quantity& quantity : quantities) {
-      const std::optional<double> predicted = quantity.of(**found);
-      const std::optional<double> measured = quantity.of(*r);
-      if (!predicted || !measured || *measured <= 0) continue;
-      rows.push_back({{"panel", quantity.name},
-                      {"model", r->cell.model},
-                      {"configuration", configurations.of(r->cell)},
-                      {"context", r->cell.context},
-                      {"ratio", *predicted / *measured},
-                      {"predicted", number_text(*predicted) + " " + quantity.unit},
-                      {"measured", number_text(*measured) + " " + quantity.unit}});
-      table.rows.push_back({quantity.name, quantity.unit, r->cell.model, configurations.of(r->cell),
-                            r->cell.context, *predicted, *measured, *predicted / *measured});
-    }
+    if (found != candidates.end()) pairs.push_back({*found, r});
   }
-  if (rows.empty()) return {.empty = "No cell of this study was both predicted and measured."};
+  return pairs;
+}
+
+// Of every quantity that both have.
+void add_ratios(JsonValue& rows, DataTable& table, const Pair& pair,
+                const std::string& configuration) {
+  const Cell& cell = pair.measured->cell;
+  for (const Quantity& quantity : quantities) {
+    const std::optional<double> predicted = quantity.of(*pair.predicted);
+    const std::optional<double> measured = quantity.of(*pair.measured);
+    if (!predicted || !measured || *measured <= 0) continue;
+    rows.push_back({{"panel", quantity.name},
+                    {"model", cell.model},
+                    {"configuration", configuration},
+                    {"context", cell.context},
+                    {"ratio", *predicted / *measured},
+                    {"predicted", number_text(*predicted) + " " + quantity.unit},
+                    {"measured", number_text(*measured) + " " + quantity.unit}});
+    table.rows.push_back({quantity.name, quantity.unit, cell.model, configuration, cell.context,
+                          *predicted, *measured, *predicted / *measured});
+  }
+}
+
+JsonValue prediction_view(const JsonValue& rows, const Study& study) {
   // As far to either side of one as the worst ratio, and never less than a quarter.
   double widest = 1.25;
   for (const JsonValue& row : rows) {
     const double ratio = row["ratio"];
     if (ratio > 0) widest = std::max({widest, 1.05 * ratio, 1.05 / ratio});
   }
-  JsonValue view = filled(R"json({
+  const JsonValue ratio_axis = {
+      {"title", "Predicted / measured"},
+      {"values", {0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10}},
+      {"labelExpr", "format(datum.value, '~r')"},
+      {"labelOverlap", "greedy"}};
+  return filled(R"json({
     "layer": [
       {
         "data": {"values": [{"low": 0.9, "high": 1.1, "one": 1}]},
         "mark": {"type": "rect", "color": "#8A8A8A", "opacity": 0.18},
         "encoding": {
-          "y": {
-            "field": "low", "type": "quantitative",
-            "scale": {"type": "log", "nice": false, "domain": "@domain"},
-            "axis": {
-              "title": "Predicted / measured",
-              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
-              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
-            }
-          },
+          "y": {"field": "low", "type": "quantitative", "scale": "@scale", "axis": "@axis"},
           "y2": {"field": "high"}
         }
       },
@@ -122,29 +125,13 @@ FigureContent prediction_figure(const Study& study) {
         "data": {"values": [{"low": 0.9, "high": 1.1, "one": 1}]},
         "mark": {"type": "rule", "strokeWidth": 1},
         "encoding": {
-          "y": {
-            "field": "one", "type": "quantitative",
-            "scale": {"type": "log", "nice": false, "domain": "@domain"},
-            "axis": {
-              "title": "Predicted / measured",
-              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
-              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
-            }
-          }
+          "y": {"field": "one", "type": "quantitative", "scale": "@scale", "axis": "@axis"}
         }
       },
       {
         "mark": {"type": "line", "strokeWidth": 1, "strokeOpacity": 0.5},
         "encoding": {
-          "y": {
-            "field": "ratio", "type": "quantitative",
-            "scale": {"type": "log", "nice": false, "domain": "@domain"},
-            "axis": {
-              "title": "Predicted / measured",
-              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
-              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
-            }
-          },
+          "y": {"field": "ratio", "type": "quantitative", "scale": "@scale", "axis": "@axis"},
           "x": "@context", "detail": {"field": "configuration"},
           "color": {
             "field": "model", "type": "nominal", "scale": "@colours", "title": "Model",
@@ -155,15 +142,7 @@ FigureContent prediction_figure(const Study& study) {
       {
         "mark": {"type": "point", "filled": true},
         "encoding": {
-          "y": {
-            "field": "ratio", "type": "quantitative",
-            "scale": {"type": "log", "nice": false, "domain": "@domain"},
-            "axis": {
-              "title": "Predicted / measured",
-              "values": [0.1, 0.2, 0.33, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 3, 5, 10],
-              "labelExpr": "format(datum.value, '~r')", "labelOverlap": "greedy"
-            }
-          },
+          "y": {"field": "ratio", "type": "quantitative", "scale": "@scale", "axis": "@axis"},
           "x": "@context",
           "color": {
             "field": "model", "type": "nominal", "scale": "@colours", "title": "Model",
@@ -185,11 +164,28 @@ FigureContent prediction_figure(const Study& study) {
       }
     ]
   })json",
-                          {{"context", context_channel(rows)},
-                           {"domain", {1 / widest, widest}},
-                           {"present_models", present(rows, "model", model_names(study))},
-                           {"colours", model_colours(study)},
-                           {"shapes", model_shapes(study)}});
+                {{"context", context_channel(rows)},
+                 {"scale", {{"type", "log"}, {"nice", false}, {"domain", {1 / widest, widest}}}},
+                 {"axis", ratio_axis},
+                 {"present_models", present(rows, "model", model_names(study))},
+                 {"colours", model_colours(study)},
+                 {"shapes", model_shapes(study)}});
+}
+
+}  // namespace
+
+FigureContent prediction_figure(const Study& study) {
+  if (std::ranges::find(study.records, Source::predicted, &Record::source) == study.records.end())
+    return {.empty = "No predictions in this study; tidemark predict makes them."};
+  const Configurations configurations(study);
+  JsonValue rows = JsonValue::array();
+  DataTable table{.columns = {"Metric", "Unit", "Model", "Configuration", "Context (tokens)",
+                              "Predicted", "Measured", "Predicted / measured"}};
+  table.bar = "Predicted / measured";
+  for (const Pair& pair : pairs_of(study))
+    add_ratios(rows, table, pair, configurations.of(pair.measured->cell));
+  if (rows.empty()) return {.empty = "No cell of this study was both predicted and measured."};
+  JsonValue view = prediction_view(rows, study);
   const std::vector<std::string> panels = values_of(rows, "panel");
   return {.spec = chart(std::move(rows), std::move(view), panels, {560, 320}, {330, 220}, 2),
           .table = std::move(table)};

@@ -12,21 +12,89 @@
 namespace tidemark {
 namespace {
 
-struct Sum {
-  double time_s = 0, ops = 0, bytes = 0;
+// Operators of the same purpose, over all layers of a pass.
+struct Point {
+  const Record* record = nullptr;
+  Phase phase = Phase::prefill;
+  Role role = Role::embed;
+  Category category = Category::gemm;
+  double time_s = 0, ops = 0, bytes = 0, share = 0;  // share: of the pass
+  double intensity() const { return ops / bytes; }
+  double gflops() const { return ops / time_s / 1e9; }
+  double gigabytes_per_s() const { return bytes / time_s / 1e9; }
+  std::string_view group_name() const { return name(group(category, role)); }
 };
 
-// One point per role: operators of the same purpose over all layers.
-std::map<Role, std::pair<Category, Sum>> sums_by_role(const OperatorProfile& profile) {
-  std::map<Role, std::pair<Category, Sum>> sums;
-  for (const OperatorRow& row : profile.rows) {
-    auto& [category, sum] = sums[row.role];
-    category = row.category;
-    sum.time_s += row.time_s;
-    sum.ops += static_cast<double>(row.ops);
-    sum.bytes += static_cast<double>(row.bytes_read + row.bytes_written);
+void add_points(std::vector<Point>& points, const Record& r, Phase phase) {
+  const auto& profile = phase == Phase::prefill ? r.prefill : r.decode;
+  if (!profile || profile->wall_s <= 0) return;
+  std::map<Role, Point> by_role;
+  for (const OperatorRow& row : profile->rows) {
+    Point& p = by_role[row.role];
+    p.category = row.category;
+    p.time_s += row.time_s;
+    p.ops += static_cast<double>(row.ops);
+    p.bytes += static_cast<double>(row.bytes_read + row.bytes_written);
   }
-  return sums;
+  for (auto& [role, p] : by_role) {
+    if (p.time_s <= 0 || p.bytes <= 0) continue;
+    p.record = &r;
+    p.phase = phase;
+    p.role = role;
+    p.share = p.time_s / profile->wall_s;
+    points.push_back(p);
+  }
+}
+
+std::vector<Point> measured_points(const Study& study) {
+  std::vector<Point> points;
+  for (const Record* r : newest_records(study))
+    if (r->source == Source::measured)
+      for (Phase phase : {Phase::prefill, Phase::decode}) add_points(points, *r, phase);
+  return points;
+}
+
+DataTable roofline_table(const std::vector<Point>& points, const Configurations& configurations) {
+  DataTable table{.columns = {"Model", "Configuration", "Context (tokens)", "Phase", "Role",
+                              "Group", "Time (ms)", "Share (%)", "Operations per byte", "GFLOP/s",
+                              "GB/s"}};
+  for (const Point& p : points)
+    table.rows.push_back({p.record->cell.model, configurations.of(p.record->cell),
+                          p.record->cell.context, name(p.phase), name(p.role), p.group_name(),
+                          1e3 * p.time_s, 100 * p.share, p.intensity(), p.gflops(),
+                          p.gigabytes_per_s()});
+  return table;
+}
+
+// Of each model and configuration the longest context that was profiled.
+std::map<std::string, const Record*> longest_profiled(const Study& study,
+                                                      const Configurations& configurations) {
+  std::map<std::string, const Record*> longest;
+  for (const Record* r : newest_records(study)) {
+    if (r->source != Source::measured || (!r->prefill && !r->decode)) continue;
+    const Record*& slot = longest[panel_title(*r, configurations)];
+    if (!slot || slot->cell.context < r->cell.context) slot = r;
+  }
+  return longest;
+}
+
+std::string panel_of(const Point& p, const Configurations& configurations) {
+  const std::string configuration = configurations.of(p.record->cell);
+  return std::string(name(p.phase)) + (configuration.empty() ? "" : ", " + configuration);
+}
+
+void add_point(JsonValue& rows, const Point& p, const std::string& panel) {
+  rows.push_back({{"kind", "point"},
+                  {"panel", panel},
+                  {"model", p.record->cell.model},
+                  {"context", p.record->cell.context},
+                  {"role", name(p.role)},
+                  {"group", p.group_name()},
+                  {"share", p.share},
+                  {"intensity", p.intensity()},
+                  {"gflops", p.gflops()},
+                  {"bandwidth", number_text(p.gigabytes_per_s()) + " GB/s"},
+                  {"time", time_text(p.time_s)}});
 }
 
 // Two lines per ceiling over the range of the points: bandwidth up to the ridge, then compute.
@@ -44,71 +112,30 @@ void add_ceiling(JsonValue& rows, const Ceiling& c, const std::string& panel, do
                     {"text", text}});
 }
 
-}  // namespace
-
-FigureContent roofline_figure(const Study& study) {
-  const Configurations configurations(study);
-  // Of each model and configuration the longest context that was profiled.
-  std::map<std::string, const Record*> longest;
-  DataTable table{.columns = {"Model", "Configuration", "Context (tokens)", "Phase", "Role",
-                              "Group", "Time (ms)", "Share (%)", "Operations per byte", "GFLOP/s",
-                              "GB/s"}};
-  for (const Record* r : newest_records(study)) {
-    if (r->source != Source::measured || (!r->prefill && !r->decode)) continue;
-    const Record*& slot = longest[panel_title(*r, configurations)];
-    if (!slot || slot->cell.context < r->cell.context) slot = r;
-  }
+JsonValue roofline_rows(const Study& study, const std::vector<Point>& points,
+                        const Configurations& configurations) {
   JsonValue rows = JsonValue::array();
+  std::map<std::string, const Record*> longest = longest_profiled(study, configurations);
   std::map<std::string, std::pair<double, double>> range_of_panel;
   std::set<std::pair<std::string, std::pair<std::string, DType>>> machines;
-  for (const Record* r : newest_records(study)) {
-    if (r->source != Source::measured) continue;
-    for (Phase phase : {Phase::prefill, Phase::decode}) {
-      const auto& profile = phase == Phase::prefill ? r->prefill : r->decode;
-      if (!profile || profile->wall_s <= 0) continue;
-      for (const auto& [role, category_sum] : sums_by_role(*profile)) {
-        const auto& [category, sum] = category_sum;
-        if (sum.time_s <= 0 || sum.bytes <= 0) continue;
-        const double intensity = sum.ops / sum.bytes, gflops = sum.ops / sum.time_s / 1e9;
-        const double share = sum.time_s / profile->wall_s;
-        const std::string configuration = configurations.of(r->cell);
-        table.rows.push_back({r->cell.model, configuration, r->cell.context, name(phase),
-                              name(role), name(group(category, role)), 1e3 * sum.time_s,
-                              100 * share, intensity, gflops, sum.bytes / sum.time_s / 1e9});
-        // Copies compute nothing and have no place on logarithmic axes.
-        if (sum.ops <= 0 || longest[panel_title(*r, configurations)] != r) continue;
-        const std::string panel = configuration.empty()
-                                      ? std::string(name(phase))
-                                      : std::string(name(phase)) + ", " + configuration;
-        machines.insert({panel, {r->cell.device, r->cell.dtype}});
-        auto [range, fresh] = range_of_panel.try_emplace(panel, intensity, intensity);
-        range->second.first = std::min(range->second.first, intensity);
-        range->second.second = std::max(range->second.second, intensity);
-        rows.push_back({{"kind", "point"},
-                        {"panel", panel},
-                        {"model", r->cell.model},
-                        {"context", r->cell.context},
-                        {"role", name(role)},
-                        {"group", name(group(category, role))},
-                        {"share", share},
-                        {"intensity", intensity},
-                        {"gflops", gflops},
-                        {"bandwidth", number_text(sum.bytes / sum.time_s / 1e9) + " GB/s"},
-                        {"time", time_text(sum.time_s)}});
-      }
-    }
+  for (const Point& p : points) {
+    // Copies compute nothing and have no place on logarithmic axes.
+    if (p.ops <= 0 || longest[panel_title(*p.record, configurations)] != p.record) continue;
+    const std::string panel = panel_of(p, configurations);
+    machines.insert({panel, {p.record->cell.device, p.record->cell.dtype}});
+    auto [range, fresh] = range_of_panel.try_emplace(panel, p.intensity(), p.intensity());
+    range->second.first = std::min(range->second.first, p.intensity());
+    range->second.second = std::max(range->second.second, p.intensity());
+    add_point(rows, p, panel);
   }
-  if (rows.empty()) return {.empty = "No measured record holds operator times with their costs."};
-  // Prefill before decode, then by configuration.
-  std::vector<std::string> panels = values_of(rows, "panel");
-  std::stable_sort(panels.begin(), panels.end(), [](const auto& a, const auto& b) {
-    return a.starts_with("prefill") && !b.starts_with("prefill");
-  });
   for (const auto& [panel, machine] : machines)
     for (const Ceiling& c : study.ceilings)
       if (c.device == machine.first && c.dtype == machine.second)
         add_ceiling(rows, c, panel, range_of_panel[panel].first, range_of_panel[panel].second);
+  return rows;
+}
 
+JsonValue roofline_view(const JsonValue& rows, const Study& study) {
   JsonValue view = filled(
       R"json({
         "encoding": {"x": "@x", "y": "@y"},
@@ -160,11 +187,27 @@ FigureContent roofline_figure(const Study& study) {
        {"present_models", present(rows, "model", model_names(study))},
        {"groups", group_colours()},
        {"shapes", model_shapes(study)}});
-  FigureContent content{.table = std::move(table)};
   if (!any_row(rows, "kind", "ceiling")) drop_layer(view, "ceilings");
+  return view;
+}
+
+}  // namespace
+
+FigureContent roofline_figure(const Study& study) {
+  const Configurations configurations(study);
+  const std::vector<Point> points = measured_points(study);
+  JsonValue rows = roofline_rows(study, points, configurations);
+  if (rows.empty()) return {.empty = "No measured record holds operator times with their costs."};
+  // Prefill before decode, then by configuration.
+  std::vector<std::string> panels = values_of(rows, "panel");
+  std::stable_sort(panels.begin(), panels.end(), [](const auto& a, const auto& b) {
+    return a.starts_with("prefill") && !b.starts_with("prefill");
+  });
+  FigureContent content{.table = roofline_table(points, configurations)};
   content.remarks = "Of each model the longest context; the table holds all.";
   if (!any_row(rows, "kind", "ceiling"))
     content.remarks += " The ceilings of this machine are not known: no device profile was given.";
+  JsonValue view = roofline_view(rows, study);
   content.spec = chart(std::move(rows), std::move(view), panels, {560, 380}, {340, 280}, 2);
   return content;
 }
