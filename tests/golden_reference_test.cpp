@@ -11,6 +11,7 @@
 
 #include "model/load.h"
 #include "model/safetensors.h"
+#include "plan/longrope.h"
 #include "plan/reference/reference.h"
 
 namespace tidemark {
@@ -164,28 +165,48 @@ void check_full_pass(const Golden& golden, int64_t chunk) {
   EXPECT_LE(relative_error(logits, golden.floats("logits")), golden.tolerance()) << "logits";
 }
 
+// New tokens [first, last) of each sequence, with the cache.
+void decode(const Golden& golden, const std::vector<int32_t>& ids, int64_t chunk, int64_t first,
+            int64_t last, std::vector<double>& logits) {
+  Workload workload = golden.workload;
+  const int64_t batch = workload.batch, context = workload.context, vocab = golden.spec.vocab;
+  const int64_t new_tokens = static_cast<int64_t>(ids.size()) / batch;
+  workload.chunk = chunk;
+  workload.context += first;
+  workload.new_tokens = last - first;
+  std::vector<int32_t> prompt;
+  for (int64_t b = 0; b < batch; ++b) {
+    const int32_t* asked = golden.prompt.data() + b * context;
+    const int32_t* given = ids.data() + b * new_tokens;
+    prompt.insert(prompt.end(), asked, asked + context);
+    prompt.insert(prompt.end(), given, given + first);
+  }
+  ReferenceRun run(golden.spec, *golden.weights, workload);
+  run.set_prompt(prompt);
+  const Plan& plan = run.plan();
+  for (int64_t i = 0; i < plan.body_count; ++i) run.run(StepKind::body, i * plan.workload.chunk);
+  for (int64_t i = 0; i < workload.new_tokens; ++i) {
+    const StepKind kind = i == 0 ? StepKind::tail : StepKind::decode;
+    run.run(kind, i == 0 ? plan.body_count * plan.workload.chunk : plan.prompt() + i - 1);
+    for (int64_t b = 0; b < batch; ++b) {
+      const int64_t token = b * new_tokens + first + i;
+      std::copy_n(run.tensor(plan.step(kind).logits).data() + b * vocab, vocab,
+                  logits.data() + token * vocab);
+      EXPECT_EQ(run.id(b, plan.prompt() + i), ids[static_cast<size_t>(token)])
+          << "sequence " << b << ", token " << first + i;
+    }
+  }
+}
+
 void check_decode(const Golden& golden, int64_t chunk) {
   const std::vector<int32_t> ids = golden.integers("decode_ids");
   const Values expected = golden.floats("decode_logits");
-  Workload workload = golden.workload;
-  workload.chunk = chunk;
-  workload.new_tokens = static_cast<int64_t>(ids.size()) / workload.batch;
-  ReferenceRun run(golden.spec, *golden.weights, workload);
-  run.set_prompt(golden.prompt);
-  const Plan& plan = run.plan();
-  for (int64_t i = 0; i < plan.body_count; ++i) run.run(StepKind::body, i * plan.workload.chunk);
-  const int64_t vocab = golden.spec.vocab, last = plan.body_count * plan.workload.chunk;
   std::vector<double> logits(expected.size());
-  for (int64_t i = 0; i < workload.new_tokens; ++i) {
-    const StepKind kind = i == 0 ? StepKind::tail : StepKind::decode;
-    run.run(kind, i == 0 ? last : plan.prompt() + i - 1);
-    for (int64_t b = 0; b < workload.batch; ++b) {
-      std::copy_n(run.tensor(plan.step(kind).logits).data() + b * vocab, vocab,
-                  logits.data() + (b * workload.new_tokens + i) * vocab);
-      EXPECT_EQ(run.id(b, plan.prompt() + i), ids[static_cast<size_t>(b * workload.new_tokens + i)])
-          << "sequence " << b << ", token " << i;
-    }
-  }
+  const int64_t new_tokens = static_cast<int64_t>(ids.size()) / golden.workload.batch;
+  const int64_t before =
+      tokens_before_long_factors(golden.spec, golden.workload.context, new_tokens);
+  decode(golden, ids, chunk, 0, before, logits);
+  if (before < new_tokens) decode(golden, ids, chunk, before, new_tokens, logits);
   EXPECT_LE(relative_error(logits, expected), golden.tolerance()) << "decode_logits";
 }
 

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "model/load.h"
 #include "model/safetensors.h"
+#include "plan/longrope.h"
 #include "plan/plan.h"
 
 namespace tidemark {
@@ -152,42 +153,68 @@ void check_full_pass(const Reference& reference, Backend& backend, double tolera
   result.tensors.push_back({"logits", relative_error(logits, expected), tolerance});
 }
 
-// Greedy decoding with the cache. Every step is fed the recorded id, so that one broken near tie
-// does not make the following logits incomparable.
-void check_decode(const Reference& reference, Backend& backend, double tolerance,
-                  VerifyResult& result) {
-  const TensorView& ids_view = reference.golden.at("decode_ids");
-  const std::vector<int32_t> ids = integers(ids_view, "decode_ids");
-  const std::vector<float> expected = floats(reference.golden.at("decode_logits"));
+struct Decoding {
+  std::vector<int32_t> ids;        // [B, new tokens], as recorded
+  std::vector<int32_t> found_ids;  // the same, as computed
+  std::vector<float> logits;       // [B, new tokens, V], as computed
+};
+
+// New tokens [first, last) of each sequence, with the cache. Every step is fed the recorded id, so
+// that one broken near tie does not make the following logits incomparable.
+void decode(const Reference& reference, Backend& backend, int64_t first, int64_t last,
+            Decoding& out) {
   Workload workload = reference.workload;
-  workload.new_tokens = static_cast<int64_t>(ids.size()) / workload.batch;
+  const int64_t batch = workload.batch, context = workload.context, vocab = reference.spec.vocab;
+  const int64_t new_tokens = static_cast<int64_t>(out.ids.size()) / batch;
+  workload.context += first;
+  workload.new_tokens = last - first;
+  std::vector<int32_t> prompt;
+  for (int64_t b = 0; b < batch; ++b) {
+    const int32_t* asked = reference.prompt.data() + b * context;
+    const int32_t* given = out.ids.data() + b * new_tokens;
+    prompt.insert(prompt.end(), asked, asked + context);
+    prompt.insert(prompt.end(), given, given + first);
+  }
   Executor executor(build_plan(reference.spec, workload), backend);
   fill_weights(executor, reference.weights);
-  executor.set_prompt(reference.prompt);
+  executor.set_prompt(prompt);
 
-  const int64_t vocab = reference.spec.vocab, row = workload.context + workload.new_tokens;
-  std::vector<float> logits(expected.size());
-  for (int64_t i = 0; i < workload.new_tokens; ++i) {
-    StepKind kind = StepKind::tail;
-    if (i == 0) {
+  for (int64_t i = first; i < last; ++i) {
+    const int64_t position = context + i;
+    if (i == first)
       executor.prefill();
-    } else {
-      kind = StepKind::decode;
-      executor.decode(workload.context + i - 1);
-    }
+    else
+      executor.decode(position - 1);
+    const StepKind kind = i == first ? StepKind::tail : StepKind::decode;
     const std::vector<float> step = executor.read(executor.plan().step(kind).logits);
     const std::vector<int32_t> found = executor.ids();
-    for (int64_t b = 0; b < workload.batch; ++b) {
-      std::copy_n(step.data() + b * vocab, vocab,
-                  logits.data() + (b * workload.new_tokens + i) * vocab);
-      const int32_t want = ids[static_cast<size_t>(b * workload.new_tokens + i)];
-      const int64_t position = workload.context + i;
-      if (found[static_cast<size_t>(b * row + position)] == want) ++result.decode_ids_equal;
-      ++result.decode_ids;
-      executor.set_id(b, position, want);
+    for (int64_t b = 0; b < batch; ++b) {
+      const int64_t token = b * new_tokens + i;
+      std::copy_n(step.data() + b * vocab, vocab, out.logits.data() + token * vocab);
+      out.found_ids[static_cast<size_t>(token)] =
+          found[static_cast<size_t>(b * (context + last) + position)];
+      executor.set_id(b, position, out.ids[static_cast<size_t>(token)]);
     }
   }
-  result.tensors.push_back({"decode_logits", relative_error(logits, expected), tolerance});
+}
+
+void check_decode(const Reference& reference, Backend& backend, double tolerance,
+                  VerifyResult& result) {
+  const std::vector<float> expected = floats(reference.golden.at("decode_logits"));
+  Decoding decoding;
+  decoding.ids = integers(reference.golden.at("decode_ids"), "decode_ids");
+  decoding.found_ids.resize(decoding.ids.size());
+  decoding.logits.resize(expected.size());
+  const Workload& workload = reference.workload;
+  const int64_t new_tokens = static_cast<int64_t>(decoding.ids.size()) / workload.batch;
+  const int64_t before = tokens_before_long_factors(reference.spec, workload.context, new_tokens);
+  decode(reference, backend, 0, before, decoding);
+  if (before < new_tokens) decode(reference, backend, before, new_tokens, decoding);
+
+  result.decode_ids = static_cast<int64_t>(decoding.ids.size());
+  for (size_t i = 0; i < decoding.ids.size(); ++i)
+    result.decode_ids_equal += decoding.ids[i] == decoding.found_ids[i] ? 1 : 0;
+  result.tensors.push_back({"decode_logits", relative_error(decoding.logits, expected), tolerance});
 }
 
 }  // namespace
