@@ -684,6 +684,18 @@ TEST(Hymba, what_would_change_the_result_unseen_is_refused) {
        true,
        "expected false, the only form supported, found true"},
       {"hidden_act", {"silu", nullptr}, "gelu", "expected silu, found a string 'gelu'"},
+      {"modify_attention_mask",
+       {true, nullptr},
+       false,
+       "expected true, the only form supported, found false"},
+      {"v_head_dim",
+       {-1, 32, nullptr},
+       16,
+       "expected -1 or mamba_expand * hidden_size / num_attention_heads 32, found 16"},
+      {"rope_scaling",
+       {nullptr},
+       {{"type", "linear"}, {"factor", 2.0}},
+       "expected null, found an object"},
   };
   const ModelSpec expected = spec_of(golden_config("hymba"));
   for (const auto& c : cases) {
@@ -695,6 +707,11 @@ TEST(Hymba, what_would_change_the_result_unseen_is_refused) {
     EXPECT_EQ(error_with("hymba", c.key, c.value),
               std::string("config.json: key '") + c.key + "': " + c.error);
   }
+  Config config = golden_config("hymba");
+  config["layer_type"] = {"h", "h", "h", "h", "h", "h"};
+  EXPECT_EQ(spec_of(config), expected);
+  config["layer_type"][4] = "a";
+  EXPECT_EQ(error_of(config), "config.json: key 'layer_type[4]': expected h, found a string 'a'");
 }
 
 // transformers makes the projections without biases, whatever the config says.

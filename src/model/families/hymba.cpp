@@ -35,8 +35,8 @@ std::optional<RopeSpec> read_positions(const Json& config, int64_t head_dim) {
 }
 
 // Of keys that can ask for another model than is made here.
-void refuse_other_models(const Json& config, int64_t hidden, int64_t head_dim) {
-  for (const char* key : {"mamba_inner_layernorms", "mamba_conv_bias"})
+void refuse_other_models(const Json& config, int64_t hidden, int64_t head_dim, int64_t value_dim) {
+  for (const char* key : {"mamba_inner_layernorms", "mamba_conv_bias", "modify_attention_mask"})
     require_flag(config, key, true);
   for (const char* key : {"mamba_proj_bias", "kv_weight_reuse"}) require_flag(config, key, false);
   require_silu(config, "hidden_act");
@@ -55,6 +55,13 @@ void refuse_other_models(const Json& config, int64_t hidden, int64_t head_dim) {
   require("attn_hidden_size", hidden, fmt::format("-1 or hidden_size {}", hidden));
   require("kq_head_dim", head_dim,
           fmt::format("-1 or hidden_size / num_attention_heads {}", head_dim));
+  require("v_head_dim", value_dim,
+          fmt::format("-1 or mamba_expand * hidden_size / num_attention_heads {}", value_dim));
+  if (config.has("rope_scaling")) config["rope_scaling"].fail_expected("null");
+  if (!config.has("layer_type")) return;
+  const Json types = config["layer_type"];
+  for (size_t i = 0; i < types.size(); ++i)
+    if (types[i].string() != "h") types[i].fail_expected("h");
 }
 
 // By layer the one whose K and V it reads, or -1.
@@ -95,7 +102,7 @@ ModelSpec make_hymba(const Json& config) {
       product(config, "mamba_expand", hidden, dimension(config, "mamba_expand", 2));
   check_divides(config, "num_attention_heads", heads.heads, hidden, "hidden_size");
   check_divides(config, "num_attention_heads", heads.heads, inner, "mamba_expand * hidden_size");
-  refuse_other_models(config, hidden, hidden / heads.heads);
+  refuse_other_models(config, hidden, hidden / heads.heads, inner / heads.heads);
   AttentionBlock attention;
   attention.heads = heads.heads;
   attention.kv_heads = heads.kv_heads;
