@@ -10,7 +10,11 @@
 namespace tidemark {
 
 int64_t dimension(const Json& config, std::string_view key, int64_t fallback, int64_t most) {
-  return config.has(key) ? config[key].integer(1, most) : fallback;
+  if (config.has(key)) return config[key].integer(1, most);
+  if (fallback > most)
+    fail("{}: key '{}': expected an integer from 1 to {}, found the default {}", config.where(),
+         key, most, fallback);
+  return fallback;
 }
 
 bool flag(const Json& config, std::string_view key, bool fallback) {

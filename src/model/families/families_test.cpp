@@ -589,6 +589,23 @@ TEST(FalconH1, inner_width_may_follow_from_expand) {
   EXPECT_EQ(block<Mamba2Block>(spec_of(config), 0, 0, 1).head_dim, 16);  // 2 * 64 / 8
 }
 
+// A default can be impossible too: transformers then fails at the first token.
+TEST(Families, defaults_are_held_against_the_keys_that_bound_them) {
+  const struct {
+    const char* golden;
+    int experts;
+    const char* error;
+  } cases[] = {{"qwen3-next-moe", 6, "expected an integer from 1 to 6, found the default 10"},
+               {"granite-moe", 1, "expected an integer from 1 to 1, found the default 2"}};
+  for (const auto& c : cases) {
+    Config config = golden_config(c.golden);
+    config[std::string(c.golden) == "granite-moe" ? "num_local_experts" : "num_experts"] =
+        c.experts;
+    config.erase("num_experts_per_tok");
+    EXPECT_EQ(error_of(config), std::string("config.json: key 'num_experts_per_tok': ") + c.error);
+  }
+}
+
 // transformers: layers_num_experts. Where there is one expert, there is no router to choose two.
 TEST(Jamba, one_expert_is_an_mlp_however_many_a_token_is_to_visit) {
   Config config = golden_config("jamba");
