@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "model/families/original_mamba.h"
 
 namespace tidemark {
 namespace {
@@ -34,7 +35,7 @@ constexpr Family families[] = {
     {"zamba2", make_zamba2},
 };
 
-// state-spaces/mamba* carry no model_type; ssm_cfg.layer says which of the two it is.
+// ssm_cfg.layer says which of the two it is.
 std::string original_model_type(const Json& config) {
   const bool names_layer = config.has("ssm_cfg") && config["ssm_cfg"].has("layer");
   if (!names_layer) return "mamba";
@@ -45,11 +46,22 @@ std::string original_model_type(const Json& config) {
   layer.fail_expected("Mamba1 or Mamba2");
 }
 
+// state-spaces/mamba* carry no model_type, unless someone added it.
+std::string read_model_type(const Json& config) {
+  const bool named = config.has("model_type");
+  const std::string type = named ? config["model_type"].string() : "";
+  if (!is_original_mamba(config) || (named && type != "mamba" && type != "mamba2"))
+    return config["model_type"].string();
+  const std::string original = original_model_type(config);
+  if (named && type != original)
+    config["model_type"].fail_expected(original + ", which ssm_cfg describes");
+  return original;
+}
+
 }  // namespace
 
 ModelSpec make_spec(const Json& config) {
-  const bool original = !config.has("model_type") && config.has("d_model") && config.has("n_layer");
-  const std::string type = original ? original_model_type(config) : config["model_type"].string();
+  const std::string type = read_model_type(config);
   std::string known;
   for (const Family& family : families) {
     if (family.model_type == type) return family.make(config);

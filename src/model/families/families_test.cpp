@@ -496,6 +496,20 @@ TEST(Mamba, original_and_transformers_spellings_give_the_same_model) {
   EXPECT_EQ(block<Mamba2Block>(b).norm_groups, 1);
 }
 
+TEST(Mamba, the_original_spelling_may_have_a_model_type) {
+  const Config original = {{"d_model", 64}, {"n_layer", 2}, {"vocab_size", 128}};
+  Config config = original;
+  config["model_type"] = "mamba";
+  EXPECT_EQ(spec_of(config), spec_of(original));
+  config["model_type"] = "mamba2";
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'model_type': expected mamba, which ssm_cfg describes, found a "
+            "string 'mamba2'");
+  config["ssm_cfg"] = {{"layer", "Mamba2"}, {"headdim", 16}};
+  EXPECT_EQ(spec_of(config).family, "mamba2");
+  EXPECT_EQ(spec_of(config).layers.size(), 2U);
+}
+
 TEST(Mamba, originals_we_can_not_compute_are_refused) {
   const Config original = {{"d_model", 64}, {"n_layer", 2}, {"vocab_size", 50277}};
   const auto with = [&](const char* key, const Config& value) {

@@ -5,7 +5,7 @@
 namespace tidemark {
 
 bool is_original_mamba(const Json& config) {
-  return !config.has("model_type");
+  return config.has("d_model") && config.has("n_layer") && !config.has("hidden_size");
 }
 
 OriginalMamba read_original_mamba(const Json& config) {

@@ -13,7 +13,7 @@ struct OriginalMamba {
   bool tied = true;
   Json ssm;
 };
-bool is_original_mamba(const Json& config);
+bool is_original_mamba(const Json& config);  // with or without a model_type
 OriginalMamba read_original_mamba(const Json& config);
 
 }  // namespace tidemark
