@@ -694,6 +694,28 @@ TEST(Hymba, a_null_window_makes_every_layer_global) {
   }
 }
 
+// transformers 5 computes the same with it; before, it changed rope_theta.
+TEST(Zamba2, a_long_context_is_a_number_of_positions) {
+  Config config = golden_config("zamba2-1.2b");
+  ASSERT_TRUE(config["use_mem_rope"].get<bool>());
+  config["max_position_embeddings"] = 16384;
+  const ModelSpec expected = spec_of(config);
+  config["use_long_context"] = true;
+  ASSERT_EQ(error_of(config), "no error");
+  EXPECT_EQ(spec_of(config), expected);
+  config["max_position_embeddings"] = 4096;
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'max_position_embeddings': expected 16384, as use_long_context is "
+            "true, found 4096");
+  config.erase("max_position_embeddings");
+  EXPECT_EQ(spec_of(config), expected);
+  config.erase("rope_parameters");
+  config["rope_theta"] = 10000;
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'use_long_context': expected false where there are no "
+            "rope_parameters, found true");
+}
+
 // Keys of NVIDIA's config that would make another model of the same tensors.
 TEST(Hymba, what_would_change_the_result_unseen_is_refused) {
   const struct {

@@ -19,6 +19,20 @@ struct SideShape {
   double eps = 1e-5;
 };
 
+// use_long_context is no more than a number of positions since transformers 5. Before, it changed
+// rope_theta, which then stands outside rope_parameters.
+RopeSpec read_positions(const Json& config, int64_t head_dim) {
+  if (!flag(config, "use_long_context", false))
+    return read_rope(config, head_dim, {.max_positions = 4096});
+  if (!config.has("rope_parameters"))
+    config["use_long_context"].fail_expected("false where there are no rope_parameters");
+  constexpr int64_t positions = 16384;
+  if (dimension(config, "max_position_embeddings", positions) != positions)
+    config["max_position_embeddings"].fail_expected(
+        fmt::format("{}, as use_long_context is true", positions));
+  return read_rope(config, head_dim, {.max_positions = positions});
+}
+
 SideShape read_side(const Json& config, int64_t hidden, double eps) {
   SideShape side;
   side.hidden = hidden;
@@ -26,7 +40,6 @@ SideShape read_side(const Json& config, int64_t hidden, double eps) {
   side.blocks = dimension(config, "num_mem_blocks", 1, max_layers);
   side.rank = dimension(config, "adapter_rank", 128);
   side.attention_adapters = flag(config, "use_shared_attention_adapter", false);
-  require_flag(config, "use_long_context", false);
   const int64_t wide = product(config, "hidden_size", hidden, 2);
   if (dimension(config, "attention_hidden_size", wide) != wide)
     config["attention_hidden_size"].fail_expected(fmt::format("2 * hidden_size {}", wide));
@@ -44,8 +57,7 @@ SideShape read_side(const Json& config, int64_t hidden, double eps) {
                     .head_dim = head_dim,
                     .score_scale = 1 / std::sqrt(static_cast<double>(head_dim) / 2),
                     .in_width = wide};
-  if (flag(config, "use_mem_rope", false))
-    side.attention.rope = read_rope(config, side.attention.head_dim, {.max_positions = 4096});
+  if (flag(config, "use_mem_rope", false)) side.attention.rope = read_positions(config, head_dim);
   side.mlp = {.hidden = hidden,
               .width = dimension(config, "intermediate_size", 4 * hidden),
               .act = activation(config, "hidden_act", Act::gelu),
