@@ -528,6 +528,9 @@ TEST(Mamba, originals_we_can_not_compute_are_refused) {
             "config.json: key 'ssm_cfg.layer': expected Mamba1 or Mamba2, found a string 'Mamba3'");
   EXPECT_EQ(with("ssm_cfg", {{"d_state", 0}}),
             "config.json: key 'ssm_cfg.d_state': expected an integer from 1 to 16777216, found 0");
+  EXPECT_EQ(with("ssm_cfg", {{"layer", "Mamba2"}, {"activation", "relu"}}),
+            "config.json: key 'ssm_cfg.activation': expected silu, found a string 'relu'");
+  EXPECT_EQ(with("ssm_cfg", {{"layer", "Mamba2"}, {"activation", "swish"}}), "no error");
 }
 
 TEST(Mamba2, time_steps_are_clamped_as_configured) {

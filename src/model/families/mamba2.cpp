@@ -63,6 +63,7 @@ Mamba2Config read_original(const Json& config) {
   if (dimension(ssm, "d_ssm", inner) != inner)
     ssm["d_ssm"].fail_expected("expand * d_model " + std::to_string(inner));
   require_flag(ssm, "D_has_hdim", false);
+  require_silu(ssm, "activation");
   shape.head_dim = dimension(ssm, "headdim", 64);
   check_divides(ssm, "headdim", shape.head_dim, inner, "expand * d_model");
   shape.heads = inner / shape.head_dim;
