@@ -5,8 +5,10 @@
 
 Random weights, norms, biases, A, D and dt shaken away from their defaults. The variants kept beside
 this file were made by it: bamba-bias, granite-moe, jamba-moe, nemotron-moe, nemotron-sizes,
-phi3-longrope-long, qwen3-next-moe and zamba2-norope (here zamba2-untied). Hidden states of mamba,
-mamba2 and falcon_mamba are not to be used: those models change them in place after handing them out.
+phi3-longrope-long, qwen3-next-moe and zamba2-norope (here zamba2-untied); and, drawn as drawn() has it,
+falcon-h1-before, falcon-mamba-bias, llama-yarn-gelu, mamba2-limit and phi3-longrope-crossing.
+mamba, mamba2 and falcon_mamba hand out a layer's output where the others hand out its input; that is
+put right here (states()).
 Hymba needs hymba_ref.py, its reference in plain PyTorch, on the path; without it those are skipped.
 """
 import json, os, sys, math, traceback, warnings
@@ -73,6 +75,30 @@ def hymba(**kw):
 V.append(("hymba-sizes", hymba(hidden_size=96, num_attention_heads=6, num_key_value_heads=3, num_memory_tokens=5, sliding_window=7, kv_reuse_group=[[1,2],[4,5]], global_attn_idx=[0,3], mamba_d_state=8, mamba_dt_rank=6)))
 V.append(("hymba-plain", hymba(rope_type="default", tie_word_embeddings=False, kv_reuse_group=[], num_memory_tokens=16, global_attn_idx=[2], num_key_value_heads=4, mamba_expand=1)))
 
+# The class's own config with these keys, its weights drawn by drawn(); the seed is a word's letters.
+D = []
+def d(word, name, kind, **kw): D.append((sum(ord(a) * (i + 7) for i, a in enumerate(word)), name, kind, kw))
+B = dict(vocab_size=131, hidden_size=48, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=3, intermediate_size=100, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+M = dict(vocab_size=131, hidden_size=48, num_hidden_layers=3, conv_kernel=3, use_bias=True, use_conv_bias=False, tie_word_embeddings=False)
+# Its original length lies between the prompt of 37 tokens and the last of 8 new ones.
+d("phi3-lr40", "phi3-longrope-crossing", "phi3", **B, tie_word_embeddings=True, max_position_embeddings=256, original_max_position_embeddings=40, partial_rotary_factor=1.0,
+  rope_parameters=dict(rope_theta=10000.0, rope_type="longrope", short_factor=[1.0, 1.1, 1.2, 1.3], long_factor=[1.0, 2.0, 3.0, 4.0]))
+d("llama-yarn", "llama-yarn-gelu", "llama", **B, tie_word_embeddings=True, max_position_embeddings=64, hidden_act="gelu", rope_parameters=dict(rope_theta=10000.0, rope_type="yarn", factor=4.0, original_max_position_embeddings=16))
+d("fmamba-b", "falcon-mamba-bias", "falcon_mamba", **M, state_size=8, time_step_rank=5, expand=3, intermediate_size=80, mixer_rms_eps=1e-3)
+d("mamba2-g", "mamba2-limit", "mamba2", **M, num_heads=8, head_dim=12, n_groups=4, state_size=10, chunk_size=8, time_step_limit=(0.05, 0.3))
+d("fh1-0", "falcon-h1-before", "falcon_h1", **B, mamba_n_groups=2, mamba_d_state=10, mamba_chunk_size=8, mamba_d_conv=3, mamba_n_heads=6, mamba_d_head=12, mamba_d_ssm=72, mamba_rms_norm=True, mamba_norm_before_gate=True, projectors_bias=False, attention_bias=False,
+  mamba_proj_bias=False, mlp_bias=False, mamba_conv_bias=True, tie_word_embeddings=False, time_step_limit=(0.05, 0.3), key_multiplier=0.6, attention_in_multiplier=1.3, attention_out_multiplier=0.7, ssm_in_multiplier=1.2, ssm_out_multiplier=0.8,
+  ssm_multipliers=[0.9, 0.8, 1.1, 1.2, 0.7], mlp_multipliers=[0.8, 1.4], embedding_multiplier=2.5, lm_head_multiplier=0.4)
+
+def drawn(m):
+    for n, p in m.named_parameters():
+        if "A_log" in n: p.add_(torch.rand_like(p) - 0.5)
+        elif n.endswith(".D"): p.add_(0.3 * torch.randn_like(p))
+        elif "dt_proj.bias" in n or "dt_bias" in n: p.copy_(torch.rand_like(p) * 4 - 4)
+        elif p.dim() == 1: p.add_(0.2 * torch.randn_like(p))
+        elif "conv" in n: p.copy_(0.5 * torch.randn_like(p))
+        else: p.copy_(torch.randn_like(p) * (1.0 if "embed" in n else p.shape[-1] ** -0.5))
+
 def shake(sd, seed):
     g = torch.Generator().manual_seed(seed)
     new = {}
@@ -88,9 +114,15 @@ def shake(sd, seed):
             new[k] = p + 0.15 * n
     return new
 
-def golden(fn, vocab, path, seed, layers):
-    g = torch.Generator().manual_seed(1000 + seed)
-    ids = torch.randint(0, vocab, (2, 37), generator=g)
+# What enters each layer, and what leaves the final norm.
+def states(m, ids, hidden):
+    if m.config.model_type not in ("mamba", "mamba2", "falcon_mamba"): return hidden
+    return (m.get_input_embeddings()(ids),) + hidden[:-2] + hidden[-1:]
+
+def prompt(vocab, seed):
+    return torch.randint(0, vocab, (2, 37), generator=torch.Generator().manual_seed(1000 + seed))
+
+def golden(fn, ids, path, layers):
     logits, hidden = fn(ids)
     t = {"input_ids": ids, "logits": logits.float().contiguous()}
     if hidden is not None and len(hidden) == layers + 1:
@@ -119,7 +151,7 @@ for i, (name, c) in enumerate(V):
                 def fn(ids):
                     r = hymba_ref.forward(c, w, ids); r = r if isinstance(r, tuple) else (r, None)
                     return r[0], r[1]
-                golden(fn, c["vocab_size"], path, i, c["num_hidden_layers"])
+                golden(fn, prompt(c["vocab_size"], i), path, c["num_hidden_layers"])
             else:
                 c.pop("transformers_version", None)
                 json.dump(c, open(path + "/config.json", "w"))
@@ -135,10 +167,23 @@ for i, (name, c) in enumerate(V):
                 m.save_pretrained(path)
                 def fn(ids):
                     r = m(ids, use_cache=False, output_hidden_states=True)
-                    return r.logits, r.hidden_states
-                golden(fn, config.vocab_size, path, i, config.num_hidden_layers)
+                    return r.logits, states(m, ids, r.hidden_states)
+                golden(fn, prompt(config.vocab_size, i), path, config.num_hidden_layers)
         print("made", name, flush=True)
     except Exception as e:
         print("FAILED", name, type(e).__name__, str(e).splitlines()[:2], flush=True)
         if os.environ.get("TRACE"): traceback.print_exc()
         import shutil; shutil.rmtree(path, ignore_errors=True)
+
+for seed, name, kind, kw in D:
+    path = f"{out}/{name}"
+    with torch.no_grad():
+        torch.manual_seed(seed)
+        m = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **kw), attn_implementation="eager").float().eval()
+        drawn(m)
+        m.save_pretrained(path)
+        def fn(ids):
+            r = m(ids, use_cache=False, output_hidden_states=True)
+            return r.logits, states(m, ids, r.hidden_states)
+        golden(fn, torch.randint(0, m.config.vocab_size, (2, 37)), path, m.config.num_hidden_layers)
+    print("made", name, flush=True)
