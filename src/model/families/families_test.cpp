@@ -719,6 +719,37 @@ TEST(Zamba2, a_long_context_is_a_number_of_positions) {
             "rope_parameters, found true");
 }
 
+TEST(Zamba2, absent_layer_kinds_are_those_of_the_large_model) {
+  const Config config = {{"model_type", "zamba2"}, {"n_mamba_heads", 80}};
+  std::vector<size_t> hybrid;
+  const ModelSpec spec = spec_of(config);
+  for (size_t i = 0; i < spec.layers.size(); ++i)
+    if (spec.layers[i].sublayers[0].side) hybrid.push_back(i);
+  EXPECT_EQ(hybrid, (std::vector<size_t>{6, 12, 18, 24, 30, 36, 42, 47, 51}));
+  Config shorter = config;
+  shorter["num_hidden_layers"] = 53;
+  EXPECT_EQ(error_of(shorter), "config.json: key 'layers_block_type': missing");
+}
+
+TEST(Jamba, a_default_offset_needs_a_longer_period) {
+  Config config = golden_config("jamba");
+  config["attn_layer_period"] = 4;
+  config["attn_layer_offset"] = 4;
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'attn_layer_offset': expected less than attn_layer_period, found 4");
+  config.erase("attn_layer_offset");
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'attn_layer_period': expected more than the default 4 of "
+            "attn_layer_offset, found 4");
+}
+
+TEST(NemotronH, a_group_has_two_experts_or_more) {
+  Config config = golden_config("nemotron-moe");
+  config["n_group"] = config["topk_group"] = config["n_routed_experts"];
+  EXPECT_EQ(error_of(config),
+            "config.json: key 'n_routed_experts': expected two or more a group, found 6 in 6");
+}
+
 // Keys of NVIDIA's config that would make another model of the same tensors.
 TEST(Hymba, what_would_change_the_result_unseen_is_refused) {
   const struct {

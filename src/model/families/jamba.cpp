@@ -1,5 +1,6 @@
 // Jamba: Mamba-1 with norms of dt, B and C, attention without positions now and then, an MLP or
 // experts after each. transformers: configuration_jamba.py, modeling_jamba.py.
+#include "base/error.h"
 #include "model/families/builder.h"
 #include "model/families/config.h"
 #include "model/families/families.h"
@@ -16,8 +17,10 @@ Every read_every(const Json& config, const std::string& what, int64_t period, in
   Every out{dimension(config, what + "_layer_period", period, max_layers), offset};
   const std::string key = what + "_layer_offset";
   if (config.has(key)) out.offset = config[key].integer(0);
-  if (out.offset >= out.period) config[key].fail_expected("less than " + what + "_layer_period");
-  return out;
+  if (out.offset < out.period) return out;
+  if (config.has(key)) config[key].fail_expected("less than " + what + "_layer_period");
+  config[what + "_layer_period"].fail_expected(
+      fmt::format("more than the default {} of {}", offset, key));
 }
 
 Mamba1Block mamba_block(SpecBuilder& builder, const std::string& prefix, const Mamba1Shape& shape,

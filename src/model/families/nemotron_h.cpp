@@ -72,6 +72,10 @@ Experts read_experts(const Json& config, int64_t hidden, Act act, bool bias) {
   block.score = RouterScore::sigmoid;
   block.groups = dimension(config, "n_group", 1, block.experts);
   check_divides(config, "n_group", block.groups, block.experts, "n_routed_experts");
+  // The reference ranks groups by their two best experts.
+  if (block.experts / block.groups < 2)
+    fail("{}: key 'n_routed_experts': expected two or more a group, found {} in {}", config.where(),
+         block.experts, block.groups);
   block.top_groups = dimension(config, "topk_group", 1, block.groups);
   if (block.top_k > block.top_groups * (block.experts / block.groups))
     config["num_experts_per_tok"].fail_expected("at most the experts of topk_group groups");

@@ -19,6 +19,15 @@ struct SideShape {
   double eps = 1e-5;
 };
 
+// Absent they are those of the 2.7b model, where that has as many layers.
+std::vector<std::string> read_kinds(const Json& config, int64_t layers) {
+  if (config.has("layers_block_type") || layers != 54)
+    return read_layer_kinds(config, "layers_block_type", layers);
+  std::vector<std::string> kinds(54, "linear_attention");
+  for (const size_t hybrid : {6, 12, 18, 24, 30, 36, 42, 47, 51}) kinds[hybrid] = "hybrid";
+  return kinds;
+}
+
 // use_long_context is no more than a number of positions since transformers 5. Before, it changed
 // rope_theta, which then stands outside rope_parameters.
 RopeSpec read_positions(const Json& config, int64_t head_dim) {
@@ -119,7 +128,7 @@ ModelSpec make_zamba2(const Json& config) {
   mamba.in_bias = mamba.out_bias = bias;
   mamba.norm_eps = 1e-5;
   SideShape side = read_side(config, hidden, eps);
-  const std::vector<std::string> kinds = read_layer_kinds(config, "layers_block_type", layers);
+  const std::vector<std::string> kinds = read_kinds(config, layers);
   // transformers (5.x) shares the blocks by the means that tie the head: without that, a checkpoint
   // holds a block for every use.
   const bool tied = flag(config, "tie_word_embeddings", true);
