@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "model/families/config.h"
 #include "model/families/original_mamba.h"
 
 namespace tidemark {
@@ -58,13 +59,24 @@ std::string read_model_type(const Json& config) {
   return original;
 }
 
+// With these, which transformers ignores, other programs compute another model of the same tensors.
+void refuse_foreign_keys(const Json& config) {
+  for (const char* key : {"attn_logit_softcapping", "clip_qkv", "final_logit_softcapping"})
+    if (config.has(key)) config[key].fail_expected("null");
+  if (finite(config, "logit_scale", 1) != 1) config["logit_scale"].fail_expected("1");
+}
+
 }  // namespace
 
 ModelSpec make_spec(const Json& config) {
   const std::string type = read_model_type(config);
   std::string known;
   for (const Family& family : families) {
-    if (family.model_type == type) return family.make(config);
+    if (family.model_type == type) {
+      // The generic family knows its own keys and refuses all others.
+      if (family.make != make_generic) refuse_foreign_keys(config);
+      return family.make(config);
+    }
     known += (known.empty() ? "" : ", ") + std::string(family.model_type);
   }
   config["model_type"].fail_expected("one of " + known);

@@ -185,6 +185,30 @@ TEST(Families, absent_keys_take_the_defaults_of_transformers) {
   EXPECT_FALSE(block<Mamba2Block>(falcon, 0, 0, 1).gated_norm);
 }
 
+// transformers computes without them, other programs with them.
+TEST(Families, keys_that_only_other_programs_know_are_refused) {
+  const struct {
+    const char* golden;
+    const char* key;
+    Config neutral;
+    Config value;
+    const char* error;
+  } cases[] = {
+      {"llama-3.2", "attn_logit_softcapping", nullptr, 50.0, "expected null, found 50.0"},
+      {"qwen3", "final_logit_softcapping", nullptr, 30.0, "expected null, found 30.0"},
+      {"jamba", "clip_qkv", nullptr, 8, "expected null, found 8"},
+      {"llama-3.2", "logit_scale", 1.0, 0.5, "expected 1, found 0.5"},
+      {"mamba2", "rms_norm", true, false, "expected true, the only form supported, found false"},
+      {"qwen3-next", "attn_output_gate", true, false,
+       "expected true, the only form supported, found false"},
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(error_with(c.golden, c.key, c.neutral), "no error") << c.key;
+    EXPECT_EQ(error_with(c.golden, c.key, c.value),
+              std::string("config.json: key '") + c.key + "': " + c.error);
+  }
+}
+
 TEST(Families, null_kv_heads_are_as_many_as_query_heads) {
   Config config = golden_config("falcon-h1");
   config["num_key_value_heads"] = nullptr;

@@ -17,7 +17,7 @@ struct Mamba2Config {
 };
 
 // transformers always applies the gated norm, over the whole width and after the gate, whatever
-// rms_norm and norm_before_gate say.
+// norm_before_gate says: files have it both ways.
 Mamba2Config read_transformers(const Json& config) {
   Mamba2Config out;
   Mamba2Shape& shape = out.shape;
@@ -27,6 +27,7 @@ Mamba2Config read_transformers(const Json& config) {
   out.eps = shape.norm_eps = positive(config, "layer_norm_epsilon", 1e-5);
   out.tied = flag(config, "tie_word_embeddings", false);
   require_silu(config, "hidden_act");
+  require_flag(config, "rms_norm", true);
   shape.heads = dimension(config, "num_heads", 128);
   shape.head_dim = dimension(config, "head_dim", 64);
   const int64_t inner = product(config, "expand", shape.hidden, dimension(config, "expand", 2));

@@ -60,6 +60,7 @@ ModelSpec make_qwen3_next(const Json& config) {
   const int64_t head_dim = dimension(config, "head_dim", 256, max_head_dim);
   const Heads heads = read_heads(config, hidden, 16, 2, head_dim);
   require_silu(config, "hidden_act");
+  require_flag(config, "attn_output_gate", true);
   const bool bias = flag(config, "attention_bias", false);
   const RopeSpec rope = read_rope(config, head_dim, {.fraction = 0.25, .max_positions = 32768});
   const AttentionShape attention{.hidden = hidden,
