@@ -116,6 +116,9 @@ void fit_profile(DeviceProfile& profile, std::span<const KernelSample> samples) 
     (fitted_by_compute(kind) ? e.compute : e.bandwidth) = fit_curve(x, share);
     (fitted_by_compute(kind) ? e.bandwidth : e.compute) = constant_curve(unbounded);
   }
+  // Products of a few rows more read their weights no faster.
+  for (const KernelClass kind : {KernelClass::gemm, KernelClass::gemm_f32})
+    profile.of(kind).bandwidth = profile.of(KernelClass::gemv).bandwidth;
 }
 
 }  // namespace tidemark

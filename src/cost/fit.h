@@ -13,7 +13,8 @@ struct KernelSample {
   double time_s = 0;  // of one call, launch included
 };
 
-// The resource a kernel class is fitted by; the other is left unbounded.
+// The resource a kernel class is fitted by; the other is left unbounded, but for products, whose
+// bandwidth is that of products of few rows.
 bool fitted_by_compute(KernelClass);
 
 // log-log piecewise curve through medians over bins of half a decade of the seconds at the peak.

@@ -50,6 +50,7 @@ TEST(Fit, FindsTheDeviceThatMadeTheSamples) {
   EXPECT_NEAR(profile.of(KernelClass::gemm).compute.at(5e-3), 1, 0.02);
   // 5 us at the peak in the 9 that are left without the launch
   EXPECT_NEAR(profile.of(KernelClass::gemm).compute.at(5e-6), 5.0 / 9, 0.01);
+  EXPECT_EQ(profile.of(KernelClass::gemm).bandwidth, profile.of(KernelClass::gemv).bandwidth);
   EXPECT_EQ(profile.of(KernelClass::ssd).source,
             load_profile("epyc-9654").of(KernelClass::ssd).source);
 }

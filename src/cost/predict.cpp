@@ -32,6 +32,15 @@ PassPrediction predict_step(const Step& step, const Plan& plan, const DeviceProf
                             const PredictOptions& options) {
   PassPrediction pass;
   pass.rows.resize(step.nodes.size());
+  std::vector<std::vector<Launch>> launches;
+  double cold_bytes = 0;
+  for (const Node& node : step.nodes) {
+    launches.push_back(launches_of(node, step.kind, plan, profile, options));
+    for (const Launch& launch : launches.back()) cold_bytes += launch.work.cold_bytes;
+  }
+  const Cold cold = profile.cache_bytes && cold_bytes <= profile.cache_bytes->value
+                        ? Cold::in_cache
+                        : Cold::in_memory;
   Queue wall, low, high;
   for (Queue* queue : {&wall, &low, &high}) queue->run(0, profile.step_s.value);
   for (size_t i = 0; i < step.nodes.size(); ++i) {
@@ -39,8 +48,8 @@ PassPrediction predict_step(const Step& step, const Plan& plan, const DeviceProf
     NodePrediction& row = pass.rows[i];
     row.cost = cost(node.op, plan);
     row.calls = 1;
-    for (const Launch& launch : launches_of(node, step.kind, plan, profile, options)) {
-      const Timing t = time_of(launch.work, profile, options.scales);
+    for (const Launch& launch : launches[i]) {
+      const Timing t = time_of(launch.work, profile, options.scales, cold);
       const double host_s = launch.host_s / options.scales.launch;
       wall.run(host_s, t.time_s());
       low.run(host_s / (1 + host_error), t.low_s());

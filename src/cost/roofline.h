@@ -34,8 +34,12 @@ double peak_time(const Work&, const DeviceProfile&);
 // Seconds at the peak bandwidths. Warm bytes come from the cache as far as half of it holds them.
 double moving_time(const Work&, const DeviceProfile&);
 
-// max(peak_time / share, moving_time / share) + launch.
-Timing time_of(const Work&, const DeviceProfile&, const Scales& = {});
+// Where weights, caches and states lie when a kernel reads them again, a step later.
+enum class Cold { in_memory, in_cache };
+
+// max(peak_time / share, moving_time / share) + launch, and no less than memory takes to deliver
+// what is cold there.
+Timing time_of(const Work&, const DeviceProfile&, const Scales& = {}, Cold = Cold::in_memory);
 
 // Watts drawn while `bound` limits: idle power and a share of what is between it and board power.
 // 0 when the profile has no board power.

@@ -80,6 +80,19 @@ TEST(Roofline, AHalfOfTheCacheHoldsActivationsAndNoWeights) {
                    2 * 3e-4);
 }
 
+TEST(Roofline, WhatIsColdComesNoFasterThanMemoryDelivers) {
+  DeviceProfile p = round_device();
+  p.of(KernelClass::state_step).bandwidth = constant_curve(2);  // measured in a cache
+  const Work w{KernelClass::state_step, DType::f32, 0, 0, 0, 1e8, 0, 0};
+  EXPECT_DOUBLE_EQ(time_of(w, p).time_s(), 10e-3) << "launch included, as in the bandwidth";
+  EXPECT_DOUBLE_EQ(time_of(w, p, {}, Cold::in_cache).time_s(), 5e-3 + 1e-6);
+  Scales twice;
+  twice.bandwidth = 2;
+  EXPECT_NEAR(time_of(w, p, twice).time_s(), 5e-3, 1e-6);
+  const Work warm{KernelClass::state_step, DType::f32, 0, 0, 0, 0, 1e8, 0};
+  EXPECT_DOUBLE_EQ(time_of(warm, p).time_s(), 5e-3 + 1e-6);
+}
+
 TEST(Roofline, ALastWaveOfBlocksTakesAsLongAsAFullOne) {
   DeviceProfile p = round_device();
   p.multiprocessors = {100, ""};
@@ -178,6 +191,22 @@ TEST(Predict, DecodeIsTheMeanOverThePositions) {
   EXPECT_NEAR(r.metrics.tpot_s->median, sum / 299, 1e-3 * sum / 299);
   EXPECT_EQ(r.source, Source::predicted);
   EXPECT_NEAR(r.metrics.tpot_s->ci_low, r.metrics.tpot_s->median / 1.25, 1e-9);
+}
+
+TEST(Predict, OnlyAStepThatACacheHoldsIsFasterThanMemory) {
+  const Plan plan = build_plan(load_spec("mamba2-130m"), {.context = 64, .new_tokens = 2});
+  DeviceProfile p = round_device();
+  p.launch_s.value = 1e-12;
+  for (Efficiency& e : p.efficiency) e.bandwidth = e.compute = constant_curve(1e6);
+  const auto decode_s = [&] { return predict_decode(plan, p, 0, 0).wall_s; };
+  double cold_bytes = 0;
+  for (const Node& node : plan.step(StepKind::decode).nodes)
+    cold_bytes += work(node.op, plan).cold_bytes;
+  EXPECT_NEAR(decode_s(), cold_bytes / 1e10, 1e-2 * decode_s());
+  p.cache_bytes = {cold_bytes - 1, ""};
+  EXPECT_NEAR(decode_s(), cold_bytes / 1e10, 1e-2 * decode_s());
+  p.cache_bytes = {2 * cold_bytes, ""};
+  EXPECT_LT(decode_s(), 1e-2 * cold_bytes / 1e10);
 }
 
 TEST(Predict, APlanThatDoesNotFitIsOutOfMemory) {

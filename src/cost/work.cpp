@@ -65,7 +65,9 @@ Work work_of(const Gemm& o, const Context& c) {
   Work w =
       c.split(by_rows(o.m, dtype), dtype, 2 * product({o.m, o.n, o.k}),
               product({o.n, o.k}) * bytes_per_weight(o, o.k, c) + product({o.n}) * c.size(o.bias));
-  if (w.kind != KernelClass::gemv) w.tiles = product({tiles_of(o.m), tiles_of(o.n)});
+  // Rows beyond whole blocks count for what they are: one row more is hardly more blocks to run.
+  if (w.kind != KernelClass::gemv)
+    w.tiles = std::max(1.0, static_cast<double>(o.m) / tile) * static_cast<double>(tiles_of(o.n));
   return w;
 }
 
