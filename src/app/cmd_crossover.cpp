@@ -1,10 +1,10 @@
-#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "app/commands.h"
 #include "app/crossover.h"
+#include "app/limit.h"
 #include "app/options.h"
 #include "app/prediction.h"
 #include "app/session.h"
@@ -100,72 +100,120 @@ Answer from_records(const Options& o) {
   return answer;
 }
 
-// Predictions for the device of --on, at contexts half an octave apart.
-Answer from_predictions(const Options& o) {
-  const DeviceProfile profile = load_profile(o.on);
-  constexpr double from = 128, step = 1.4142135623730951;
-  Workload workload{.batch = std::max<int64_t>(o.batch, 1),
-                    .new_tokens = std::max<int64_t>(o.new_tokens, o.metric == "tpot" ? 2 : 1),
-                    .dtype = dtype_option(o.dtype.empty() ? "bf16" : o.dtype),
-                    .logits = logits_option(o.logits.empty() ? "last" : o.logits)};
-  const auto points = [&](const std::string& model) {
-    const ModelSpec spec = load_spec(model);
-    std::vector<MetricPoint> found;
-    const auto most = static_cast<double>(std::min(tokens_option("--max-context", o.max_context),
-                                                   max_context(spec, workload.new_tokens)));
-    for (double context = from; context <= most; context *= step) {
-      Workload w = workload;
-      w.context = std::llround(context);
-      w.chunk = chunk_option(o.chunk, w.context);
-      const Record r = predict_record(spec, profile, w);
-      if (r.outcome != Outcome::ok) break;
-      if (o.metric == "energy") {
-        if (!r.prefill_energy) fail("--on {}: the profile has no board power", o.on);
-        const Energy& e = *r.prefill_energy;
-        found.push_back({w.context, e.total_j, *e.low_j, *e.high_j});
-      } else {
-        const Summary& s = o.metric == "ttft" ? *r.metrics.ttft_s : *r.metrics.tpot_s;
-        found.push_back({w.context, s.median, s.ci_low, s.ci_high});
-      }
-    }
-    return found;
-  };
-  Answer answer{.crossings = {}, .a = points(o.a), .b = points(o.b), .basis = {}};
-  answer.crossings = find_crossings(answer.a, answer.b);
-  answer.basis = fmt::format("predicted for {}, {}, batch {}, chunk {}, {} logits, {} to {} tokens",
-                             profile.name, name(workload.dtype), workload.batch, o.chunk,
-                             name(workload.logits), answer.a.front().context,
-                             std::min(answer.a.back().context, answer.b.back().context));
+Workload planned_workload(const Options& o, int64_t least_new_tokens) {
+  return {.batch = std::max<int64_t>(o.batch, 1),
+          .new_tokens = std::max(o.new_tokens, least_new_tokens),
+          .chunk = o.chunk == "whole" ? Workload{}.chunk : tokens_option("--chunk", o.chunk),
+          .dtype = dtype_option(o.dtype.empty() ? "bf16" : o.dtype),
+          .logits = logits_option(o.logits.empty() ? "last" : o.logits)};
+}
+
+// Two models that can be asked at any context, and how far.
+struct Pair {
+  ModelSpec a, b;
+  Workload workload;
+  bool whole = false;
+  int64_t last = 0;  // the largest context of both
+};
+
+// As far as both models and --max-context reach.
+Pair pair_of(const Options& o, int64_t least_new_tokens) {
+  Pair pair{.a = load_spec(o.a),
+            .b = load_spec(o.b),
+            .workload = planned_workload(o, least_new_tokens),
+            .whole = o.chunk == "whole"};
+  pair.last = std::min({tokens_option("--max-context", o.max_context),
+                        max_context(pair.a, pair.workload.new_tokens),
+                        max_context(pair.b, pair.workload.new_tokens)});
+  return pair;
+}
+
+MemoryOf memory_on(const DeviceProfile& profile, const ModelSpec& spec) {
+  return
+      [&](const Plan& plan) { return planned_memory(spec, plan, EngineModel::own, profile.kind); };
+}
+
+// And no further than both fit the device.
+Pair pair_on(const Options& o, const DeviceProfile& profile, int64_t least_new_tokens) {
+  if (!o.device.empty()) fail("crossover: expected --on or --device, found both");
+  Pair pair = pair_of(o, least_new_tokens);
+  const auto bytes = static_cast<int64_t>(profile.memory_bytes.value);
+  for (const ModelSpec* spec : {&pair.a, &pair.b}) {
+    const Limit limit = find_limit(
+        *spec, {.workload = pair.workload, .whole_chunk = pair.whole, .budget_bytes = bytes},
+        memory_on(profile, *spec));
+    if (limit.context == 0)
+      fail("{} does not fit {}: one token takes {}, it has {}", spec->name, profile.name,
+           format_bytes(limit.beyond.total()), format_bytes(bytes));
+    pair.last = std::min(pair.last, limit.context);
+  }
+  return pair;
+}
+
+// From the first token on, and to the token.
+Answer computed(const Options& o, const Pair& pair, const MetricAt& a, const MetricAt& b,
+                std::string_view how) {
+  const std::vector<int64_t> grid = half_octaves(1, pair.last);
+  Answer answer;
+  answer.crossings = find_exact_crossings(grid, a, b);
+  for (const int64_t context : {grid.front(), grid.back()}) {
+    answer.a.push_back(a(context));
+    answer.b.push_back(b(context));
+  }
+  answer.basis = fmt::format("{}, {}, batch {}, chunk {}, {} logits, 1 to {} tokens", how,
+                             name(pair.workload.dtype), pair.workload.batch, o.chunk,
+                             name(pair.workload.logits), pair.last);
   return answer;
 }
 
+Answer from_predictions(const Options& o) {
+  DeviceProfile profile = load_profile(o.on);
+  if (o.metric == "energy" && !profile.board_w)
+    fail("--on {}: the profile has no board power", o.on);
+  const Pair pair = pair_on(o, profile, o.metric == "tpot" ? 2 : 1);
+  profile.memory_bytes.value = 1e18;  // up to where both end there is enough
+  const auto metric_of = [&](const ModelSpec& spec) -> MetricAt {
+    return [&](int64_t context) -> MetricPoint {
+      Workload w = pair.workload;
+      w.context = context;
+      if (pair.whole) w.chunk = context;
+      const Record r = predict_record(spec, profile, w);
+      if (o.metric == "energy") {
+        const Energy& e = *r.prefill_energy;
+        return {context, e.total_j, *e.low_j, *e.high_j};
+      }
+      const Summary& s = o.metric == "ttft" ? *r.metrics.ttft_s : *r.metrics.tpot_s;
+      return {context, s.median, s.ci_low, s.ci_high};
+    };
+  };
+  return computed(o, pair, metric_of(pair.a), metric_of(pair.b),
+                  fmt::format("predicted for {}", profile.name));
+}
+
+// Of the device of --on, or of one that is here.
 Answer from_plans(const Options& o) {
-  const ModelSpec a = load_spec(o.a), b = load_spec(o.b);
+  if (!o.on.empty()) {
+    const DeviceProfile profile = load_profile(o.on);
+    const Pair pair = pair_on(o, profile, 1);
+    const auto metric_of = [&](const ModelSpec& spec) {
+      return memory_metric(spec, pair.workload, pair.whole, memory_on(profile, spec));
+    };
+    return computed(o, pair, metric_of(pair.a), metric_of(pair.b),
+                    fmt::format("planned for {} with the scratch memory of {}", profile.name,
+                                profile.kind == DeviceKind::gpu ? "the cuda backend"
+                                                                : "this machine's processor"));
+  }
+  const Pair pair = pair_of(o, 1);
   const auto backend = open_backend(o.device.empty() ? "cpu" : o.device,
                                     std::max<int>(0, static_cast<int>(o.threads)), 0);
-  Workload workload{.batch = std::max<int64_t>(o.batch, 1),
-                    .new_tokens = std::max<int64_t>(o.new_tokens, 1),
-                    .dtype = dtype_option(o.dtype.empty() ? "bf16" : o.dtype),
-                    .logits = logits_option(o.logits.empty() ? "last" : o.logits)};
-  require_support(*backend, workload.dtype);
-  const bool whole = o.chunk == "whole";
-  if (!whole) workload.chunk = tokens_option("--chunk", o.chunk);
-  const auto of_a = planned_memory(a, workload, whole, *backend),
-             of_b = planned_memory(b, workload, whole, *backend);
-  const int64_t most =
-      std::min({tokens_option("--max-context", o.max_context), max_context(a, workload.new_tokens),
-                max_context(b, workload.new_tokens)});
-  Answer answer;
-  answer.crossings = find_exact_crossings(doubling_grid(1, most), of_a, of_b);
-  for (const int64_t context : {int64_t{1}, most}) {
-    const double value_a = of_a(context), value_b = of_b(context);
-    answer.a.push_back({context, value_a, value_a, value_a});
-    answer.b.push_back({context, value_b, value_b, value_b});
-  }
-  answer.basis = fmt::format("planned for {}, {}, batch {}, chunk {}, {} logits, 1 to {} tokens",
-                             backend->info().device, name(workload.dtype), workload.batch, o.chunk,
-                             name(workload.logits), most);
-  return answer;
+  require_support(*backend, pair.workload.dtype);
+  const auto metric_of = [&](const ModelSpec& spec) {
+    return memory_metric(spec, pair.workload, pair.whole,
+                         [&](const Plan& plan) { return layout_on(*backend, plan).size_bytes; });
+  };
+  return computed(
+      o, pair, metric_of(pair.a), metric_of(pair.b),
+      fmt::format("planned with the scratch memory of this machine's {}", backend->info().device));
 }
 
 std::string tokens_text(double context) {
@@ -176,9 +224,9 @@ std::string interval_text(const Crossing& c, const Options& o) {
   if (o.metric == "memory") return "exactly there";
   if (c.from && c.to && *c.from == *c.to) return "no interval: single runs";
   if (o.metric == "energy" && o.on.empty()) return "no interval: one reading per context";
-  return fmt::format("the intervals overlap from {} to {} tokens",
-                     c.from ? tokens_text(*c.from) : "the first context",
-                     c.to ? tokens_text(*c.to) : "the last context");
+  return fmt::format("the intervals overlap from {} to {}",
+                     c.from ? tokens_text(*c.from) + " tokens" : "the first context",
+                     c.to ? tokens_text(*c.to) + " tokens" : "the last context");
 }
 
 void print(const Options& o, const Answer& answer) {
@@ -189,9 +237,10 @@ void print(const Options& o, const Answer& answer) {
     return "?";
   };
   if (answer.crossings.empty()) {
-    const auto common = std::find_if(answer.a.begin(), answer.a.end(),
-                                     [&](const MetricPoint& p) { return ahead_at(p) != "?"; });
-    fmt::print("They never cross: {} is ahead at every context\n", ahead_at(*common));
+    std::vector<MetricPoint> common = answer.a;
+    std::erase_if(common, [&](const MetricPoint& p) { return ahead_at(p) == "?"; });
+    fmt::print("They never cross: {} is ahead from {} to {} tokens\n", ahead_at(common.front()),
+               common.front().context, common.back().context);
     return;
   }
   if (answer.crossings.size() > 1) fmt::print("They cross {} times:\n", answer.crossings.size());
@@ -242,7 +291,7 @@ void add_crossover_command(CLI::App& app, int& exit_code) {
       ->check(CLI::IsMember({"ttft", "tpot", "memory", "energy"}))
       ->capture_default_str();
   command->add_option("--on", options->on,
-                      "Predict for this device profile instead of reading the store");
+                      "Predict or plan for this device profile instead of reading the store");
   command->add_option("--store", options->store, "Store of measurements")->capture_default_str();
   command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
       ->capture_default_str();
@@ -257,7 +306,7 @@ void add_crossover_command(CLI::App& app, int& exit_code) {
   command->add_option("--commit", options->commit, "Only this commit, or its beginning");
   command
       ->add_option("--max-context", options->max_context,
-                   "How far memory and predictions are looked at")
+                   "How far memory and predictions are looked at, if both models fit the device")
       ->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON");
   command->callback([options, &exit_code] { exit_code = run(*options); });

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "measure/stats.h"
-#include "plan/memory.h"
 
 namespace tidemark {
 namespace {
@@ -38,6 +37,29 @@ std::optional<double> zero_after(const Curve& curve, size_t i, bool towards_b) {
     if (positive(curve.y[k]) != positive(curve.y[k + 1]) && positive(curve.y[k + 1]) == towards_b)
       return zero_between(curve, k);
   return std::nullopt;
+}
+
+// A context from which on it is another that is ahead.
+struct Flip {
+  int64_t context = 0;
+  bool to_b = true;
+};
+
+// Where `b_ahead` changes, to the token, at most once between two contexts of the grid.
+std::vector<Flip> find_flips(const std::vector<int64_t>& grid,
+                             const std::function<bool(int64_t)>& b_ahead) {
+  std::vector<Flip> flips;
+  for (size_t i = 0; i + 1 < grid.size(); ++i) {
+    int64_t low = grid[i], high = grid[i + 1];
+    const bool before = b_ahead(low);
+    if (before == b_ahead(high)) continue;
+    while (high - low > 1) {
+      const int64_t middle = low + (high - low) / 2;
+      (b_ahead(middle) == before ? low : high) = middle;
+    }
+    flips.push_back({high, !before});
+  }
+  return flips;
 }
 
 }  // namespace
@@ -105,39 +127,55 @@ std::vector<Crossing> find_crossings(std::span<const MetricPoint> a,
   return crossings;
 }
 
-std::vector<Crossing> find_exact_crossings(const std::vector<int64_t>& grid,
-                                           const std::function<double(int64_t)>& a,
-                                           const std::function<double(int64_t)>& b) {
-  const auto b_ahead_at = [&](int64_t context) { return b(context) < a(context); };
+std::vector<Crossing> find_exact_crossings(const std::vector<int64_t>& grid, const MetricAt& a,
+                                           const MetricAt& b) {
+  std::map<int64_t, std::pair<MetricPoint, MetricPoint>> known;
+  const auto at = [&](int64_t context) -> const std::pair<MetricPoint, MetricPoint>& {
+    const auto found = known.find(context);
+    if (found != known.end()) return found->second;
+    return known.emplace(context, std::pair(a(context), b(context))).first->second;
+  };
+  // Whether b is ahead: as it is, at its best against the other's worst, and the other way round.
+  const std::vector<Flip> flips =
+      find_flips(grid, [&](int64_t c) { return at(c).second.value < at(c).first.value; });
+  if (flips.empty()) return {};
+  const std::vector<Flip> can = find_flips(
+                              grid, [&](int64_t c) { return at(c).second.low < at(c).first.high; }),
+                          must = find_flips(
+                              grid, [&](int64_t c) { return at(c).second.high < at(c).first.low; });
   std::vector<Crossing> crossings;
-  for (size_t i = 0; i + 1 < grid.size(); ++i) {
-    int64_t low = grid[i], high = grid[i + 1];
-    const bool before = b_ahead_at(low);
-    if (before == b_ahead_at(high)) continue;
-    while (high - low > 1) {
-      const int64_t middle = low + (high - low) / 2;
-      (b_ahead_at(middle) == before ? low : high) = middle;
-    }
-    const auto at = static_cast<double>(high);
-    crossings.push_back(
-        {.context = at, .b_ahead = !before, .before = low, .after = high, .from = at, .to = at});
+  for (const Flip& flip : flips) {
+    Crossing crossing{.context = static_cast<double>(flip.context),
+                      .b_ahead = flip.to_b,
+                      .before = flip.context - 1,
+                      .after = flip.context};
+    for (const Flip& early : flip.to_b ? can : must)
+      if (early.to_b == flip.to_b && early.context <= flip.context)
+        crossing.from = static_cast<double>(early.context);
+    for (const Flip& late : flip.to_b ? must : can)
+      if (late.to_b == flip.to_b && late.context >= flip.context && !crossing.to)
+        crossing.to = static_cast<double>(late.context);
+    crossings.push_back(crossing);
   }
   return crossings;
 }
 
-std::function<double(int64_t)> planned_memory(const ModelSpec& spec, const Workload& workload,
-                                              bool whole_chunk, const Backend& backend) {
-  return [&spec, &backend, workload, whole_chunk](int64_t context) {
-    Workload at = workload;
-    at.context = context;
-    if (whole_chunk) at.chunk = context;
-    return static_cast<double>(layout_on(backend, build_plan(spec, at)).size_bytes.total());
+MetricAt memory_metric(const ModelSpec& spec, const Workload& workload, bool whole_chunk,
+                       MemoryOf memory_of) {
+  return [&spec, workload, whole_chunk, memory_of = std::move(memory_of)](int64_t context) {
+    const Plan plan = plan_at(spec, {.workload = workload, .whole_chunk = whole_chunk}, context);
+    const auto bytes = static_cast<double>(memory_of(plan).total());
+    return MetricPoint{context, bytes, bytes, bytes};
   };
 }
 
-std::vector<int64_t> doubling_grid(int64_t first, int64_t last) {
+std::vector<int64_t> half_octaves(int64_t first, int64_t last) {
   std::vector<int64_t> grid;
-  for (int64_t context = first; context < last; context *= 2) grid.push_back(context);
+  for (int i = 0;; ++i) {
+    const int64_t context = std::llround(static_cast<double>(first) * std::exp2(i / 2.0));
+    if (context >= last) break;
+    if (grid.empty() || context > grid.back()) grid.push_back(context);
+  }
   grid.push_back(last);
   return grid;
 }

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "backend/backend.h"
+#include "app/limit.h"
 #include "model/spec.h"
 #include "plan/plan.h"
 #include "record/record.h"
@@ -23,9 +23,9 @@ struct MetricPoint {
 };
 
 struct Crossing {
-  double context = 0;             // interpolated in the logarithms of context and metric
-  bool b_ahead = true;            // who is ahead from there on
-  int64_t before = 0, after = 0;  // the measured contexts it lies between
+  double context = 0;   // of measurements interpolated, in the logarithms of context and metric
+  bool b_ahead = true;  // who is ahead from there on
+  int64_t before = 0, after = 0;  // the measured contexts it lies between, or the tokens
   // Up to the first the one behind was ahead for certain, from the second on the one ahead is:
   // in between the two intervals overlap. Absent: they overlap as far as was measured.
   std::optional<double> from{}, to{};
@@ -40,18 +40,19 @@ std::vector<MetricPoint> metric_points(std::span<const Record* const>, std::stri
 std::vector<Crossing> find_crossings(std::span<const MetricPoint> a,
                                      std::span<const MetricPoint> b);
 
-// For what can be computed at any context: crossings between the contexts of a grid, to the token.
-// Crossing::context is the first at which the other is ahead.
-std::vector<Crossing> find_exact_crossings(const std::vector<int64_t>& grid,
-                                           const std::function<double(int64_t)>& a,
-                                           const std::function<double(int64_t)>& b);
+// A metric that can be computed at any context.
+using MetricAt = std::function<MetricPoint(int64_t)>;
 
-// What find_exact_crossings takes for memory: bytes of the plan in all, with the scratch memory of
-// the backend. `workload` but for its context; `whole_chunk`: the sequence in one step. What is
-// passed in must outlive the function.
-std::function<double(int64_t)> planned_memory(const ModelSpec&, const Workload&, bool whole_chunk,
-                                              const Backend&);
-// first, 2 first, 4 first, ... and last.
-std::vector<int64_t> doubling_grid(int64_t first, int64_t last);
+// Crossings between the contexts of a grid, to the token, and so are the ends of the overlap.
+// Crossing::context is the first at which the other is ahead. Two crossings between neighbours of
+// the grid are not seen.
+std::vector<Crossing> find_exact_crossings(const std::vector<int64_t>& grid, const MetricAt& a,
+                                           const MetricAt& b);
+
+// Bytes of the plan in all, by `memory_of`. `workload` but for its context; `whole_chunk`: the
+// sequence in one step. The spec must outlive the function.
+MetricAt memory_metric(const ModelSpec&, const Workload&, bool whole_chunk, MemoryOf);
+// Contexts half an octave apart: first, 1.4 first, 2 first, ... and last.
+std::vector<int64_t> half_octaves(int64_t first, int64_t last);
 
 }  // namespace tidemark

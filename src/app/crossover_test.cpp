@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 
 #include "base/error.h"
 
@@ -73,14 +74,50 @@ TEST(Crossover, OnlyCommonContextsCount) {
   EXPECT_THROW(find_crossings(a, std::vector<MetricPoint>{{4, 2, 2, 2}}), Error);
 }
 
+// What is computed at any context: `value`, give or take `spread`.
+MetricAt computed(std::function<double(double)> value, double spread = 0) {
+  return [value = std::move(value), spread](int64_t context) {
+    const double at = value(static_cast<double>(context));
+    return MetricPoint{context, at, at / (1 + spread), at * (1 + spread)};
+  };
+}
+
 TEST(Crossover, ExactToTheToken) {
-  const auto found = find_exact_crossings(
-      {1, 100, 10000}, [](int64_t c) { return static_cast<double>(c); },
-      [](int64_t) { return 777.5; });
+  const auto found = find_exact_crossings({1, 100, 10000}, computed([](double c) { return c; }),
+                                          computed([](double) { return 777.5; }));
   ASSERT_EQ(found.size(), 1U);
   EXPECT_EQ(found[0].context, 778);
   EXPECT_EQ(found[0].before, 777);
   EXPECT_TRUE(found[0].b_ahead);
+  EXPECT_EQ(found[0].from, 778);
+  EXPECT_EQ(found[0].to, 778);
+}
+
+// 1e-3 c^2 and c meet at 1000; with 10 % either way they overlap from 1000 / 1.21 to 1000 * 1.21.
+TEST(Crossover, TheEndsOfAnExactOverlapAreExactToo) {
+  const MetricAt quadratic = computed([](double c) { return 1e-3 * c * c; }, 0.1),
+                 linear = computed([](double c) { return c; }, 0.1);
+  for (const bool to_b : {true, false}) {
+    const auto found = to_b ? find_exact_crossings({1, 700, 1000000}, quadratic, linear)
+                            : find_exact_crossings({1, 700, 1000000}, linear, quadratic);
+    ASSERT_EQ(found.size(), 1U);
+    EXPECT_EQ(found[0].b_ahead, to_b);
+    EXPECT_NEAR(found[0].context, 1000, 1);
+    EXPECT_EQ(found[0].from, 827);
+    EXPECT_NEAR(*found[0].to, 1210, 1);
+  }
+  const MetricAt vague = computed([](double c) { return 1e-3 * c * c; }, 1e6);
+  const auto found = find_exact_crossings({1, 700, 1000000}, vague, linear);
+  ASSERT_EQ(found.size(), 1U);
+  EXPECT_FALSE(found[0].from);
+  EXPECT_FALSE(found[0].to);
+}
+
+TEST(Crossover, HalfOctavesHaveBothEnds) {
+  EXPECT_EQ(half_octaves(1, 9), (std::vector<int64_t>{1, 2, 3, 4, 6, 8, 9}));
+  EXPECT_EQ(half_octaves(1, 65536).back(), 65536);
+  EXPECT_EQ(half_octaves(128, 65536).size(), 19U);
+  EXPECT_EQ(half_octaves(5, 5), (std::vector<int64_t>{5}));
 }
 
 }  // namespace

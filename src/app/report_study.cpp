@@ -156,12 +156,13 @@ std::optional<ModelCrossover> memory_crossover(ModelCrossover names,
                           .dtype = cell.dtype,
                           .logits = cell.logits};
   const bool whole = cell.chunk >= cell.context;
-  const auto plan_a = planned_memory(*spec_a, workload, whole, *backend),
-             plan_b = planned_memory(*spec_b, workload, whole, *backend);
+  const MemoryOf memory_of = [&](const Plan& plan) { return layout_on(*backend, plan).size_bytes; };
+  const MetricAt plan_a = memory_metric(*spec_a, workload, whole, memory_of),
+                 plan_b = memory_metric(*spec_b, workload, whole, memory_of);
   const int64_t first = common.front(), last = common.back();
   names.note = "exact, from the plans";
-  return told(names, find_exact_crossings(doubling_grid(first, last), plan_a, plan_b),
-              plan_b(first) < plan_a(first), first, last);
+  return told(names, find_exact_crossings(half_octaves(first, last), plan_a, plan_b),
+              plan_b(first).value < plan_a(first).value, first, last);
 }
 
 }  // namespace

@@ -1,0 +1,92 @@
+// What is predicted, through the program.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "run_program.h"
+
+namespace tidemark {
+namespace {
+
+nlohmann::json json_of(const std::string& arguments) {
+  const Ran ran = tidemark(arguments);
+  EXPECT_EQ(ran.code, 0) << arguments << ": " << ran.err;
+  return nlohmann::json::parse(ran.out);
+}
+
+nlohmann::json predicted(const std::string& model, int64_t context) {
+  return json_of(fmt::format("predict {} --on rtx4090 --context {} --new-tokens 2 --json -", model,
+                             context))
+      .at("records")[0];
+}
+
+int64_t memory_of(const nlohmann::json& record) {
+  int64_t sum = 0;
+  for (const auto& tag : record.at("memory").at("predicted")) sum += tag.get<int64_t>();
+  return sum;
+}
+
+constexpr const char* pair = "qwen2.5-0.5b mamba2-780m --on rtx4090 --max-context ";
+
+// On either side of the crossing the predictions say so themselves.
+TEST(CliPrediction, CrossoversAreFoundToTheTokenUpToTheLast) {
+  for (const std::string metric : {"ttft", "tpot"}) {
+    const auto found =
+        json_of(fmt::format("crossover {} 64k --metric {} --new-tokens 2 --json", pair, metric))
+            .at("crossings");
+    ASSERT_EQ(found.size(), 1U) << metric;
+    EXPECT_EQ(found[0].at("ahead_after"), "mamba2-780m");
+    const int64_t at = found[0].at("between")[1];
+    EXPECT_EQ(found[0].at("between")[0], at - 1);
+    const auto seconds = [&](const char* model, int64_t context) -> double {
+      return predicted(model, context).at("metrics").at(metric + "_s").at("median");
+    };
+    EXPECT_GE(seconds("mamba2-780m", at - 1), seconds("qwen2.5-0.5b", at - 1)) << metric;
+    EXPECT_LT(seconds("mamba2-780m", at), seconds("qwen2.5-0.5b", at)) << metric;
+    // The last context is looked at, and the one before it does not stand for it.
+    EXPECT_EQ(json_of(fmt::format("crossover {} {} --metric {} --json", pair, at, metric))
+                  .at("crossings")
+                  .size(),
+              1U)
+        << metric;
+    const Ran never = tidemark(fmt::format("crossover {} {} --metric {}", pair, at - 1, metric));
+    EXPECT_NE(never.out.find(
+                  fmt::format("never cross: qwen2.5-0.5b is ahead from 1 to {} tokens\n", at - 1)),
+              std::string::npos)
+        << never.out;
+  }
+}
+
+TEST(CliPrediction, CrossoverOfMemoryIsThatOfTheDevice) {
+  const auto answer = json_of(fmt::format("crossover {} 4m --metric memory --json", pair));
+  EXPECT_NE(answer.at("basis").get<std::string>().find("scratch memory of the cuda backend"),
+            std::string::npos)
+      << answer;
+  const int64_t at = answer.at("crossings").at(0).at("between")[1];
+  const auto bytes = [](const char* model, int64_t context) {
+    return memory_of(json_of(fmt::format("predict {} --on rtx4090 --context {} --new-tokens 1 "
+                                         "--json -",
+                                         model, context))
+                         .at("records")[0]);
+  };
+  EXPECT_GE(bytes("mamba2-780m", at - 1), bytes("qwen2.5-0.5b", at - 1));
+  EXPECT_LT(bytes("mamba2-780m", at), bytes("qwen2.5-0.5b", at));
+  const auto limit = json_of("limit qwen2.5-0.5b --on rtx4090 --json").at("limits")[0];
+  EXPECT_NE(answer.at("basis").get<std::string>().find(
+                fmt::format("1 to {} tokens", limit.at("context").get<int64_t>())),
+            std::string::npos)
+      << answer << limit;
+  const Ran here = tidemark("crossover qwen2.5-0.5b mamba2-780m --metric memory");
+  EXPECT_NE(here.out.find("scratch memory of this machine's cpu"), std::string::npos) << here.out;
+}
+
+TEST(CliPrediction, ACrossoverNeedsModelsThatFit) {
+  for (const char* metric : {"ttft", "memory"})
+    expect_error(fmt::format("crossover jamba-v0.1 qwen2.5-0.5b --on rtx4090 --metric {}", metric),
+                 {"jamba-v0.1 does not fit rtx4090", "24.00 GiB"});
+  expect_error(fmt::format("crossover {} 1k --device cpu", pair), {"--on or --device"});
+}
+
+}  // namespace
+}  // namespace tidemark
