@@ -88,5 +88,20 @@ TEST(CliPrediction, ACrossoverNeedsModelsThatFit) {
   expect_error(fmt::format("crossover {} 1k --device cpu", pair), {"--on or --device"});
 }
 
+// Scratch memory of a GPU is not a processor's.
+TEST(CliPrediction, MemoryIsToldOncePerKindOfDevice) {
+  const Ran ran = tidemark("predict qwen2.5-0.5b --on rtx4090 epyc-9654 h200");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const std::string table = ran.out.substr(ran.out.find("\nmemory\n"));
+  const auto row_after = [&](const std::string& label) {
+    const size_t at = table.find("  qwen2.5-0.5b on a " + label);
+    EXPECT_NE(at, std::string::npos) << table;
+    const size_t row = table.find('\n', at) + 1;
+    return table.substr(row, table.find('\n', row) - row);
+  };
+  EXPECT_NE(row_after("GPU"), row_after("CPU"));
+  EXPECT_EQ(table.find("on a GPU", table.find("on a CPU")), std::string::npos) << table;
+}
+
 }  // namespace
 }  // namespace tidemark

@@ -23,6 +23,9 @@ struct Options {
   bool operators = false;
 };
 
+// Of a device by its name.
+using KindOf = std::map<std::string, DeviceKind>;
+
 std::string interval_text(const Summary& s) {
   const Unit unit = time_unit(s.median);
   return fmt::format("{} {} ({} – {})", number_text(s.median * unit.per_base), unit.name,
@@ -76,16 +79,19 @@ Table headlines(const std::vector<Record>& records) {
   return table;
 }
 
-// A plan takes as much on every device: each model and context once.
-Table memory_table(const std::vector<Record>& records) {
+// Scratch is what differs between devices, and only by their kind: each model, kind and context
+// once.
+Table memory_table(const std::vector<Record>& records, const KindOf& kinds) {
   Table table{.columns = {{"context", Align::right, 9}}, .rows = {}};
   for (const Tag tag : all_tags) table.columns.push_back({std::string(name(tag))});
   std::string last;
   std::set<std::pair<std::string, int64_t>> seen;
   for (const Record& r : records) {
-    if (!seen.insert({r.cell.model, r.cell.context}).second) continue;
-    if (r.cell.model != last) table.rows.push_back({r.cell.model});
-    last = r.cell.model;
+    const bool gpu = kinds.at(r.cell.device) == DeviceKind::gpu;
+    const std::string label = fmt::format("{} on a {}", r.cell.model, gpu ? "GPU" : "CPU");
+    if (!seen.insert({label, r.cell.context}).second) continue;
+    if (label != last) table.rows.push_back({label});
+    last = label;
     std::vector<std::string> row = {std::to_string(r.cell.context)};
     for (const Tag tag : all_tags) row.push_back(format_bytes(r.memory.predicted[tag]));
     table.rows.push_back(std::move(row));
@@ -117,11 +123,11 @@ Table operator_table(const OperatorProfile& profile) {
   return table;
 }
 
-void print(const std::vector<Record>& records, const Options& options) {
+void print(const std::vector<Record>& records, const KindOf& kinds, const Options& options) {
   Style style = style_of(stdout);
   if (style.width > 0) style.width = std::max(style.width, 160);
   fmt::print("{}", render(headlines(records), style));
-  fmt::print("\nmemory\n{}", render(memory_table(records), style));
+  fmt::print("\nmemory\n{}", render(memory_table(records, kinds), style));
   if (!options.operators) return;
   for (const Record& r : records)
     for (const auto& [label, profile] :
@@ -133,16 +139,18 @@ void print(const std::vector<Record>& records, const Options& options) {
 
 int run(const Options& options) {
   std::vector<Record> records;
+  KindOf kinds;
   for (const std::string& model : options.models) {
     const ModelSpec spec = load_spec(model);
     for (const std::string& device : options.devices) {
       const DeviceProfile profile = load_profile(device);
+      kinds[profile.name] = profile.kind;
       for (const int64_t context : token_list_option("--context", options.context))
         records.push_back(predict_record(spec, profile, workload_of(options.workload, context),
                                          {.engine = engine_option(options.engine)}));
     }
   }
-  if (options.json != "-") print(records, options);
+  if (options.json != "-") print(records, kinds, options);
   if (!options.json.empty()) write_records(options.json, records);
   if (!options.store.empty()) {
     Store store(options.store, Store::Open::create);
