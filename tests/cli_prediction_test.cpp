@@ -1,6 +1,9 @@
 // What is predicted, through the program.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -86,6 +89,24 @@ TEST(CliPrediction, ACrossoverNeedsModelsThatFit) {
     expect_error(fmt::format("crossover jamba-v0.1 qwen2.5-0.5b --on rtx4090 --metric {}", metric),
                  {"jamba-v0.1 does not fit rtx4090", "24.00 GiB"});
   expect_error(fmt::format("crossover {} 1k --device cpu", pair), {"--on or --device"});
+}
+
+TEST(CliPrediction, WhatAFrameworkLoopsOverIsRefusedAndTheOtherCellsGoOn) {
+  expect_error("predict jamba-v0.1 --on rtx4090 --engine-model eager-full",
+               {"eager-full has no kernels for", "expert_gemm", "jamba-v0.1"});
+  expect_error("whatif jamba-v0.1 --on rtx4090 --scale memory=2x --engine-model eager-full",
+               {"eager-full has no kernels for"});
+  const std::string csv = testing::TempDir() + fmt::format("tidemark_loops_{}.csv", getpid());
+  std::ofstream(csv) << "device,model,context_tokens,new_tokens,ttft_s,tpot_s\n"
+                        "rtx4090,granite-4.0-h-tiny,1024,8,0.1,0.01\n"
+                        "rtx4090,qwen2.5-0.5b,1024,8,0.0143,0.013\n";
+  const Ran ran = tidemark("prediction-error --published " + csv);
+  std::filesystem::remove(csv);
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_NE(ran.out.find("- granite-4.0-h-tiny on rtx4090 at 1024: --engine-model: unsupported"),
+            std::string::npos)
+      << ran.out;
+  EXPECT_NE(ran.out.find("| qwen2.5-0.5b | 1024 | 14.30 ms |"), std::string::npos) << ran.out;
 }
 
 // Scratch memory of a GPU is not a processor's.

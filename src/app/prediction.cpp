@@ -45,11 +45,13 @@ MemoryByTag predicted_memory(const ModelSpec& spec, const Plan& plan, EngineMode
 Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workload workload,
                       const Prediction& prediction) {
   const bool eager = prediction.engine == EngineModel::eager_full;
-  if (eager && has_int8_weights(workload.dtype))
+  // Its kernels are counted, and their bytes, as they are in 16 bits.
+  if (eager && workload.dtype != DType::bf16)
     fail("--dtype: unsupported: the engine model eager-full has no {} kernels",
          name(workload.dtype));
   if (eager) workload = eager_workload(workload);
   Plan plan = build_plan(spec, workload);
+  if (eager) require_eager_kernels(plan);
   PredictOptions options{.scales = prediction.scales};
   if (eager) options.launches = eager_launches(profile, eager_options(spec));
   const MemoryByTag memory = predicted_memory(spec, plan, prediction.engine, profile.kind);

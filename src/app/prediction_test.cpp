@@ -74,6 +74,54 @@ TEST(Prediction, AFrameworkIsAsFastAsItsHostOnShortPrompts) {
   EXPECT_NEAR(ttft(), 2 * before, 0.05 * before);  // but for the last kernel, on the device
 }
 
+// What it would fail with; "" when it does not.
+std::string eager_error(const std::string& model, DType dtype) {
+  try {
+    predict_record(load_spec(model), load_profile("rtx4090"), {.context = 64, .dtype = dtype},
+                   {.engine = EngineModel::eager_full});
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Prediction, AFrameworksLoopsAreRefusedByName) {
+  EXPECT_EQ(
+      eager_error("granite-4.0-h-tiny", DType::bf16),
+      "--engine-model: unsupported: eager-full has no kernels for combine, expert_gemm, route "
+      "of granite-4.0-h-tiny");
+  EXPECT_NE(eager_error("recurrentgemma-2b", DType::bf16).find("block_gemm, rg_lru"),
+            std::string::npos);
+  EXPECT_NE(eager_error("qwen3-next-80b-a3b", DType::bf16).find("gated_delta"), std::string::npos);
+  EXPECT_EQ(eager_error("qwen2.5-0.5b", DType::bf16), "");
+  for (const DType dtype : {DType::f32, DType::w8a16, DType::w8a8})
+    EXPECT_EQ(eager_error("qwen2.5-0.5b", dtype),
+              fmt::format("--dtype: unsupported: the engine model eager-full has no {} kernels",
+                          name(dtype)));
+}
+
+// With rope the cache is joined by the operator that rotates, without by the one that appends.
+TEST(Prediction, AFrameworkJoinsItsCacheInEveryAttention) {
+  const DeviceProfile profile = load_profile("rtx4090");
+  for (const std::string model : {"qwen2.5-0.5b", "jamba-reasoning-3b", "gpt-neo-125m"}) {
+    const ModelSpec spec = load_spec(model);
+    Plan plan = build_plan(spec, {.context = 64, .new_tokens = 2, .dtype = DType::bf16});
+    const Launches launches = eager_launches(profile, eager_options(spec));
+    Step& decode = plan.step(StepKind::decode);
+    // How many kernels more a cache makes that holds something.
+    const auto kernels = [&](int64_t past) {
+      set_past(decode, past);
+      size_t n = 0;
+      for (const Node& node : decode.nodes) n += launches(node, plan).size();
+      return n;
+    };
+    const auto attentions = std::ranges::count_if(
+        decode.nodes, [](const Node& n) { return std::holds_alternative<Attention>(n.op); });
+    ASSERT_GT(attentions, 0) << model;
+    EXPECT_EQ(kernels(64) - kernels(0), 2 * static_cast<size_t>(attentions)) << model;
+  }
+}
+
 TEST(WhatIf, OnceAsFastChangesNothing) {
   const WhatIf w =
       what_if(load_spec("falcon-h1-0.5b"), load_profile("rtx4090"),

@@ -1,6 +1,9 @@
 #include "cost/eager.h"
 
 #include <algorithm>
+#include <set>
+
+#include "base/error.h"
 
 namespace tidemark {
 namespace {
@@ -12,12 +15,26 @@ constexpr double one_in = 2 + 2, two_in = 2 + 2 + 2;
 // Of MambaInnerFn: they move nothing, and take the host as long as a kernel's launch.
 constexpr double rearrangements = 9;
 
+template <class T, class... Of>
+constexpr bool is_one_of = (std::is_same_v<T, Of> || ...);
+
+// One kernel there as here.
+template <class T>
+constexpr bool is_one_kernel = is_one_of<T, Embedding, Add, Activation, Conv1d, SelectLast, Argmax>;
+// Loops over experts or over time, whose kernels nothing here counts.
+template <class T>
+constexpr bool is_refused = is_one_of<T, BlockGemm, Route, ExpertGemm, Combine, RgLru, GatedDelta>;
+
 class Kernels {
  public:
   Kernels(const DeviceProfile& profile, const EagerOptions& options, const Node& node,
           const Plan& plan)
       : profile_(profile), options_(options), own_(work(node.op, plan)) {
-    std::visit([&](const auto& o) { add(o, node.role); }, node.op);
+    std::visit(
+        [&]<class T>(const T& o) {
+          if constexpr (!is_refused<T>) add(o, node.role);
+        },
+        node.op);
   }
   std::vector<Launch> take() { return std::move(launches_); }
 
@@ -45,9 +62,8 @@ class Kernels {
   }
 
   template <class T>
-  void add(const T&, Role) {
-    library(own_);
-  }
+  requires is_one_kernel<T>
+  void add(const T&, Role) { library(own_); }
 
   void add(const Norm& o, Role role) {
     const double n = elements(o.rows * o.groups, o.width);
@@ -87,12 +103,15 @@ class Kernels {
     const int64_t rows = o.batch * o.length;
     rotate(elements(rows, o.heads * o.head_dim));
     if (o.k) rotate(elements(rows, o.kv_heads * o.head_dim));
-    // The cache grows by joining what was there and what is new.
-    if (o.k && o.past > 0)
-      for (const int64_t width : {o.head_dim, o.value_dim})
-        elementwise(elements(o.batch * (o.past + o.length), o.kv_heads * width), {one_in});
+    if (o.k_cache) join_cache(o);
   }
-  void add(const KvAppend&, Role) {}  // Rope's
+  void add(const KvAppend& o, Role) { join_cache(o); }
+  // By whichever operator writes the cache: it grows by joining what was there and what is new.
+  void join_cache(const auto& o) {
+    if (o.past == 0) return;
+    for (const int64_t width : {o.head_dim, o.value_dim})
+      elementwise(elements(o.batch * (o.past + o.length), o.kv_heads * width), {one_in});
+  }
 
   void add(const Attention& o, Role) {
     const int64_t rows = o.batch * o.length, keys = o.past + o.length;
@@ -183,6 +202,17 @@ EagerOptions eager_options(const ModelSpec& spec) {
       for (const Block& block : sublayer.parallel) visit(block);
     }
   return options;
+}
+
+void require_eager_kernels(const Plan& plan) {
+  std::set<std::string_view> refused;
+  for (const Step& step : plan.steps)
+    for (const Node& node : step.nodes)
+      if (std::visit([]<class T>(const T&) { return is_refused<T>; }, node.op))
+        refused.insert(name(node.op));
+  if (!refused.empty())
+    fail("--engine-model: unsupported: eager-full has no kernels for {} of {}",
+         fmt::join(refused, ", "), plan.model);
 }
 
 Launches eager_launches(const DeviceProfile& profile, const EagerOptions& options) {

@@ -19,8 +19,13 @@ struct EagerOptions {
 };
 EagerOptions eager_options(const ModelSpec&);
 
+// Fails where a framework loops over experts or over time, naming those operators: how many kernels
+// that makes is not known here.
+void require_eager_kernels(const Plan&);
+
 // eager-full, on a device whose host takes host_launch_s per library kernel and host_jit_launch_s
-// per kernel compiled at run time. docs/prediction.md has the table of kernels.
+// per kernel compiled at run time. docs/prediction.md has the table of kernels. Of a plan that
+// require_eager_kernels accepts.
 Launches eager_launches(const DeviceProfile&, const EagerOptions&);
 
 // What the mask takes at its peak, while it is made: two of 16 bits and two of 8 bits per pair.
