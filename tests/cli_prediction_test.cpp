@@ -109,6 +109,33 @@ TEST(CliPrediction, WhatAFrameworkLoopsOverIsRefusedAndTheOtherCellsGoOn) {
   EXPECT_NE(ran.out.find("| qwen2.5-0.5b | 1024 | 14.30 ms |"), std::string::npos) << ran.out;
 }
 
+// Of 8 bits on a GPU, in whatever is asked.
+TEST(CliPrediction, SaysWhatItIsOfAndWhatIsMissing) {
+  const std::string missing = "no GPU kernels in w8a8 yet";
+  for (const std::string arguments :
+       {"predict qwen2.5-0.5b", "limit qwen2.5-0.5b", "crossover qwen2.5-0.5b mamba2-130m",
+        "crossover qwen2.5-0.5b mamba2-130m --metric memory",
+        "whatif qwen2.5-0.5b --scale bandwidth=2x"}) {
+    const Ran gpu = tidemark(arguments + " --on rtx4090 --dtype w8a8");
+    EXPECT_EQ(gpu.code, 0) << gpu.err;
+    EXPECT_NE(gpu.out.find(missing), std::string::npos) << arguments << "\n" << gpu.out;
+    for (const char* fine : {" --on rtx4090", " --on epyc-9654 --dtype w8a8"})
+      EXPECT_EQ(tidemark(arguments + fine).out.find("no GPU kernels"), std::string::npos)
+          << arguments << fine;
+  }
+  const Ran ran = tidemark("predict qwen2.5-0.5b --on rtx4090 h200-calibrated --batch 2");
+  EXPECT_NE(ran.out.find("\nbf16, batch 2, 32 new tokens, chunk 512, last logits\n"
+                         "rtx4090: datasheet profile\n"
+                         "h200-calibrated: calibrated profile\n"),
+            std::string::npos)
+      << ran.out;
+  const Ran eager = tidemark("predict qwen2.5-0.5b --on rtx4090 --engine-model eager-full");
+  EXPECT_NE(eager.out.find("chunk whole, all logits\n"
+                           "rtx4090: datasheet profile, engine model eager-full\n"),
+            std::string::npos)
+      << eager.out;
+}
+
 // Scratch memory of a GPU is not a processor's.
 TEST(CliPrediction, MemoryIsToldOncePerKindOfDevice) {
   const Ran ran = tidemark("predict qwen2.5-0.5b --on rtx4090 epyc-9654 h200");

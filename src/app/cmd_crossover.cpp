@@ -150,6 +150,12 @@ Pair pair_on(const Options& o, const DeviceProfile& profile, int64_t least_new_t
   return pair;
 }
 
+std::string title_on(const DeviceProfile& profile, DType dtype) {
+  const std::string missing = missing_kernels(profile.kind, dtype);
+  return fmt::format("{} ({} profile{}{})", profile.name, name(profile.origin),
+                     missing.empty() ? "" : ", ", missing);
+}
+
 // From the first token on, and to the token.
 Answer computed(const Options& o, const Pair& pair, const MetricAt& a, const MetricAt& b,
                 std::string_view how) {
@@ -187,7 +193,7 @@ Answer from_predictions(const Options& o) {
     };
   };
   return computed(o, pair, metric_of(pair.a), metric_of(pair.b),
-                  fmt::format("predicted for {}", profile.name));
+                  fmt::format("predicted for {}", title_on(profile, pair.workload.dtype)));
 }
 
 // Of the device of --on, or of one that is here.
@@ -198,10 +204,11 @@ Answer from_plans(const Options& o) {
     const auto metric_of = [&](const ModelSpec& spec) {
       return memory_metric(spec, pair.workload, pair.whole, memory_on(profile, spec));
     };
-    return computed(o, pair, metric_of(pair.a), metric_of(pair.b),
-                    fmt::format("planned for {} with the scratch memory of {}", profile.name,
-                                profile.kind == DeviceKind::gpu ? "the cuda backend"
-                                                                : "this machine's processor"));
+    return computed(
+        o, pair, metric_of(pair.a), metric_of(pair.b),
+        fmt::format(
+            "planned for {} with the scratch memory of {}", title_on(profile, pair.workload.dtype),
+            profile.kind == DeviceKind::gpu ? "the cuda backend" : "this machine's processor"));
   }
   const Pair pair = pair_of(o, 1);
   const auto backend = open_backend(o.device.empty() ? "cpu" : o.device,

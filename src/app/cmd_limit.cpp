@@ -4,6 +4,7 @@
 #include "app/limit.h"
 #include "app/measure_cell.h"
 #include "app/options.h"
+#include "app/prediction.h"
 #include "app/session.h"
 #include "backend/arena.h"
 #include "backend/cuda_plan.h"
@@ -234,6 +235,9 @@ int run(const Options& options) {
                    : fmt::format("the {} of {}", format_bytes(budget_bytes(options)), options.on),
                name(asked.workload.dtype), asked.workload.batch,
                on_gpu ? "cuda" : options.device.device);
+    const std::string missing =
+        missing_kernels(on_gpu ? DeviceKind::gpu : DeviceKind::cpu, asked.workload.dtype);
+    if (!missing.empty()) fmt::print("There are {}\n", missing);
     if (on_gpu)
       fmt::print("Driver and libraries are not counted: on an H200 they take half a GiB\n\n");
     if (overhead_bytes > 0)

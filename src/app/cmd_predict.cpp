@@ -79,6 +79,20 @@ Table headlines(const std::vector<Record>& records) {
   return table;
 }
 
+// What the table above it is of, and what is known against each device's predictions.
+std::string basis_text(const std::vector<Record>& records, const Options& options) {
+  const Cell& cell = records.front().cell;
+  const bool own = engine_option(options.engine) == EngineModel::own;
+  std::string text = fmt::format("{}, batch {}, {} new tokens, chunk {}, {} logits\n",
+                                 name(cell.dtype), cell.batch, cell.new_tokens,
+                                 own ? options.workload.chunk : "whole", name(cell.logits));
+  std::set<std::string> seen;
+  for (const Record& r : records)
+    if (seen.insert(r.cell.device).second)
+      text += fmt::format("{}: {}\n", r.cell.device, fmt::join(r.flags, ", "));
+  return text;
+}
+
 // Scratch is what differs between devices, and only by their kind: each model, kind and context
 // once.
 Table memory_table(const std::vector<Record>& records, const KindOf& kinds) {
@@ -127,6 +141,7 @@ void print(const std::vector<Record>& records, const KindOf& kinds, const Option
   Style style = style_of(stdout);
   if (style.width > 0) style.width = std::max(style.width, 160);
   fmt::print("{}", render(headlines(records), style));
+  fmt::print("\n{}", basis_text(records, options));
   fmt::print("\nmemory\n{}", render(memory_table(records, kinds), style));
   if (!options.operators) return;
   for (const Record& r : records)
@@ -177,7 +192,7 @@ void add_predict_command(CLI::App& app, int& exit_code) {
   command
       ->add_option("--engine-model", options->engine,
                    "own: this program; eager-full: a framework, whole sequence, all logits, a "
-                   "kernel for every elementwise operation, each launched by the host")
+                   "kernel for every elementwise operation, each launched by the host, in bf16")
       ->capture_default_str();
   command->add_flag("--ops", options->operators, "Every operator with its bound and interval");
   command->add_option("--json", options->json, "Write records to a file, or -");

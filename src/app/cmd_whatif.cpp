@@ -146,8 +146,8 @@ int run(const Options& options) {
     fmt::print("{}\n", json.dump(2));
     return exit_ok;
   }
-  fmt::print("{} on {} ({} profile), predicted: how many times as fast\n\n", spec.name,
-             profile.name, name(profile.origin));
+  fmt::print("{} on {} ({}), predicted: how many times as fast\n\n", spec.name, profile.name,
+             fmt::join(rows.front().result.before.flags, ", "));
   print(rows);
   print_limits(options, spec, profile, scales, engine);
   return exit_ok;

@@ -30,6 +30,11 @@ EngineModel engine_option(const std::string& text) {
   fail("--engine-model: expected own or eager-full, found '{}'", text);
 }
 
+std::string missing_kernels(DeviceKind device, DType dtype) {
+  if (device != DeviceKind::gpu || !has_int8_weights(dtype)) return "";
+  return fmt::format("no GPU kernels in {} yet", name(dtype));
+}
+
 MemoryByTag predicted_memory(const ModelSpec& spec, const Plan& plan, EngineModel engine,
                              DeviceKind device) {
   if (engine == EngineModel::own) {
@@ -58,8 +63,8 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
   if (!eager && profile.kind == DeviceKind::gpu) choose_cuda_forms(plan);
   Record record = predict(plan, profile, memory, options);
   record.cell.family = spec.family;
-  if (profile.kind == DeviceKind::gpu && has_int8_weights(workload.dtype))
-    record.flags.push_back(fmt::format("no GPU kernels in {} yet", name(workload.dtype)));
+  if (const std::string missing = missing_kernels(profile.kind, workload.dtype); !missing.empty())
+    record.flags.push_back(missing);
   if (eager) record.flags.push_back("engine model eager-full");
   const Provenance own = machine_provenance();
   record.provenance.version = own.version;

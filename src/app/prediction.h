@@ -17,6 +17,9 @@ enum class EngineModel { own, eager_full };
 // "own" or "eager-full"; names the option in its error.
 EngineModel engine_option(const std::string& text);
 
+// "no GPU kernels in w8a8 yet"; empty where this program can run what is predicted.
+std::string missing_kernels(DeviceKind, DType);
+
 // What the plan takes: of this program its arenas, with the scratch of the CPU backend (as it is on
 // this machine) or of the CUDA one; of a framework what is alive at the worst moment, the mask
 // included.
