@@ -55,6 +55,15 @@ TEST(Profile, TakesWhatItDoesNotSayFromItsKind) {
   }
 }
 
+// What is sold as so many GB is counted in GiB by the driver, or given as it counts.
+TEST(Profile, MemoryOfDatasheetsIsWholeMebibytes) {
+  for (const std::string& name : profile_names()) {
+    const DeviceProfile p = load_profile(name);
+    if (p.origin != Origin::datasheet) continue;
+    EXPECT_EQ(static_cast<int64_t>(p.memory_bytes.value) % (1 << 20), 0) << name;
+  }
+}
+
 TEST(Profile, IsReadBackAsWritten) {
   for (const std::string& name : profile_names()) {
     const DeviceProfile p = load_profile(name);
