@@ -136,6 +136,15 @@ TEST(CliPrediction, SaysWhatItIsOfAndWhatIsMissing) {
       << eager.out;
 }
 
+TEST(CliPrediction, OperatorsWithMoreOperationsThanARecordHoldsSaySo) {
+  const Ran ran = tidemark("predict jamba-reasoning-3b --on h200 --context 64m --ops");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const size_t at = ran.out.find("  attention ");
+  ASSERT_NE(at, std::string::npos) << ran.out;
+  EXPECT_NE(ran.out.substr(at, ran.out.find('\n', at) - at).find("  > "), std::string::npos)
+      << ran.out.substr(at, 200);
+}
+
 // Scratch memory of a GPU is not a processor's.
 TEST(CliPrediction, MemoryIsToldOncePerKindOfDevice) {
   const Ran ran = tidemark("predict qwen2.5-0.5b --on rtx4090 epyc-9654 h200");

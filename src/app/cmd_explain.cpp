@@ -41,9 +41,9 @@ nlohmann::json as_json(const Plan& plan, const MemoryLayout& layout,
                       {"layer", row.node->layer},
                       {"shape", shape_text(row.node->op)},
                       {"calls", row.calls},
-                      {"ops", row.cost.ops},
-                      {"bytes_read", row.cost.bytes_read},
-                      {"bytes_written", row.cost.bytes_written}});
+                      {"ops", saturated(row.cost.ops)},
+                      {"bytes_read", saturated(row.cost.bytes_read)},
+                      {"bytes_written", saturated(row.cost.bytes_written)}});
     out[std::string(name(phase.phase))] = std::move(rows);
   }
   return out;
@@ -64,11 +64,13 @@ void print(const Phased& phase) {
                           std::string(name(row.node->op)), std::string(name(row.node->role)),
                           shape_text(row.node->op), std::to_string(row.calls),
                           format_count(static_cast<double>(row.cost.ops)),
-                          format_bytes(row.cost.bytes_read), format_bytes(row.cost.bytes_written)});
+                          format_bytes(saturated(row.cost.bytes_read)),
+                          format_bytes(saturated(row.cost.bytes_written))});
   const Cost sum = total(phase.rows);
   table.rows.push_back({});
   table.rows.push_back({"", "total", "", "", "", format_count(static_cast<double>(sum.ops)),
-                        format_bytes(sum.bytes_read), format_bytes(sum.bytes_written)});
+                        format_bytes(saturated(sum.bytes_read)),
+                        format_bytes(saturated(sum.bytes_written))});
   Style style = style_of(stdout);
   style.width = std::max(style.width, 140);
   fmt::print("{}", render(table, style));

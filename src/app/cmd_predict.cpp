@@ -1,3 +1,4 @@
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -125,13 +126,16 @@ Table operator_table(const OperatorProfile& profile) {
                           {"GB/s"}},
               .rows = {}};
   for (const OperatorRow& row : profile.rows) {
-    const auto bytes = static_cast<double>(row.bytes_read + row.bytes_written);
+    const auto ops = static_cast<double>(row.ops),
+               bytes = static_cast<double>(row.bytes_read) + static_cast<double>(row.bytes_written);
+    // More than a record can hold.
+    const bool more = row.ops == std::numeric_limits<int64_t>::max();
     table.rows.push_back(
         {row.layer < 0 ? "-" : std::to_string(row.layer), row.op, std::string(name(row.role)),
          std::to_string(row.calls), time_text(row.time_s),
          fmt::format("{} – {}", time_text(*row.time_low_s), time_text(*row.time_high_s)),
          std::string(name(*row.bound)),
-         row.time_s > 0 ? number_text(static_cast<double>(row.ops) / row.time_s / 1e9) : "–",
+         row.time_s > 0 ? (more ? "> " : "") + number_text(ops / row.time_s / 1e9) : "–",
          row.time_s > 0 ? number_text(bytes / row.time_s / 1e9) : "–"});
   }
   return table;

@@ -18,7 +18,7 @@ int64_t no_workspace(const Node&) {
 MemoryByTag mask_memory(const ModelSpec& spec, const Plan& plan) {
   MemoryByTag memory = live_memory(plan, StepKind::tail, no_workspace).front();  // of the embedding
   memory[Tag::workspace] =
-      plan.workload.batch * eager_mask_bytes(eager_options(spec), plan.prompt());
+      eager_mask_bytes(eager_options(spec), plan.workload.batch, plan.prompt());
   return memory;
 }
 

@@ -85,9 +85,9 @@ Trace trace_of(Executor& executor, const std::vector<Timed>& slices,
          .duration_s = timed.end_s - timed.start_s,
          .args = {{"shape", shape_text(node.op)},
                   {"step", timed.step},
-                  {"ops", c.ops},
-                  {"bytes_read", c.bytes_read},
-                  {"bytes_written", c.bytes_written},
+                  {"ops", saturated(c.ops)},
+                  {"bytes_read", saturated(c.bytes_read)},
+                  {"bytes_written", saturated(c.bytes_written)},
                   {"implementation", executor.backend().implementation(step.kind, timed.index)}}});
     trace.memory.push_back({timed.start_s, live[timed.index]});
   }

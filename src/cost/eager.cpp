@@ -221,9 +221,11 @@ Launches eager_launches(const DeviceProfile& profile, const EagerOptions& option
   };
 }
 
-int64_t eager_mask_bytes(const EagerOptions& options, int64_t positions) {
+int64_t eager_mask_bytes(const EagerOptions& options, int64_t batch, int64_t positions) {
   if (options.masked_from == 0 || positions < options.masked_from) return 0;
-  return 6 * positions * positions;
+  // No device has more; tags are still to be added up.
+  constexpr Count most = Count{1} << 60;
+  return static_cast<int64_t>(std::min(Count{6} * batch * positions * positions, most));
 }
 
 Workload eager_workload(Workload workload) {

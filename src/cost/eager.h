@@ -29,7 +29,7 @@ void require_eager_kernels(const Plan&);
 Launches eager_launches(const DeviceProfile&, const EagerOptions&);
 
 // What the mask takes at its peak, while it is made: two of 16 bits and two of 8 bits per pair.
-int64_t eager_mask_bytes(const EagerOptions&, int64_t positions);
+int64_t eager_mask_bytes(const EagerOptions&, int64_t batch, int64_t positions);
 
 // The workload of such a pass: whole sequence, all logits, 16 bits.
 Workload eager_workload(Workload);

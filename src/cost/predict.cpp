@@ -99,9 +99,8 @@ void add(PassPrediction& into, const PassPrediction& step, double weight) {
 }
 
 // The sum of n equally spaced values of a linear function, from its first and last.
-int64_t linear_sum(int64_t first, int64_t last, int64_t n) {
-  const int64_t sum = first + last;
-  return sum % 2 == 0 ? sum / 2 * n : n % 2 == 0 ? n / 2 * sum : (sum * n) / 2;
+Count linear_sum(Count first, Count last, int64_t n) {
+  return (first + last) * n / 2;
 }
 
 class StepSum {
@@ -165,9 +164,8 @@ class StepSum {
   // Costs exactly on the line between both ends, time nearly so.
   static bool linear(const PassPrediction& a, int64_t first, const PassPrediction& m,
                      int64_t middle, const PassPrediction& b, int64_t last) {
-    const auto on_line = [&](int64_t x, int64_t y, int64_t z) {
-      return static_cast<__int128>(y - x) * (last - first) ==
-             static_cast<__int128>(z - x) * (middle - first);
+    const auto on_line = [&](Count x, Count y, Count z) {
+      return (y - x) * (last - first) == (z - x) * (middle - first);
     };
     for (size_t i = 0; i < a.rows.size(); ++i) {
       const Cost &x = a.rows[i].cost, &y = m.rows[i].cost, &z = b.rows[i].cost;
@@ -218,9 +216,9 @@ OperatorProfile operators(const PassPrediction& pass) {
                             .layer = node.layer,
                             .calls = row.calls,
                             .time_s = row.time_s,
-                            .ops = row.cost.ops,
-                            .bytes_read = row.cost.bytes_read,
-                            .bytes_written = row.cost.bytes_written,
+                            .ops = saturated(row.cost.ops),
+                            .bytes_read = saturated(row.cost.bytes_read),
+                            .bytes_written = saturated(row.cost.bytes_written),
                             .implementation = "roofline",
                             .bound = row.bound(),
                             .time_low_s = row.low_s,

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "cost/predict.h"
 #include "cost/work.h"
 #include "model/load.h"
@@ -176,6 +178,30 @@ TEST(Predict, SumsManyChunksAsWalkingThemDoes) {
   expect_walked("hymba-1.5b", 5000, 16);    // meta tokens, windows with sinks
   expect_walked("mamba2-130m", 3001, 16);
   expect_walked("qwen2.5-0.5b", 40, 16);
+}
+
+// Two layers of attention of 20 heads over 64 Mi tokens, in chunks and at once.
+TEST(Predict, CountsMoreOperationsThan64BitsHold) {
+  constexpr int64_t context = int64_t{64} << 20;
+  for (const int64_t chunk : {int64_t{512}, context}) {
+    const Plan plan =
+        build_plan(load_spec("jamba-reasoning-3b"), {.context = context, .chunk = chunk});
+    const PassPrediction pass = predict_prefill(plan, round_device());
+    int found = 0;
+    for (size_t i = 0; i < pass.rows.size(); ++i) {
+      const auto* a = std::get_if<Attention>(&pass.nodes[i]->op);
+      if (!a) continue;
+      const auto tokens = static_cast<double>(context), heads = static_cast<double>(a->heads),
+                 width = static_cast<double>(a->head_dim);
+      const double ops = heads * (tokens * (tokens + 1) / 2 * (4 * width + 5) + tokens * width);
+      EXPECT_GT(ops, 1e19);
+      EXPECT_NEAR(static_cast<double>(pass.rows[i].cost.ops), ops, 1e-9 * ops);
+      EXPECT_GT(pass.rows[i].time_s, ops / 1e12) << "at the peak of its products";
+      EXPECT_EQ(saturated(pass.rows[i].cost.ops), std::numeric_limits<int64_t>::max());
+      ++found;
+    }
+    EXPECT_EQ(found, 2);
+  }
 }
 
 TEST(Predict, DecodeIsTheMeanOverThePositions) {

@@ -18,9 +18,9 @@ PhaseRows phase_rows(const Plan& plan, Phase phase) {
                            .role = row.node->role,
                            .layer = row.node->layer,
                            .calls = row.calls,
-                           .ops = row.cost.ops,
-                           .bytes_read = row.cost.bytes_read,
-                           .bytes_written = row.cost.bytes_written});
+                           .ops = saturated(row.cost.ops),
+                           .bytes_read = saturated(row.cost.bytes_read),
+                           .bytes_written = saturated(row.cost.bytes_written)});
   // Node i of every step of a phase is row i: the body has the tail's operators without the head.
   const auto fill = [&](StepKind kind) {
     auto& row_of = result.row_of[static_cast<size_t>(kind)];

@@ -1,6 +1,7 @@
 // What each operator costs. The counts follow docs/measuring.md and are held equal to what the
 // scalar references in reference/ really execute (cost_test.cpp).
 #include <algorithm>
+#include <limits>
 
 #include "plan/plan.h"
 
@@ -47,20 +48,20 @@ int64_t groups_of(const auto& o, int64_t width) {
 int64_t rms_ops(int64_t width) {
   return 4 * width + 4;
 }
-int64_t triangle(int64_t n) {
+Count triangle(Count n) {
   return n * (n + 1) / 2;
 }
 
 // Sum over t in [0, length) of min(past + t + 1, window); window 0: unbounded.
-int64_t visible_pairs(int64_t past, int64_t length, int64_t window) {
+Count visible_pairs(int64_t past, int64_t length, int64_t window) {
   const int64_t last = past + length;
   if (window == 0) return triangle(last) - triangle(past);
   const int64_t full_from = std::clamp(window, past, last);  // visible count grows until here
-  return triangle(full_from) - triangle(past) + (last - full_from) * window;
+  return triangle(full_from) - triangle(past) + Count{last - full_from} * window;
 }
 
 // Of a window: the keys among the first `sinks` that the window itself has left behind.
-int64_t pairs_with_sinks(int64_t past, int64_t length, int64_t window, int64_t sinks) {
+Count pairs_with_sinks(int64_t past, int64_t length, int64_t window, int64_t sinks) {
   if (window == 0 || sinks == 0) return 0;
   const int64_t from = std::max<int64_t>(0, past - window);
   return visible_pairs(from, std::max<int64_t>(0, past + length - window) - from, sinks);
@@ -204,9 +205,9 @@ Cost cost_of(const KvAppend& o, Sizes size) {
 }
 
 Cost cost_of(const Attention& o, Sizes size) {
-  const int64_t seen = visible_pairs(o.past, o.length, o.window) +
-                       pairs_with_sinks(o.past, o.length, o.window, o.sinks);
-  const int64_t pairs = o.batch * o.heads * seen;
+  const Count seen = visible_pairs(o.past, o.length, o.window) +
+                     pairs_with_sinks(o.past, o.length, o.window, o.sinks);
+  const Count pairs = o.batch * o.heads * seen;
   const int64_t rows = o.batch * o.length;
   Cost c;
   // scores 2P + scale, max, subtract, exp, sum, weighted values 2Pv; then one division by the sum.
@@ -257,13 +258,13 @@ Cost cost_of(const Ssd& o, Sizes size) {
     c.ops = rows * o.heads * (dt_ops + 2 + p * (3 + 5 * n));
   } else {
     auto block = [&](int64_t q) {
-      const int64_t pairs = triangle(q);
-      const int64_t per_head = q * (dt_ops + 2 + p)          // d, d A, its running sum; d x
-                               + pairs * (3 + 2 * p)         // exp(a_i - a_j) (C B^T) times d x
-                               + q * (1 + p * (2 * n + 2))   // the carried state's share of y
-                               + q * 2 * p                   // D x
-                               + 1 + p * n                   // decay of the state over the block
-                               + q * (2 + p + 2 * p * n);    // the block's share of the state
+      const Count pairs = triangle(q);
+      const Count per_head = q * (dt_ops + 2 + p)            // d, d A, its running sum; d x
+                             + pairs * (3 + 2 * p)           // exp(a_i - a_j) (C B^T) times d x
+                             + q * (1 + p * (2 * n + 2))     // the carried state's share of y
+                             + q * 2 * p                     // D x
+                             + 1 + p * n                     // decay of the state over the block
+                             + q * (2 + p + 2 * p * n);      // the block's share of the state
       return o.heads * per_head + o.groups * pairs * 2 * n;  // C B^T once per group
     };
     const int64_t whole = o.length / o.chunk, rest = o.length % o.chunk;
@@ -290,16 +291,16 @@ Cost cost_of(const GatedDelta& o, Sizes size) {
     c.ops += rows * o.value_heads * (1 + pk * pv + 2 * pk * pv + 2 * pv + 4 * pk * pv);
   } else {
     auto block = [&](int64_t q) {
-      const int64_t pairs = triangle(q), below = pairs - q;
-      const int64_t per_head = q                              // running sum of g
-                               + below * 2                    // exp(g_i - g_j)
-                               + q * (1 + 2 * pk * pv)        // exp(g_i); k S
-                               + q * 3 * pv                   // beta (v - decayed k S)
-                               + below * (2 + 2 * pv)         // minus what earlier deltas gave
-                               + q * (2 * pk * pv + pv)       // decayed q S
-                               + below * 1 + pairs * 2 * pv   // (q k^T) decayed, times the deltas
-                               + 1 + pk * pv                  // decay of S over the block
-                               + q * (2 + pv + 2 * pk * pv);  // the block's share of S
+      const Count pairs = triangle(q), below = pairs - q;
+      const Count per_head = q                              // running sum of g
+                             + below * 2                    // exp(g_i - g_j)
+                             + q * (1 + 2 * pk * pv)        // exp(g_i); k S
+                             + q * 3 * pv                   // beta (v - decayed k S)
+                             + below * (2 + 2 * pv)         // minus what earlier deltas gave
+                             + q * (2 * pk * pv + pv)       // decayed q S
+                             + below * 1 + pairs * 2 * pv   // (q k^T) decayed, times the deltas
+                             + 1 + pk * pv                  // decay of S over the block
+                             + q * (2 + pv + 2 * pk * pv);  // the block's share of S
       return o.value_heads * per_head + o.key_heads * 2 * pk * (pairs + below);  // q k^T, k k^T
     };
     const int64_t whole = o.length / o.chunk, rest = o.length % o.chunk;
@@ -332,6 +333,11 @@ Cost cost_of(const Argmax& o, Sizes size) {
 }
 
 }  // namespace
+
+int64_t saturated(Count count) {
+  constexpr int64_t most = std::numeric_limits<int64_t>::max();
+  return count < most ? static_cast<int64_t>(count) : most;
+}
 
 Cost cost(const Op& op, const Plan& plan) {
   return std::visit([&](const auto& o) { return cost_of(o, Sizes{plan}); }, op);

@@ -89,17 +89,22 @@ int64_t max_context(const ModelSpec&, int64_t new_tokens);
 // Moves a step to another position of the sequence; touches only the operators' `past`.
 void set_past(Step&, int64_t past);
 
+// Attention over a context that fits a large device has more operations than 64 bits can count.
+using Count = __int128;
+// For records, which hold 64 bits: what is more becomes the largest of them.
+int64_t saturated(Count);
+
 struct Cost {
-  int64_t ops = 0;  // docs/measuring.md: each + - * / exp sqrt max compare is one, multiply-add two
-  int64_t bytes_read = 0;
-  int64_t bytes_written = 0;
+  Count ops = 0;  // docs/measuring.md: each + - * / exp sqrt max compare is one, multiply-add two
+  Count bytes_read = 0;
+  Count bytes_written = 0;
   Cost& operator+=(const Cost& other) {
     ops += other.ops;
     bytes_read += other.bytes_read;
     bytes_written += other.bytes_written;
     return *this;
   }
-  int64_t bytes() const { return bytes_read + bytes_written; }
+  Count bytes() const { return bytes_read + bytes_written; }
   bool operator==(const Cost&) const = default;
 };
 Cost cost(const Op&, const Plan&);

@@ -166,19 +166,19 @@ std::string memory_text(const Record& r, const Style& style) {
 
 struct Sum {
   double time_s = 0;
-  int64_t ops = 0, bytes = 0;
+  double ops = 0, bytes = 0;
   void add(const OperatorRow& row) {
     time_s += row.time_s;
-    ops += row.ops;
-    bytes += row.bytes_read + row.bytes_written;
+    ops += static_cast<double>(row.ops);
+    bytes += static_cast<double>(row.bytes_read) + static_cast<double>(row.bytes_written);
   }
 };
 
 std::string giga(double value) {
   return value == 0 ? std::string(absent) : number_text(value * 1e-9);
 }
-std::string giga_per_s(int64_t amount, double time_s) {
-  return giga(time_s > 0 ? static_cast<double>(amount) / time_s : 0);
+std::string giga_per_s(double amount, double time_s) {
+  return giga(time_s > 0 ? amount / time_s : 0);
 }
 
 // Times of one column, with the decimals of its largest and some more for the small ones.
@@ -197,9 +197,9 @@ std::vector<std::string> cost_cells(const Sum& s, double wall_s, const Style& st
   return {TimeColumn(wall_s, 1)(s.time_s),
           percent_text(share),
           inked(bar(share, 16), Ink::cyan, style),
-          giga(static_cast<double>(s.ops)),
+          giga(s.ops),
           giga_per_s(s.ops, s.time_s),
-          giga(static_cast<double>(s.bytes)),
+          giga(s.bytes),
           giga_per_s(s.bytes, s.time_s)};
 }
 
@@ -277,10 +277,9 @@ std::string operators_text(const OperatorProfile& p, std::string_view phase, con
     table.rows.push_back({row.layer < 0 ? std::string(absent) : fmt::format("{}", row.layer),
                           std::string(name(row.role)), printable(row.op),
                           fmt::format("{}", row.calls), time(row.time_s),
-                          percent_text(p.wall_s > 0 ? row.time_s / p.wall_s : 0, 2),
-                          giga(static_cast<double>(sum.ops)), giga_per_s(sum.ops, sum.time_s),
-                          giga(static_cast<double>(sum.bytes)), giga_per_s(sum.bytes, sum.time_s),
-                          printable(row.implementation)});
+                          percent_text(p.wall_s > 0 ? row.time_s / p.wall_s : 0, 2), giga(sum.ops),
+                          giga_per_s(sum.ops, sum.time_s), giga(sum.bytes),
+                          giga_per_s(sum.bytes, sum.time_s), printable(row.implementation)});
   }
   table.rows.push_back(
       {"", "gap", "", "", time(p.gap_s), percent_text(p.wall_s > 0 ? p.gap_s / p.wall_s : 0, 2)});
