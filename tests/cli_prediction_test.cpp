@@ -145,6 +145,15 @@ TEST(CliPrediction, OperatorsWithMoreOperationsThanARecordHoldsSaySo) {
       << ran.out.substr(at, 200);
 }
 
+// The position behind the meta tokens is the one whose keys attention counts.
+TEST(CliPrediction, ExplainCountsMetaTokens) {
+  const Ran ran = tidemark("explain hymba-1.5b --context 512");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_NE(ran.out.find("one token per sequence at position 640\n"), std::string::npos);
+  const size_t decode = ran.out.find("\ndecode:");
+  EXPECT_NE(ran.out.find("641 keys", decode), std::string::npos) << ran.out.substr(decode, 3000);
+}
+
 // Scratch memory of a GPU is not a processor's.
 TEST(CliPrediction, MemoryIsToldOncePerKindOfDevice) {
   const Ran ran = tidemark("predict qwen2.5-0.5b --on rtx4090 epyc-9654 h200");

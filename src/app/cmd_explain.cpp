@@ -94,7 +94,8 @@ int explain(const Options& options) {
   fmt::print("prefill: {} steps of {} tokens and one of {}; shapes are of the last step\n",
              plan.body_count, plan.workload.chunk, plan.step(StepKind::tail).length);
   print(phases[0]);
-  fmt::print("\ndecode: one token per sequence at position {}\n", workload.context);
+  // Behind the meta tokens, as its attention counts keys.
+  fmt::print("\ndecode: one token per sequence at position {}\n", plan.prompt());
   print(phases[1]);
   fmt::print("\nmemory\n");
   Table table;
