@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "measure/stats.h"
@@ -118,6 +119,43 @@ TEST_F(CliStudy, RunAndExportWriteOneShapeThatReportReads) {
     EXPECT_FALSE(json.at("records").at(0).at("provenance").at("cpu").get<std::string>().empty());
   }
   EXPECT_EQ(tidemark("report " + file).code, 0);
+}
+
+// ---- models of one name
+
+TEST_F(CliStudy, FoldersOfOneNameAreTwoModels) {
+  for (const char* version : {"v1", "v2"}) {
+    std::filesystem::create_directories(path(version));
+    std::filesystem::copy(golden + "mamba-tiny", path(version) + "/model",
+                          std::filesystem::copy_options::recursive);
+  }
+  std::ofstream(path("s.toml")) << fmt::format(
+      "[measure]\nbudget_s = 0.05\noperators = false\nenergy = false\n[grid]\n"
+      "model = ['{}', '{}']\ndtype = 'f32'\ncontext = [16, 32]\nnew_tokens = 2\n",
+      path("v1/model"), path("v2/model/"));
+  const std::string store = path("s");
+  ASSERT_EQ(tidemark("sweep " + path("s.toml") + " --store " + store).code, 0);
+  std::set<std::string> models;
+  for (const StoredRecord& row : read_records(Store(store))) models.insert(row.record.cell.model);
+  EXPECT_EQ(models, (std::set<std::string>{path("v1/model"), path("v2/model")}));
+
+  for (const std::string& first : {path("v1/model"), std::string("v1/model")}) {
+    const Ran ran = tidemark("crossover " + first + " v2/model --chunk whole --store " + store);
+    EXPECT_EQ(ran.code, 0) << ran.err;
+  }
+  expect_error("crossover model v2/model --store " + store, {"'model'", "v1/model", "v2/model"});
+  const Ran exported = tidemark("export " + store + " --csv --model v1/model");
+  EXPECT_EQ(std::count(exported.out.begin(), exported.out.end(), '\n'), 3) << exported.out;
+
+  const Ran compared = tidemark("compare " + store + " " + store + " --json");
+  std::set<std::string> cells;
+  for (const auto& row : nlohmann::json::parse(compared.out).at("comparisons"))
+    cells.insert(row.at("cell").get<std::string>());
+  EXPECT_EQ(cells.size(), 4U);
+  // Planned from the folders, under names no longer than it takes to tell them apart.
+  const Ran limits = tidemark("report " + store + " --figure limits");
+  for (const char* model : {"  v1/model ", "  v2/model "})
+    EXPECT_NE(limits.out.find(model), std::string::npos) << limits.out;
 }
 
 // ---- crossover

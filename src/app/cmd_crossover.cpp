@@ -10,6 +10,7 @@
 #include "app/session.h"
 #include "base/error.h"
 #include "base/units.h"
+#include "report/model_names.h"
 #include "store/store.h"
 
 namespace tidemark {
@@ -21,11 +22,6 @@ struct Options {
   int64_t batch = 0, new_tokens = 0, threads = -1;
   bool json = false;
 };
-
-std::string lower(std::string text) {
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
 
 bool wanted(const Options& o, const Cell& c) {
   // A context within one chunk is a whole pass, whose chunk counts the model's meta tokens too.
@@ -64,7 +60,7 @@ std::vector<MetricPoint> points_of(const std::vector<const Record*>& records,
                                    const std::string& model, const std::string& metric) {
   std::vector<const Record*> of_model;
   for (const Record* r : records)
-    if (lower(r->cell.model) == lower(model)) of_model.push_back(r);
+    if (r->cell.model == model) of_model.push_back(r);
   std::vector<MetricPoint> points = metric_points(of_model, metric);
   if (points.empty()) fail("{}: no {} of it among the records", model, metric);
   return points;
@@ -81,17 +77,20 @@ Answer from_records(const Options& o) {
   Filter filter{.source = Source::measured};
   if (!o.commit.empty()) filter.commit = o.commit;
   const std::vector<StoredRecord> stored = read_records(store, filter);
+  const std::set<std::string> models = models_of(store);
+  const std::string a = model_meant(o.a, models).value_or(o.a);
+  const std::string b = model_meant(o.b, models).value_or(o.b);
   std::vector<const Record*> records;
   for (const StoredRecord& row : stored) {
-    const std::string model = lower(row.record.cell.model);
+    const std::string& model = row.record.cell.model;
     if (row.record.outcome == Outcome::ok && wanted(o, row.record.cell) &&
-        (model == lower(o.a) || model == lower(o.b)))
+        (model == a || model == b))
       records.push_back(&row.record);
   }
   check_uniform(records);
   Answer answer;
-  answer.a = points_of(records, o.a, o.metric);
-  answer.b = points_of(records, o.b, o.metric);
+  answer.a = points_of(records, a, o.metric);
+  answer.b = points_of(records, b, o.metric);
   answer.crossings = find_crossings(answer.a, answer.b);
   const Record& first = *records.front();
   answer.basis =

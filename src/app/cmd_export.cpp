@@ -4,6 +4,7 @@
 #include "app/options.h"
 #include "base/error.h"
 #include "record/json.h"
+#include "report/model_names.h"
 #include "store/store.h"
 
 namespace tidemark {
@@ -17,7 +18,8 @@ struct Options {
 int export_records(const Options& options) {
   const Store store(options.store);
   Filter filter;
-  if (!options.model.empty()) filter.model = options.model;
+  if (!options.model.empty())
+    filter.model = model_meant(options.model, models_of(store)).value_or(options.model);
   if (!options.commit.empty()) filter.commit = options.commit;
   std::string text;
   if (options.json) {

@@ -12,6 +12,7 @@
 #include "report/figures/figure.h"
 #include "report/figures/figure_text.h"
 #include "report/html.h"
+#include "report/model_names.h"
 #include "report/trace.h"
 #include "sweep/child.h"
 
@@ -114,9 +115,9 @@ int run(const Options& options) {
     fail("--svg and --vega need --figure NAME");
   if (!options.figure.empty()) figure_named(options.figure);
   const Study study = read_study(options);
-  if (!options.figure.empty()) return report_figure(options, study);
+  if (!options.figure.empty()) return report_figure(options, with_short_model_names(study));
   if (options.output.empty()) {
-    print_figures(study);
+    print_figures(with_short_model_names(study));
     return exit_ok;
   }
   write_output(options.output, html_report(study, load_web_assets(web_folder(options))));

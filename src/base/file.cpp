@@ -43,6 +43,11 @@ MappedFile::~MappedFile() {
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
+std::string normal_path(const std::filesystem::path& path) {
+  const std::filesystem::path normal = path.lexically_normal();
+  return (normal.has_filename() ? normal : normal.parent_path()).string();
+}
+
 std::string read_text(const std::filesystem::path& file) {
   const MappedFile mapped(file);
   return {reinterpret_cast<const char*>(mapped.bytes().data()), mapped.bytes().size()};

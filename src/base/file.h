@@ -9,6 +9,10 @@
 
 namespace tidemark {
 
+// Without "." and "..", doubled or trailing slashes, as far as the text alone tells: no link is
+// followed, nothing needs to exist.
+std::string normal_path(const std::filesystem::path&);
+
 std::string read_text(const std::filesystem::path& file);
 void write_text(const std::filesystem::path& file, std::string_view text);
 

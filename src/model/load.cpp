@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "model/families/builder.h"
@@ -12,9 +13,12 @@
 namespace tidemark {
 namespace {
 
-std::string folder_name(std::filesystem::path folder) {
-  folder = std::filesystem::absolute(folder).lexically_normal();
-  return (folder.has_filename() ? folder : folder.parent_path()).filename().string();
+// Folders are told apart by all of their path, as it was asked for.
+std::string folder_name(const std::string& folder) {
+  const std::string name = normal_path(folder);
+  const bool is_preset = std::ranges::any_of(
+      presets(), [&](const Preset& p) { return equal_without_case(p.name, name); });
+  return is_preset ? "./" + name : name;
 }
 
 // Whether the weights hold a head that differs from the embedding, whatever the config says of

@@ -18,7 +18,7 @@ class GoldenFolder : public testing::TestWithParam<const char*> {};
 TEST_P(GoldenFolder, loads) {
   const ModelSpec spec = load_spec(golden(GetParam()));
   const auto weights = checkpoint_weights(spec, golden(GetParam()));
-  EXPECT_EQ(spec.name, GetParam());
+  EXPECT_EQ(spec.name, golden(GetParam()));
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, GoldenFolder,

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "record/json.h"
+#include "report/model_names.h"
 #include "report/summary.h"
 
 namespace tidemark {
@@ -14,11 +15,13 @@ JsonValue table_json(const DataTable& table) {
   return {{"columns", table.columns}, {"rows", table.rows}};
 }
 
+// Figures and tables have short names of models, the records to save their own.
 JsonValue page_data(const Study& study, const std::string& licences) {
-  const StudySummary summary = summarize(study);
+  const Study shown = with_short_model_names(study);
+  const StudySummary summary = summarize(shown);
   JsonValue figures = JsonValue::array();
   for (const Figure& figure : all_figures()) {
-    const FigureContent content = figure.make(study);
+    const FigureContent content = figure.make(shown);
     figures.push_back({{"id", figure.id},
                        {"title", figure.title},
                        {"how", figure.how},

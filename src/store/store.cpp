@@ -261,6 +261,13 @@ std::vector<std::string> commits(const Store& store) {
   return labels;
 }
 
+std::set<std::string> models_of(const Store& store) {
+  Statement statement(store, "SELECT DISTINCT model FROM records");
+  std::set<std::string> models;
+  while (statement.step()) models.insert(statement.text(0));
+  return models;
+}
+
 MergeCount merge(Store& into, const Store& from) {
   Transaction transaction(into);
   Statement theirs(from, "SELECT json, request, repeat FROM records ORDER BY id");

@@ -82,6 +82,9 @@ std::vector<StoredRecord> read_records(const Store&, const Filter& = {});
 // The commits of a store's measured records, oldest first.
 std::vector<std::string> commits(const Store&);
 
+// The models of a store's records.
+std::set<std::string> models_of(const Store&);
+
 // The columns of every record but its JSON, as schema.sql has them, in the order of read_records.
 struct Rows {
   using Value = std::variant<std::monostate, int64_t, double, std::string>;
