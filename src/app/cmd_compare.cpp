@@ -18,7 +18,7 @@ struct Options {
 };
 
 // "results.sqlite", or "results.sqlite@COMMIT" with the beginning of a commit.
-std::vector<Record> side(const std::string& text) {
+std::vector<StoredRecord> side(const std::string& text) {
   std::string path = text;
   std::optional<std::string> commit;
   // A file may have an '@' in its name.
@@ -37,11 +37,11 @@ std::vector<Record> side(const std::string& text) {
   if (fitting.size() != 1)
     fail("{}: expected one commit, found {}: {}; say which as {}@COMMIT", text, fitting.size(),
          fmt::join(fitting.empty() ? commits(store) : fitting, ", "), path);
-  std::vector<Record> records;
-  for (StoredRecord& row :
-       read_records(store, {.commit = fitting.front(), .source = Source::measured}))
-    if (commit_label(row.record.provenance) == fitting.front())
-      records.push_back(std::move(row.record));
+  std::vector<StoredRecord> records =
+      read_records(store, {.commit = fitting.front(), .source = Source::measured});
+  std::erase_if(records, [&](const StoredRecord& row) {
+    return commit_label(row.record.provenance) != fitting.front();
+  });
   return records;
 }
 
@@ -110,7 +110,8 @@ int run(const Options& options) {
   if (!(options.threshold_percent >= 0))
     fail("--threshold: expected a percentage from 0 up, found {}", options.threshold_percent);
   const CompareOptions compare_options{.threshold = options.threshold_percent / 100};
-  const Comparison comparison = compare(side(options.a), side(options.b), compare_options);
+  const Sides sides = sides_of(side(options.a), side(options.b));
+  const Comparison comparison = compare(sides.a, sides.b, compare_options);
   if (options.json) {
     fmt::print("{}\n", to_json(comparison, compare_options).dump(2));
   } else {

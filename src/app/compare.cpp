@@ -128,7 +128,37 @@ Repeats only_ok(const Repeats& repeats) {
   return ok;
 }
 
+// Whether a record of `cell` is one of `known`, which was asked for in the same words.
+bool same_but_unsaid(const Cell& cell, const Cell& known) {
+  if (cell.family.empty()) return true;
+  Cell renamed = cell;
+  renamed.model = known.model;
+  return renamed == known && known.model.ends_with("/" + cell.model);
+}
+
 }  // namespace
+
+Sides sides_of(std::vector<StoredRecord> a, std::vector<StoredRecord> b) {
+  // By request the cell as one that was measured has it, with the longest name.
+  std::map<std::string, Cell> known;
+  for (const auto* side : {&a, &b})
+    for (const StoredRecord& row : *side) {
+      if (!row.place || row.record.cell.family.empty()) continue;
+      Cell& cell = known.try_emplace(row.place->request, row.record.cell).first->second;
+      if (same_but_unsaid(cell, row.record.cell)) cell = row.record.cell;
+    }
+  const auto adopted = [&](std::vector<StoredRecord>& side) {
+    std::vector<Record> records;
+    for (StoredRecord& row : side) {
+      const auto found = row.place ? known.find(row.place->request) : known.end();
+      if (found != known.end() && same_but_unsaid(row.record.cell, found->second))
+        row.record.cell = found->second;
+      records.push_back(std::move(row.record));
+    }
+    return records;
+  };
+  return {adopted(a), adopted(b)};
+}
 
 std::string_view name(Verdict verdict) {
   constexpr std::string_view names[] = {"same", "worse", "better"};

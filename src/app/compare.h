@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "record/record.h"
+#include "store/store.h"
 
 namespace tidemark {
 
@@ -36,6 +36,14 @@ struct Comparison {
   int64_t only_a = 0, only_b = 0;  // cells without a partner
   bool any_worse() const;
 };
+
+// The records of two stores as compare() wants them. Their cells are found to be the same by what a
+// sweep was asked for, where a record cannot say it: one that died before it spoke has its cell as
+// asked (no family, threads 0), and older stores call a folder by the last part of its path.
+struct Sides {
+  std::vector<Record> a, b;
+};
+Sides sides_of(std::vector<StoredRecord> a, std::vector<StoredRecord> b);
 
 // `a` is the baseline. Repeats of a cell are pooled. A time is worse when the whole interval of the
 // ratio lies beyond the threshold, the test is significant, and every repeat of b is slower than

@@ -100,6 +100,44 @@ TEST(Compare, OutcomesCount) {
   EXPECT_FALSE(run({failed}, {failed}).any_worse());
 }
 
+StoredRecord stored(Record record, const std::string& request) {
+  return {.place = SweepPlace{request, 0}, .record = std::move(record)};
+}
+
+// A process that dies before it speaks is stored with the cell as it was asked for.
+TEST(Compare, FindsTheCellOfOneThatDiedBeforeItSpoke) {
+  Record ok = record_of(600, 1.0);
+  ok.cell = {.model = "hymba-1.5b",
+             .family = "hymba",
+             .device = "cpu",
+             .context = 600,
+             .chunk = 728,
+             .threads = 2};
+  Record dead = ok;
+  dead.cell = {.model = "Hymba-1.5B", .device = "cpu", .context = 600, .chunk = 600};
+  dead.outcome = Outcome::failed;
+  dead.metrics = {};
+  const Sides sides = sides_of({stored(ok, "r")}, {stored(dead, "r")});
+  EXPECT_EQ(find(run(sides.a, sides.b), "outcome").note, "ok -> failed");
+  EXPECT_TRUE(run(sides.a, sides.b).any_worse());
+  const Sides back = sides_of({stored(dead, "r")}, {stored(ok, "r")});
+  EXPECT_EQ(find(run(back.a, back.b), "outcome").verdict, Verdict::better);
+  const Sides others = sides_of({stored(ok, "r")}, {stored(dead, "another")});
+  EXPECT_THROW(run(others.a, others.b), Error);
+}
+
+TEST(Compare, FindsAFolderThatAnOlderStoreCallsByItsLastName) {
+  Record old = record_of(1, 1.0);
+  old.cell.family = "llama";
+  Record now = old;
+  now.cell.model = "checkpoints/m";
+  const Sides sides = sides_of({stored(old, "r")}, {stored(now, "r")});
+  EXPECT_EQ(find(run(sides.a, sides.b), "ttft").cell.model, "checkpoints/m");
+  now.cell.threads = 3;
+  const Sides others = sides_of({stored(old, "r")}, {stored(now, "r")});
+  EXPECT_THROW(run(others.a, others.b), Error) << "another cell";
+}
+
 TEST(Compare, CountsWhatHasNoPartner) {
   const Comparison c =
       run({record_of(1, 1.0), record_of(2, 1.0)}, {record_of(1, 1.0), record_of(3, 1.0)});

@@ -26,6 +26,15 @@ std::optional<Record> last_record(const std::string& output) {
   return last;
 }
 
+// What is known of a cell whose process did not end well: what it had said, else what was asked.
+Record known_of(const Job& job, const ChildResult& child, const Provenance& own) {
+  if (const std::optional<Record> spoken = last_record(child.output)) return *spoken;
+  Record record;
+  record.cell = job.cell;
+  record.provenance = own;
+  return record;
+}
+
 std::string signal_name(int signal) {
   const char* abbreviation = sigabbrev_np(signal);
   return abbreviation ? fmt::format("SIG{} ({})", abbreviation, sigdescr_np(signal))
@@ -47,10 +56,7 @@ std::optional<Record> record_of(const Job& job, const ChildResult& child, const 
   const std::optional<Record> spoken = last_record(child.output);
   if (child.end == ChildEnd::exited && child.status == 0 && spoken) return spoken;
 
-  Record record;
-  record.cell = job.cell;
-  record.provenance = own;
-  if (spoken) record = *spoken;
+  Record record = known_of(job, child, own);
   switch (child.end) {
     case ChildEnd::stopped:
       return std::nullopt;
@@ -108,11 +114,9 @@ bool run_sweep(Store& store, const std::vector<Job>& jobs, const SweepOptions& o
       continue;
     }
     if (!record) {
-      record = Record{.cell = job.cell,
-                      .outcome = Outcome::failed,
-                      .reason = fmt::format("killed twice: {}", signal_name(child.status)),
-                      .flags = {},
-                      .provenance = options.provenance};
+      record = known_of(job, child, options.provenance);
+      record->outcome = Outcome::failed;
+      record->reason = fmt::format("killed twice: {}", signal_name(child.status));
     }
     if (retried.contains(job.place)) {
       replace(store, job.place, *record);

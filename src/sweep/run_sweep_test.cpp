@@ -114,6 +114,12 @@ TEST_F(RunSweepTest, ACellKilledTwiceHasFailed) {
   EXPECT_EQ(only().reason, "killed twice: SIGKILL (Killed)");
 }
 
+TEST_F(RunSweepTest, ACellKilledTwiceIsTheOneItHadSaidItWas) {
+  EXPECT_TRUE(sweep({echo(known("m", Outcome::failed)) + "kill -KILL $$"}));
+  EXPECT_EQ(only().reason, "killed twice: SIGKILL (Killed)");
+  EXPECT_EQ(only().cell, known("m", Outcome::failed).cell);
+}
+
 TEST_F(RunSweepTest, GoesOnWhereItStopped) {
   StopRequests stop = 0;
   options_.after = [&](const Job&, const Record&, const SweepProgress& p) {
