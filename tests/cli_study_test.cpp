@@ -71,7 +71,7 @@ TEST_F(CliStudy, CompareOfTwoCommitsInOneStore) {
   const std::vector<StoredRecord> after =
       read_records(Store(sweep("b", fake_grid, "TIDEMARK_FAKE_SCALE=1.3")));
   {
-    Store store(both);
+    Store store(both, Store::Open::create);
     for (StoredRecord row : after) {
       row.record.provenance.commit = "feedbee";
       row.record.provenance.dirty = false;

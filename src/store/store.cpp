@@ -1,6 +1,8 @@
 #include "store/store.h"
 
+#include <fcntl.h>
 #include <sqlite3.h>
+#include <unistd.h>
 
 #include <string_view>
 
@@ -132,6 +134,19 @@ void write_schema_once(const Store& store) {
   transaction.commit();
 }
 
+bool folder_takes_files(const std::filesystem::path& file) {
+  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+  return faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) == 0;
+}
+
+// For a store to which nobody writes: SQLite then needs no files of a log beside it.
+std::string immutable_uri(const std::filesystem::path& file) {
+  std::string uri = "file:";
+  for (const char c : std::filesystem::absolute(file).string())
+    uri += c == '%' || c == '?' || c == '#' ? fmt::format("%{:02X}", c) : std::string(1, c);
+  return uri + "?immutable=1";
+}
+
 std::string json_text(const Record& record) {
   return to_json(record).dump();
 }
@@ -169,14 +184,26 @@ Store::Store(Store&&) noexcept = default;
 Store& Store::operator=(Store&&) noexcept = default;
 
 Store::Store(const std::filesystem::path& path, Open open) : path_(path) {
-  if (open == Open::existing && !std::filesystem::is_regular_file(path))
+  if (open == Open::read && !std::filesystem::is_regular_file(path))
     fail("{}: no such store", path.string());
+  // Also to be read: a reader that may write takes the files of the write-ahead log away again.
+  int flags = SQLITE_OPEN_READWRITE | (open == Open::create ? SQLITE_OPEN_CREATE : 0);
+  std::string name = path.string();
+  if (open == Open::read && !folder_takes_files(path)) {
+    flags = SQLITE_OPEN_READONLY;
+    std::error_code none;
+    const bool has_log = std::filesystem::file_size(name + "-wal", none) > 0 && !none;
+    if (!has_log) {
+      name = immutable_uri(path);
+      flags |= SQLITE_OPEN_URI;
+    }
+  }
   sqlite3* database = nullptr;
-  const int flags = SQLITE_OPEN_READWRITE | (open == Open::create ? SQLITE_OPEN_CREATE : 0);
-  const int code = sqlite3_open_v2(path.c_str(), &database, flags, nullptr);
+  const int code = sqlite3_open_v2(name.c_str(), &database, flags, nullptr);
   database_.reset(database);
   if (code != SQLITE_OK) fail_with(*this);
   sqlite3_busy_timeout(database, 60'000);
+  if (open == Open::read) execute(*this, "PRAGMA query_only = ON");
   if (open == Open::create) {
     if (pragma(*this, "SELECT count(*) FROM sqlite_schema") > 0) check_version(*this);
     // FULL: a record that was reported as kept survives a power cut too; one write per cell is

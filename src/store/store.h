@@ -35,9 +35,10 @@ struct StoredRecord {
 
 class Store {
  public:
-  enum class Open { existing, create };
-  // Throws Error when the file is missing (existing), no store, or of another version.
-  explicit Store(const std::filesystem::path&, Open = Open::existing);
+  enum class Open { read, create };
+  // Throws Error when the file is missing (read), no store, or of another version. To be read, a
+  // store may lie where nothing can be written.
+  explicit Store(const std::filesystem::path&, Open = Open::read);
   ~Store();
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;

@@ -194,6 +194,54 @@ TEST_F(StoreTest, AWriterKilledInTheMiddleLeavesAllOrNothing) {
   EXPECT_EQ(rows(store, "SELECT model FROM records"), std::vector<std::string>{"kept"});
 }
 
+// As somebody to whom the folder is closed: what a child that is not root sees.
+size_t records_read_by_another(const std::filesystem::path& path) {
+  const pid_t child = fork();
+  if (child == 0) {
+    if (geteuid() == 0 && setuid(65534) != 0) _exit(100);
+    try {
+      _exit(static_cast<int>(read_records(Store(path)).size()));
+    } catch (const Error& error) {
+      fmt::print(stderr, "{}\n", error.what());
+      _exit(99);
+    }
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  return static_cast<size_t>(WEXITSTATUS(status));
+}
+
+TEST_F(StoreTest, IsReadWhereNothingCanBeWritten) {
+  const std::filesystem::path path = folder_ / "a 50%?#.sqlite";
+  {
+    Store store(path, Store::Open::create);
+    insert(store, record_of("m", 1));
+    insert(store, record_of("m", 2));
+  }
+  using std::filesystem::perms;
+  std::filesystem::permissions(path, perms::owner_read | perms::group_read | perms::others_read);
+  constexpr perms readable = perms::owner_read | perms::owner_exec | perms::group_read |
+                             perms::group_exec | perms::others_read | perms::others_exec;
+  std::filesystem::permissions(folder_, readable);
+  EXPECT_EQ(records_read_by_another(path), 2U);
+  std::filesystem::permissions(folder_, perms::owner_all);
+}
+
+TEST_F(StoreTest, ReadingChangesNothingAndLeavesNothing) {
+  {
+    Store store = create("a.sqlite");
+    insert(store, record_of("m", 1));
+  }
+  {
+    Store reader(folder_ / "a.sqlite");
+    EXPECT_EQ(read_records(reader).size(), 1U);
+    EXPECT_THROW(insert(reader, record_of("m", 2)), Error);
+  }
+  size_t files = 0;
+  for ([[maybe_unused]] const auto& file : std::filesystem::directory_iterator(folder_)) ++files;
+  EXPECT_EQ(files, 1U);
+}
+
 std::string error_of(const std::filesystem::path& path, Store::Open open) {
   try {
     Store store(path, open);
@@ -204,18 +252,18 @@ std::string error_of(const std::filesystem::path& path, Store::Open open) {
 }
 
 TEST_F(StoreTest, SaysWhatIsWrongWithAFile) {
-  EXPECT_EQ(error_of(folder_ / "none.sqlite", Store::Open::existing),
+  EXPECT_EQ(error_of(folder_ / "none.sqlite", Store::Open::read),
             (folder_ / "none.sqlite").string() + ": no such store");
 
   std::ofstream(folder_ / "text.sqlite") << std::string(4096, 'x');
-  EXPECT_NE(error_of(folder_ / "text.sqlite", Store::Open::existing).find("not a database"),
+  EXPECT_NE(error_of(folder_ / "text.sqlite", Store::Open::read).find("not a database"),
             std::string::npos);
 
   sqlite3* other = nullptr;
   sqlite3_open((folder_ / "other.sqlite").c_str(), &other);
   sqlite3_exec(other, "CREATE TABLE t (x)", nullptr, nullptr, nullptr);
   sqlite3_close(other);
-  for (auto open : {Store::Open::existing, Store::Open::create})
+  for (auto open : {Store::Open::read, Store::Open::create})
     EXPECT_EQ(error_of(folder_ / "other.sqlite", open),
               (folder_ / "other.sqlite").string() + ": a SQLite file, but not a store of Tidemark");
 
@@ -223,7 +271,7 @@ TEST_F(StoreTest, SaysWhatIsWrongWithAFile) {
     Store store = create("newer.sqlite");
     sqlite3_exec(store.handle(), "PRAGMA user_version = 99", nullptr, nullptr, nullptr);
   }
-  EXPECT_EQ(error_of(folder_ / "newer.sqlite", Store::Open::existing),
+  EXPECT_EQ(error_of(folder_ / "newer.sqlite", Store::Open::read),
             (folder_ / "newer.sqlite").string() + ": store version: expected 1, found 99");
 }
 
