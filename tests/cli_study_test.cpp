@@ -85,6 +85,22 @@ TEST_F(CliStudy, CompareOfTwoCommitsInOneStore) {
   expect_error("compare " + both + " " + both + "@feed", {"one commit", "feedbee"});
 }
 
+// ---- a log that cannot be written
+
+TEST_F(CliStudy, AFullOrClosedLogEndsNothing) {
+  std::ofstream(path("s.toml")) << "[grid]\nmodel = 'fake:sleep:0.1'\ncontext = [1, 2]\n";
+  const std::string sweep = "sweep " + path("s.toml") + " --store ";
+  EXPECT_EQ(shell("$TIDEMARK " + sweep + path("full") + " 2>/dev/full"), 0);
+  EXPECT_EQ(shell("$TIDEMARK " + sweep + path("closed") + " 2>&-"), 0);
+  // Whoever read the pipe is gone before the first line.
+  EXPECT_EQ(shell("{ $TIDEMARK " + sweep + path("gone") + "; echo $? >" + path("code") +
+                  "; } 2>&1 | true; exit $(cat " + path("code") + ")"),
+            0);
+  for (const char* store : {"full", "closed", "gone"})
+    EXPECT_EQ(read_records(Store(path(store))).size(), 2U) << store;
+  EXPECT_EQ(shell("$TIDEMARK show no-such-model 2>/dev/full"), 2);
+}
+
 // ---- records that are no measurements
 
 TEST_F(CliStudy, KilledCellsAreExportedAndReported) {

@@ -34,6 +34,11 @@ Ran tidemark(const std::string& arguments, const std::string& environment) {
   return ran;
 }
 
+int shell(const std::string& script) {
+  const int status = std::system(("TIDEMARK='" TIDEMARK_PROGRAM "'\n" + script).c_str());
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
 void expect_error(const std::string& arguments, const std::vector<std::string>& words) {
   SCOPED_TRACE(arguments);
   const Ran ran = tidemark(arguments);

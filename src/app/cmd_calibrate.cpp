@@ -6,6 +6,7 @@
 #include "app/options.h"
 #include "base/error.h"
 #include "base/quantile.h"
+#include "base/say.h"
 #include "report/table.h"
 #include "store/store.h"
 
@@ -32,11 +33,10 @@ std::vector<Record> records(const Options& options) {
       found.push_back(std::move(row.record));
     return found;
   }
-  found =
-      measure_grid({.device = options.device,
-                    .threads = options.threads,
-                    .budget_s = options.budget_s,
-                    .progress = [](const std::string& what) { fmt::print(stderr, "{}\n", what); }});
+  found = measure_grid({.device = options.device,
+                        .threads = options.threads,
+                        .budget_s = options.budget_s,
+                        .progress = [](const std::string& what) { say("{}", what); }});
   if (!options.store.empty()) {
     Store store(options.store, Store::Open::create);
     for (const Record& record : found) insert(store, record);

@@ -2,6 +2,7 @@
 #include "app/measure_model.h"
 #include "app/options.h"
 #include "base/error.h"
+#include "base/say.h"
 #include "report/progress.h"
 #include "report/run_report.h"
 
@@ -70,8 +71,7 @@ int run(const Options& options) {
   if (!options.json.empty()) write_records(options.json, records);
   for (const Record& record : records)
     if (record.outcome != Outcome::ok) {
-      fmt::print(stderr, "tidemark: {} at context {}: {}\n", record.cell.model, record.cell.context,
-                 record.reason);
+      say("tidemark: {} at context {}: {}", record.cell.model, record.cell.context, record.reason);
       return exit_error;
     }
   return exit_ok;

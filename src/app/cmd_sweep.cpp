@@ -6,6 +6,7 @@
 #include "app/commands.h"
 #include "app/measure_cell.h"
 #include "base/error.h"
+#include "base/say.h"
 #include "measure/harness.h"
 #include "measure/power.h"
 #include "measure/provenance.h"
@@ -35,6 +36,7 @@ void listen_for_stops() {
   struct sigaction action {};
   action.sa_handler = ask_to_stop;
   for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaction(signal, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);  // who reads the progress may go home before the sweep is done
 }
 
 std::set<Outcome> retried_outcomes(const std::vector<std::string>& names) {
@@ -64,7 +66,7 @@ void say_why_no_energy(const SweepFile& sweep) {
   const bool on_cpu = std::any_of(sweep.cells.begin(), sweep.cells.end(),
                                   [](const Cell& c) { return c.device == "cpu"; });
   const FoundSensor found = find_power_sensor("/sys", steady_now_s);
-  if (on_cpu && !found.sensor) fmt::print(stderr, "energy of the CPU: {}\n", found.reason);
+  if (on_cpu && !found.sensor) say("energy of the CPU: {}", found.reason);
 }
 
 std::string result_text(const Record& r) {
@@ -78,18 +80,15 @@ std::string result_text(const Record& r) {
 // One line that a terminal overwrites; a log gets only the lines of finished cells.
 class ProgressLine {
  public:
-  explicit ProgressLine(std::FILE* file) : file_(file), terminal_(isatty(fileno(file)) != 0) {}
   void running(const Job& job, const SweepProgress& p) {
     if (!terminal_) return;
     const std::string line =
-        clipped(fmt::format("{} {}", counts(p), cell_text(job.cell)), style_of(file_).width - 1);
-    fmt::print(file_, "\r\x1b[K{}", line);
-    std::fflush(file_);
+        clipped(fmt::format("{} {}", counts(p), cell_text(job.cell)), style_of(stderr).width - 1);
+    std::fputs(("\r\x1b[K" + line).c_str(), stderr);
   }
   void finished(const Job& job, const Record& record, const SweepProgress& p) {
-    fmt::print(file_, "{}{} {}: {}\n", terminal_ ? "\r\x1b[K" : "", counts(p), cell_text(job.cell),
-               result_text(record));
-    std::fflush(file_);
+    say("{}{} {}: {}", terminal_ ? "\r\x1b[K" : "", counts(p), cell_text(job.cell),
+        result_text(record));
   }
 
  private:
@@ -106,8 +105,7 @@ class ProgressLine {
     if (seconds < 5400) return fmt::format("{:.0f} min", seconds / 60);
     return fmt::format("{:.1f} h", seconds / 3600);
   }
-  std::FILE* file_;
-  bool terminal_;
+  bool terminal_ = isatty(STDERR_FILENO) != 0;
 };
 
 int sweep(const Options& options) {
@@ -124,7 +122,7 @@ int sweep(const Options& options) {
   if (file.measure.energy) say_why_no_energy(file);
   Store store(options.store, Store::Open::create);
   listen_for_stops();
-  ProgressLine line(stderr);
+  ProgressLine line;
   SweepOptions run;
   run.provenance = machine_provenance();
   run.retry = retry;
@@ -143,9 +141,9 @@ int sweep(const Options& options) {
     line.finished(job, record, last = p);
   };
   const bool complete = run_sweep(store, jobs, run, stop_requests);
-  fmt::print(stderr, "{}: {} of {} cells have a result{}\n", options.store,
-             complete ? static_cast<int64_t>(jobs.size()) : last.done, jobs.size(),
-             complete ? "" : "; the same command goes on from here");
+  say("{}: {} of {} cells have a result{}", options.store,
+      complete ? static_cast<int64_t>(jobs.size()) : last.done, jobs.size(),
+      complete ? "" : "; the same command goes on from here");
   return complete ? exit_ok : exit_negative;
 }
 

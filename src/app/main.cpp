@@ -1,15 +1,23 @@
-#include <fmt/format.h>
+#include <fcntl.h>
 #include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
 
 #include "app/commands.h"
 #include "base/error.h"
+#include "base/say.h"
 
 namespace {
+
+// A stream that was closed would lend its number to the next file opened, and lines meant for
+// people would land in that. Opened so that writing to it still fails.
+void occupy_standard_streams() {
+  int opened = 0;
+  while (opened >= 0 && opened <= STDERR_FILENO) opened = open("/dev/null", O_RDONLY);
+  if (opened > STDERR_FILENO) close(opened);
+}
 
 // Threads of OpenMP that wait for one another spin for milliseconds, by default, before they let
 // others have the processor: beside another program every operator then takes that long. A tenth of
@@ -27,6 +35,7 @@ void spin_briefly(char** argv) {
 
 int main(int argc, char** argv) {
   spin_briefly(argv);
+  occupy_standard_streams();
   CLI::App app(tidemark::program_description, "tidemark");
   int exit_code = tidemark::exit_ok;
   tidemark::add_commands(app, exit_code);
@@ -35,10 +44,10 @@ int main(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     // --help is an error to CLI11, of status 0. Other errors are one line and 2 (docs/cli.md).
     if (error.get_exit_code() == 0) return app.exit(error);
-    fmt::print(stderr, "tidemark: {} (see --help)\n", error.what());
+    tidemark::say("tidemark: {} (see --help)", error.what());
     return tidemark::exit_error;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "tidemark: {}\n", error.what());
+    tidemark::say("tidemark: {}", error.what());
     return tidemark::exit_error;
   }
   return exit_code;

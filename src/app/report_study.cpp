@@ -15,6 +15,7 @@
 #include "base/csv.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/say.h"
 #include "record/json.h"
 #include "report/figures/series.h"
 #include "store/store.h"
@@ -252,8 +253,7 @@ std::vector<ContextLimit> limits_of(const std::vector<Record>& records, int64_t 
     if (!backends.contains(r.cell.device)) backends[r.cell.device] = backend_if_here(r.cell.device);
   }
   for (const auto& [device, backend] : backends)
-    if (!backend)
-      fmt::print(stderr, "tidemark: no {} here, so limits on it are not planned\n", device);
+    if (!backend) say("tidemark: no {} here, so limits on it are not planned", device);
   if (chunks.empty()) chunks.insert(usual_chunk);
   chunks.insert(0);
   std::vector<ContextLimit> limits;

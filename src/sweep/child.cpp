@@ -65,6 +65,7 @@ int64_t kernel_oom_kills() {
 [[noreturn]] void become(char* const* arguments, const ChildLimits& limits, int output, int errors,
                          pid_t parent) {
   setpgid(0, 0);  // Ctrl-C goes to the sweep, which decides
+  signal(SIGPIPE, SIG_DFL);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(127);  // the parent died before the line above
   dup2(output, STDOUT_FILENO);
