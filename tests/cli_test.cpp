@@ -70,6 +70,20 @@ TEST(Cli, WrongRequestsAreOneLine) {
   expect_error("verify /no/such/folder", {"/no/such/folder", "config.json"});
 }
 
+// Little output, which fails when the program ends, and much, which fails while it is printed.
+TEST(Cli, AFullDiskIsNoSuccess) {
+  for (const char* command : {"models", "--help", "completion bash", "explain qwen2.5-0.5b --json",
+                              "predict mamba2-130m --on h200 --json -"}) {
+    const std::string error = testing::TempDir() + "tidemark_full.err";
+    EXPECT_EQ(shell(std::string("$TIDEMARK ") + command + " >/dev/full 2>" + error), 2) << command;
+    std::ifstream lines(error);
+    EXPECT_EQ(std::string(std::istreambuf_iterator<char>(lines), {}),
+              "tidemark: standard output: cannot be written: No space left on device\n")
+        << command;
+    EXPECT_EQ(shell(std::string("$TIDEMARK ") + command + " >&- 2>/dev/null"), 2) << command;
+  }
+}
+
 TEST(Cli, MoreMemoryThanThereIsIsAResultAndAnError) {
   const Ran ran = tidemark("run qwen2.5-0.5b --context 512m --batch 64 --json -");
   EXPECT_EQ(ran.code, 2) << ran.err;

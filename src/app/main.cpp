@@ -1,9 +1,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <filesystem>
+#include <system_error>
 
 #include "app/commands.h"
 #include "base/error.h"
@@ -31,11 +35,16 @@ void spin_briefly(char** argv) {
   if (!error) execv(program.c_str(), argv);  // comes back only if it can't
 }
 
-}  // namespace
+// 0, or the error that kept some of it from being written: a full disk shows at the last flush, or
+// before it as what fmt::print throws.
+int standard_output_error(int known) {
+  errno = 0;
+  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return 0;
+  if (known == 0) known = errno;
+  return known == 0 ? EIO : known;
+}
 
-int main(int argc, char** argv) {
-  spin_briefly(argv);
-  occupy_standard_streams();
+int run(int argc, char** argv, int& output_error) {
   CLI::App app(tidemark::program_description, "tidemark");
   int exit_code = tidemark::exit_ok;
   tidemark::add_commands(app, exit_code);
@@ -46,9 +55,29 @@ int main(int argc, char** argv) {
     if (error.get_exit_code() == 0) return app.exit(error);
     tidemark::say("tidemark: {} (see --help)", error.what());
     return tidemark::exit_error;
+  } catch (const std::system_error& error) {
+    if (std::ferror(stdout) != 0) {
+      output_error = error.code().value();
+    } else {
+      tidemark::say("tidemark: {}", error.what());
+    }
+    return tidemark::exit_error;
   } catch (const std::exception& error) {
     tidemark::say("tidemark: {}", error.what());
     return tidemark::exit_error;
   }
   return exit_code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  spin_briefly(argv);
+  occupy_standard_streams();
+  int output_error = 0;
+  const int exit_code = run(argc, argv, output_error);
+  output_error = standard_output_error(output_error);
+  if (output_error == 0) return exit_code;
+  tidemark::say("tidemark: standard output: cannot be written: {}", std::strerror(output_error));
+  return tidemark::exit_error;
 }
