@@ -174,6 +174,29 @@ TEST_F(CliStudy, FoldersOfOneNameAreTwoModels) {
     EXPECT_NE(limits.out.find(model), std::string::npos) << limits.out;
 }
 
+// ---- outputs
+
+TEST_F(CliStudy, NoOutputTakesThePlaceOfAnInput) {
+  const std::string store = sweep("s", fake_grid);
+  for (const std::string& command : {"report " + store + " -o ", "export " + store + " --csv -o ",
+                                     "report " + store + " --figure ttft --vega ",
+                                     std::string("predict mamba2-130m --on h200 --json "),
+                                     std::string("trace mamba2-130m --context 8 -o "),
+                                     "run " + golden + "mamba-tiny --context 8 --budget 0 --json "})
+    expect_error(command + store, {store, "store of results"});
+  EXPECT_EQ(read_records(Store(store)).size(), 8U);
+
+  const std::string json = path("records.json");
+  ASSERT_EQ(tidemark("export " + store + " --json -o " + json).code, 0);
+  expect_error("report " + json + " -o " + json, {json, "what is read"});
+  expect_error("report " + store + " --figure ttft --vega - --svg -", {"standard output"});
+  expect_error("whatif mamba2-130m --on h200 --scale bandwidth=2x --json --figure -",
+               {"standard output"});
+  const Ran trace = tidemark("trace " + golden + "mamba-tiny --context 8 --dtype f32 -o -");
+  EXPECT_EQ(trace.code, 0) << trace.err;
+  EXPECT_TRUE(nlohmann::json::parse(trace.out).contains("traceEvents")) << trace.out.substr(0, 99);
+}
+
 // ---- crossover
 
 // Both metrics are powers of the context, c·n^e, so that straight lines between the measured

@@ -16,6 +16,7 @@ struct Options {
 };
 
 int export_records(const Options& options) {
+  check_outputs({options.out}, {options.store});
   const Store store(options.store);
   Filter filter;
   if (!options.model.empty())

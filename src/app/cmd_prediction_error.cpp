@@ -31,6 +31,10 @@ int run(const Options& options) {
   if (options.stores.size() != options.on.size())
     fail("--on: expected a profile for each of {} stores, found {}", options.stores.size(),
          options.on.size());
+  std::vector<std::string> inputs = options.published;
+  inputs.insert(inputs.end(), options.stores.begin(), options.stores.end());
+  inputs.insert(inputs.end(), options.on.begin(), options.on.end());
+  check_outputs({options.output}, inputs);
   std::string text = preamble;
   ErrorTable published;
   for (const std::string& file : options.published) append(published, against_published(file));

@@ -114,6 +114,9 @@ int run(const Options& options) {
   if ((!options.svg.empty() || !options.vega.empty()) && options.figure.empty())
     fail("--svg and --vega need --figure NAME");
   if (!options.figure.empty()) figure_named(options.figure);
+  std::vector<std::string> inputs = options.traces;
+  inputs.insert(inputs.end(), {options.records, options.accuracy});
+  check_outputs({options.output, options.svg, options.vega}, inputs);
   const Study study = read_study(options);
   if (!options.figure.empty()) return report_figure(options, with_short_model_names(study));
   if (options.output.empty()) {

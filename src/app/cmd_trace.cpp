@@ -4,7 +4,6 @@
 #include "app/session.h"
 #include "app/trace_pass.h"
 #include "base/error.h"
-#include "base/file.h"
 
 namespace tidemark {
 namespace {
@@ -17,6 +16,7 @@ struct Options {
 };
 
 int run(const Options& options) {
+  check_outputs({options.output}, {options.model});
   const Model model = open_model(options.model, options.weights.synthetic, options.weights.seed);
   const int64_t context = tokens_option("--context", options.context);
   const Plan plan = build_plan(model.spec, workload_of(options.workload, context));
@@ -26,7 +26,8 @@ int run(const Options& options) {
   executor.set_prompt(
       random_prompt(options.workload.batch, context, model.spec.vocab, options.weights.seed));
   const std::vector<Trace> traces = trace_pass(executor);
-  write_text(options.output, trace_to_json(traces).dump() + "\n");
+  write_output(options.output, trace_to_json(traces).dump() + "\n");
+  if (options.output == "-") return exit_ok;
   size_t slices = 0;
   for (const Trace& trace : traces) slices += trace.slices.size();
   fmt::print("{}: {} operators; open it in ui.perfetto.dev or chrome://tracing\n", options.output,
@@ -43,7 +44,7 @@ void add_trace_command(CLI::App& app, int& exit_code) {
   command->add_option("model", options->model, "Preset name, or folder with config.json")
       ->required();
   command->add_option("--context", options->context, "Prompt tokens")->capture_default_str();
-  command->add_option("-o,--output", options->output, "Trace file")->capture_default_str();
+  command->add_option("-o,--output", options->output, "Trace file, or -")->capture_default_str();
   add_workload_options(*command, options->workload);
   add_device_options(*command, options->device);
   add_weight_options(*command, options->weights);

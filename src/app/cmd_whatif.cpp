@@ -124,6 +124,7 @@ void print_limits(const Options& options, const ModelSpec& spec, const DevicePro
 }
 
 int run(const Options& options) {
+  check_outputs({options.figure, options.json ? "-" : ""}, {options.model, options.device});
   const ModelSpec spec = load_spec(options.model);
   const DeviceProfile profile = load_profile(options.device);
   const std::vector<Scale> scales = parse_scales(options.scales);

@@ -1,5 +1,7 @@
 #include "app/options.h"
 
+#include <set>
+
 #include "base/error.h"
 #include "base/file.h"
 #include "base/units.h"
@@ -67,6 +69,18 @@ int64_t chunk_option(const std::string& text, int64_t context) {
 
 int64_t bytes_option(const std::string& option, const std::string& text) {
   return with_context(option, [&] { return parse_bytes(text); });
+}
+
+void check_outputs(const std::vector<std::string>& outputs,
+                   const std::vector<std::string>& inputs) {
+  std::set<std::string> seen;
+  for (const std::string& output : outputs) {
+    if (output.empty()) continue;
+    if (!seen.insert(output).second)
+      fail("{}: expected one output to go there, found two",
+           output == "-" ? "standard output" : output);
+    if (output != "-") check_output(output, inputs);
+  }
 }
 
 void write_output(const std::string& file, const std::string& text) {

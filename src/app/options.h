@@ -44,6 +44,10 @@ std::vector<int64_t> token_list_option(const std::string& option, const std::str
 int64_t chunk_option(const std::string& text, int64_t context);
 int64_t bytes_option(const std::string& option, const std::string& text);
 
+// Before the work begins: whether each of `outputs` (a file, "-", or "" for none) can be written,
+// is none of `inputs` (check_output), and goes somewhere of its own.
+void check_outputs(const std::vector<std::string>& outputs,
+                   const std::vector<std::string>& inputs = {});
 // To a file, or with "-" to standard output.
 void write_output(const std::string& file, const std::string& text);
 // Records as one JSON document, the same from every command (docs/measuring.md).

@@ -25,13 +25,6 @@ namespace {
 
 using nlohmann::ordered_json;
 
-bool is_sqlite(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::string head(15, '\0');
-  stream.read(head.data(), static_cast<std::streamsize>(head.size()));
-  return head == "SQLite format 3";
-}
-
 ordered_json parse_json_file(const std::filesystem::path& file) {
   try {
     return ordered_json::parse(read_text(file));

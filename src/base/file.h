@@ -14,7 +14,14 @@ namespace tidemark {
 std::string normal_path(const std::filesystem::path&);
 
 std::string read_text(const std::filesystem::path& file);
+// In one piece: a file of that name stays as it is until the new one is complete. What is no
+// regular file (a pipe, /dev/null) is written to.
 void write_text(const std::filesystem::path& file, std::string_view text);
+// What write_text would fail with, and whether `file` is a store of results or one of `inputs`
+// (files, or models' folders), for before there is anything to write.
+void check_output(const std::filesystem::path& file, std::span<const std::string> inputs = {});
+
+bool is_sqlite(const std::filesystem::path& file);
 
 // A whole file in memory, read by the system page by page as it is touched.
 class MappedFile {
