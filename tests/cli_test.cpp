@@ -66,6 +66,12 @@ TEST(Cli, WrongRequestsAreOneLine) {
   expect_error("run mamba2-130m --context 64 --device tpu", {"device", "tpu", "cpu"});
   expect_error("run mamba2-130m --contxt 64", {"--contxt", "--help"});
   expect_error("run", {"model", "--help"});
+  expect_error("run mamba2-130m --budget -1", {"--budget", "from 0 up", "-1"});
+  expect_error("run mamba2-130m --budget nan", {"--budget", "nan"});
+  expect_error("run mamba2-130m --memory-limit 0", {"--memory-limit", "at least 1 byte"});
+  expect_error("limit mamba2-130m --memory 0", {"--memory", "at least 1 byte"});
+  expect_error("run mamba2-130m --threshold nan", {"--threshold", "nan"});
+  expect_error("run mamba2-130m --threshold -0.1", {"--threshold", "-0.1"});
   expect_error("trace mamba2-130m --device cuda:x", {"device", "cuda:N", "cuda:x"});
   expect_error("verify /no/such/folder", {"/no/such/folder", "config.json"});
 }
@@ -119,6 +125,35 @@ TEST(Cli, RunOnACheckpointAddsUp) {
   std::sort(samples.begin(), samples.end());
   const size_t n = samples.size();
   EXPECT_NEAR(ttft.at("median").get<double>(), (samples[(n - 1) / 2] + samples[n / 2]) / 2, 1e-12);
+}
+
+// The second of two cells cannot be run, and nothing is measured before that is known.
+TEST(Cli, RunChecksEverythingBeforeItMeasures) {
+  const std::string run = "run " + golden + "gpt-neo-tiny --dtype f32 --budget 0.1 ";
+  for (const std::string& wrong :
+       {run + "--context 16,100k", run + "no-such-model --context 16",
+        run + "--context 16 --json /no/such/folder/out.json", run + "--context 16 --json ."}) {
+    const Ran ran = tidemark(wrong);
+    EXPECT_EQ(ran.code, 2) << wrong;
+    EXPECT_EQ(ran.out, "") << wrong << ": something was measured";
+  }
+}
+
+// Killed in the second cell, which is far too long to end: the first is in the file.
+TEST(Cli, RunKeepsWhatItHasMeasured) {
+  const std::string json = testing::TempDir() + "tidemark_kept.json";
+  std::filesystem::remove(json);
+  const std::string script =
+      "$TIDEMARK run " + golden +
+      "mamba-tiny --dtype f32 --no-energy --context 16,4m --budget 0.1 --json " + json +
+      " >/dev/null & pid=$!\n"
+      "for i in $(seq 600); do test -s " +
+      json + " && break; sleep 0.1; done; kill $pid; wait $pid";
+  EXPECT_NE(shell(script), 0);
+  std::ifstream stream(json);
+  const auto records = nlohmann::json::parse(stream).at("records");
+  EXPECT_EQ(records.size(), 1U);
+  EXPECT_EQ(records.at(0).at("cell").at("context"), 16);
 }
 
 TEST(Cli, PromptsFromAFile) {

@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "app/commands.h"
 #include "app/measure_model.h"
 #include "app/options.h"
@@ -43,32 +45,71 @@ MeasureRequest request_of(const Options& options, const std::string& model, int6
   return request;
 }
 
-int run(const Options& options) {
-  const std::vector<int64_t> contexts = token_list_option("--context", options.context);
+struct Job {
+  const Model* model;
+  MeasureRequest request;
+};
+
+// Everything that is wrong with a request shows here, not after hours of measuring.
+std::vector<Job> checked_jobs(const Options& options, const std::vector<Model>& models) {
+  const auto expect_from_0 = [](const char* option, double value) {
+    if (!(value >= 0) || std::isinf(value))
+      fail("{}: expected a number from 0 up, found {}", option, value);
+  };
+  expect_from_0("--budget", options.budget_s);
+  expect_from_0("--threshold", options.threshold);
+  open_backend(options.device.device, options.device.threads, 0);
+  std::vector<Job> jobs;
+  for (size_t i = 0; i < models.size(); ++i)
+    for (const int64_t context : token_list_option("--context", options.context)) {
+      const Model& model = models[i];
+      const Workload workload = workload_of(options.workload, context);
+      build_plan(model.spec, workload);
+      if (!options.tokens.empty())
+        read_prompt(options.tokens, workload.batch, context, model.spec.vocab);
+      jobs.push_back({&model, request_of(options, options.models[i], context)});
+    }
+  std::vector<std::string> inputs = options.models;
+  inputs.push_back(options.tokens);
+  check_outputs({options.json}, inputs);
+  return jobs;
+}
+
+// What was measured is kept whatever happens after it: in a file from cell to cell, on standard
+// output, which takes one document, when the run ends or fails.
+void measure_all(const Options& options, std::vector<Job> jobs, std::vector<Record>& records) {
   const bool to_stdout = options.json == "-";  // then nothing else may go there
   const Style style = style_of(stdout);
-  std::vector<Record> records;
   ProgressBar bar;
-  const size_t cells = options.models.size() * contexts.size();
-  for (const std::string& name : options.models) {
-    const Model model = open_model(name, options.weights.synthetic, options.weights.seed);
-    for (const int64_t context : contexts) {
-      MeasureRequest request = request_of(options, name, context);
-      request.options.progress = [&](const Progress& p) {
-        bar.show(fmt::format("[{}/{}] {} {} {}", records.size() + 1, cells, model.spec.name,
-                             context, p.stage),
-                 p.done);
-      };
-      records.push_back(measure_model(model, request));
-      bar.clear();
-      if (to_stdout) continue;
-      if (records.size() == 1) fmt::print("{}\n", machine_text(records[0].provenance, style));
-      fmt::print("{}\n", record_text(records.back(), options.operators, style));
-      std::fflush(stdout);
-    }
+  for (Job& job : jobs) {
+    job.request.options.progress = [&](const Progress& p) {
+      bar.show(fmt::format("[{}/{}] {} {} {}", records.size() + 1, jobs.size(),
+                           job.model->spec.name, job.request.cell.context, p.stage),
+               p.done);
+    };
+    records.push_back(measure_model(*job.model, job.request));
+    bar.clear();
+    if (to_stdout) continue;
+    if (!options.json.empty()) write_records(options.json, records);
+    if (records.size() == 1) fmt::print("{}\n", machine_text(records[0].provenance, style));
+    fmt::print("{}\n", record_text(records.back(), options.operators, style));
+    std::fflush(stdout);
   }
   if (!to_stdout && records.size() > 1) fmt::print("{}", comparison_text(records, style));
-  if (!options.json.empty()) write_records(options.json, records);
+}
+
+int run(const Options& options) {
+  std::vector<Model> models;
+  for (const std::string& name : options.models)
+    models.push_back(open_model(name, options.weights.synthetic, options.weights.seed));
+  std::vector<Record> records;
+  try {
+    measure_all(options, checked_jobs(options, models), records);
+  } catch (...) {
+    if (options.json == "-" && !records.empty()) write_records("-", records);
+    throw;
+  }
+  if (options.json == "-") write_records("-", records);
   for (const Record& record : records)
     if (record.outcome != Outcome::ok) {
       say("tidemark: {} at context {}: {}", record.cell.model, record.cell.context, record.reason);
@@ -105,7 +146,8 @@ void add_run_command(CLI::App& app, int& exit_code) {
   command->add_flag(
       "--no-energy", options->no_energy,
       "Skip the energy of a prefill and of a decode step, which takes some six seconds");
-  command->add_option("--json", options->json, "Write records with every sample to a file, or -");
+  command->add_option("--json", options->json,
+                      "Write records with every sample to a file, from cell to cell, or to -");
   // The last value wins, so that a script's defaults can be overridden behind them.
   for (CLI::Option* option : command->get_options())
     if (option->get_name() != "model") option->take_last();

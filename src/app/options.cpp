@@ -68,7 +68,9 @@ int64_t chunk_option(const std::string& text, int64_t context) {
 }
 
 int64_t bytes_option(const std::string& option, const std::string& text) {
-  return with_context(option, [&] { return parse_bytes(text); });
+  const int64_t bytes = with_context(option, [&] { return parse_bytes(text); });
+  if (bytes < 1) fail("{}: expected at least 1 byte, found '{}'", option, text);
+  return bytes;
 }
 
 void check_outputs(const std::vector<std::string>& outputs,

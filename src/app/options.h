@@ -42,6 +42,7 @@ int64_t tokens_option(const std::string& option, const std::string& text);
 std::vector<int64_t> token_list_option(const std::string& option, const std::string& text);
 // "whole" is `context`.
 int64_t chunk_option(const std::string& text, int64_t context);
+// Of at least one byte: 0 stands for no limit elsewhere.
 int64_t bytes_option(const std::string& option, const std::string& text);
 
 // Before the work begins: whether each of `outputs` (a file, "-", or "" for none) can be written,
