@@ -164,6 +164,21 @@ TEST_F(SweepResumeTest, StopsCleanlyWhenAsked) {
   EXPECT_EQ(outcomes(store).size(), 10U);
 }
 
+// The second waits for the cell that the first has, and takes it over when the first is killed.
+TEST_F(SweepResumeTest, ASweepTakesOverWhatAKilledOneWasMeasuring) {
+  const std::string sweep = write_sweep("[grid]\nmodel = 'fake:sleep:1'\ncontext = 1\n");
+  const std::string store = (folder_ / "s.sqlite").string();
+  const pid_t first = start({"sweep", sweep, "--store", store});
+  while (children(first).empty()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const pid_t second = start({"sweep", sweep, "--store", store});
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_TRUE(children(second).empty()) << "both are measuring one cell";
+  kill(first, SIGKILL);
+  wait(first);
+  EXPECT_EQ(wait(second), 0);
+  EXPECT_EQ(outcomes(store).size(), 1U);
+}
+
 TEST_F(SweepResumeTest, CompareTellsADifferenceFromNone) {
   const std::string sweep = write_sweep("[grid]\nmodel = 'fake:ok'\ncontext = '1k..16k*2'\n");
   const auto measure = [&](const char* scale, const char* name) {

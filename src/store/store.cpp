@@ -248,6 +248,21 @@ std::set<SweepPlace> finished_places(const Store& store, const std::string& comm
   return places;
 }
 
+int64_t newest_id(const Store& store) {
+  Statement statement(store, "SELECT coalesce(max(id), 0) FROM records");
+  statement.step();
+  return statement.integer(0);
+}
+
+bool has_result_since(const Store& store, const SweepPlace& place, const std::string& commit,
+                      int64_t id) {
+  Statement statement(store,
+                      "SELECT 1 FROM records WHERE request = ? AND \"commit\" = ? AND repeat = ? "
+                      "AND id > ?");
+  statement.bind(place.request).bind(commit).bind(place.repeat).bind(id);
+  return statement.step();
+}
+
 std::vector<StoredRecord> read_records(const Store& store, const Filter& filter) {
   Statement statement = select(store, "id, request, repeat, json", filter);
   std::vector<StoredRecord> records;

@@ -70,6 +70,11 @@ void replace(Store&, const SweepPlace&, const Record&);
 std::set<SweepPlace> finished_places(const Store&, const std::string& commit,
                                      const std::set<Outcome>& retried = {});
 
+// Of the newest record, 0 where there is none: the next ones have larger ids, replaced ones too.
+int64_t newest_id(const Store&);
+// Whether a result of `place` by `commit` has come after the record of that id.
+bool has_result_since(const Store&, const SweepPlace&, const std::string& commit, int64_t id);
+
 // Of records; what is absent filters nothing.
 struct Filter {
   std::optional<std::string> commit{};  // commit_label, or the beginning of one

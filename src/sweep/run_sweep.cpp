@@ -4,9 +4,11 @@
 #include <cstring>
 #include <deque>
 #include <sstream>
+#include <thread>
 
 #include "base/error.h"
 #include "record/json.h"
+#include "sweep/claims.h"
 
 namespace tidemark {
 namespace {
@@ -89,6 +91,8 @@ bool run_sweep(Store& store, const std::vector<Job>& jobs, const SweepOptions& o
                const StopRequests& stop_requests) {
   using Clock = std::chrono::steady_clock;
   const std::string commit = commit_label(options.provenance);
+  Claims claims(store.path(), commit);
+  const int64_t newest_before = newest_id(store);
   const std::set<SweepPlace> finished = finished_places(store, commit, options.retry);
   // Places whose old result is to give way.
   std::set<SweepPlace> retried = finished_places(store, commit);
@@ -98,18 +102,32 @@ bool run_sweep(Store& store, const std::vector<Job>& jobs, const SweepOptions& o
 
   SweepProgress progress{.total = static_cast<int64_t>(jobs.size()),
                          .done = static_cast<int64_t>(jobs.size() - left.size())};
-  const int64_t done_before = progress.done;
+  int64_t measured = 0;
+  size_t passed_over = 0;  // cells in a row that other sweeps are measuring
   const auto start = Clock::now();
   std::set<const Job*> killed_once;
   while (!left.empty() && stop_requests == 0) {
     const Job& job = *left.front();
+    left.pop_front();
+    if (!claims.take(job.place)) {
+      left.push_back(&job);
+      if (++passed_over < left.size()) continue;
+      passed_over = 0;
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      continue;
+    }
+    passed_over = 0;
+    if (has_result_since(store, job.place, commit, newest_before)) {  // of another sweep
+      claims.release(job.place);
+      ++progress.done;
+      continue;
+    }
     if (options.before) options.before(job, progress);
     const ChildLimits limits = options.limits(job.cell);
     const ChildResult child = run_child(options.command(job.cell), limits, stop_requests);
     std::optional<Record> record = record_of(job, child, limits, options.provenance);
-    if (!record && stop_requests > 0) break;
-    left.pop_front();
-    if (!record && killed_once.insert(&job).second) {
+    if (!record && (stop_requests > 0 || killed_once.insert(&job).second)) {
+      claims.release(job.place);
       left.push_back(&job);
       continue;
     }
@@ -123,11 +141,13 @@ bool run_sweep(Store& store, const std::vector<Job>& jobs, const SweepOptions& o
     } else {
       insert_once(store, job.place, *record);
     }
+    claims.release(job.place);
     ++progress.done;
+    ++measured;
     if (record->outcome != Outcome::ok) ++progress.not_ok;
     progress.elapsed_s = std::chrono::duration<double>(Clock::now() - start).count();
-    progress.left_s = progress.elapsed_s / static_cast<double>(progress.done - done_before) *
-                      static_cast<double>(left.size());
+    progress.left_s =
+        progress.elapsed_s / static_cast<double>(measured) * static_cast<double>(left.size());
     if (options.after) options.after(job, *record, progress);
   }
   return left.empty();

@@ -33,7 +33,8 @@ struct SweepOptions {
 };
 
 // True when every job has a result, whatever the result; false when the user stopped it: at the
-// first request after the running cell, at the second at once.
+// first request after the running cell, at the second at once. What another sweep into the store is
+// measuring is left to it, and waited for.
 bool run_sweep(Store&, const std::vector<Job>& jobs, const SweepOptions&,
                const StopRequests& stop_requests);
 

@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <map>
+#include <set>
+#include <thread>
 
 #include "record/json.h"
 
@@ -24,7 +27,9 @@ class RunSweepTest : public ::testing::Test {
       return std::vector<std::string>{"/bin/sh", "-c", cell.model};
     };
   }
-  ~RunSweepTest() override { std::filesystem::remove(path_); }
+  ~RunSweepTest() override {
+    for (const char* file : {"", ".lock"}) std::filesystem::remove(path_.string() + file);
+  }
 
   // Cells whose model is the shell script that stands for them.
   bool sweep(const std::vector<std::string>& scripts,
@@ -147,6 +152,31 @@ TEST_F(RunSweepTest, RetriesTheOutcomesItIsToldTo) {
   EXPECT_TRUE(sweep({"exit 1", echo(known("m", Outcome::unsupported))}));
   EXPECT_EQ(children_, 3);
   EXPECT_EQ(records().size(), 2U);
+}
+
+// Each script leaves a line, so that none runs twice unseen.
+TEST_F(RunSweepTest, SweepsIntoOneStoreShareTheCells) {
+  const std::filesystem::path log = path_.string() + ".log";
+  std::vector<std::string> scripts;
+  for (int i = 0; i < 12; ++i)
+    scripts.push_back(fmt::format("echo {} >>{}; sleep 0.05; exit 3", i, log.string()));
+  sweep(scripts);  // all failed
+  std::filesystem::remove(log);
+  options_.retry = {Outcome::failed};
+  options_.command = [](const Cell& cell) {
+    return std::vector<std::string>{"/bin/sh", "-c", cell.model};
+  };
+  bool complete[2] = {};
+  std::thread other([&] { complete[0] = sweep(scripts); });
+  complete[1] = sweep(scripts);
+  other.join();
+  EXPECT_TRUE(complete[0] && complete[1]);
+  EXPECT_EQ(records().size(), scripts.size());
+  std::multiset<std::string> ran;
+  std::ifstream lines(log);
+  for (std::string line; std::getline(lines, line);) ran.insert(line);
+  EXPECT_EQ(ran.size(), scripts.size());
+  std::filesystem::remove(log);
 }
 
 TEST_F(RunSweepTest, ProgressAddsUp) {
