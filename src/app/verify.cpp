@@ -30,15 +30,33 @@ std::vector<float> floats(const TensorView& tensor) {
   return values;
 }
 
-std::vector<int32_t> integers(const TensorView& tensor, const std::string& name) {
-  if (tensor.dtype != DType::i64) fail("tensor '{}': expected I64", name);
+// Token ids, sequence after sequence: [B, T].
+std::vector<int32_t> token_ids(const Checkpoint& golden, const std::string& name, int64_t vocab) {
+  const TensorView& tensor = golden.at(name);
+  if (tensor.dtype != DType::i64)
+    fail("tensor '{}': expected I64, found {}", name, tensor.stored_as);
+  if (tensor.shape.size() != 2)
+    fail("tensor '{}': expected shape [B, T], found {}", name, shape_text(tensor.shape));
   std::vector<int32_t> values;
   for (int64_t i = 0; i < tensor.elements(); ++i) {
     int64_t value = 0;
     std::copy_n(tensor.data.data() + i * 8, 8, reinterpret_cast<std::byte*>(&value));
+    if (value < 0 || value >= vocab)
+      fail("tensor '{}': expected ids from 0 to {}, found {}", name, vocab - 1, value);
     values.push_back(static_cast<int32_t>(value));
   }
   return values;
+}
+
+// Of as many elements as were computed.
+std::vector<float> expected_floats(const Checkpoint& golden, const std::string& name,
+                                   size_t elements) {
+  return with_context(fmt::format("tensor '{}'", name), [&] {
+    const TensorView& tensor = golden.at(name);
+    if (tensor.elements() != static_cast<int64_t>(elements))
+      fail("expected {} elements, found {}", elements, tensor.elements());
+    return floats(tensor);
+  });
 }
 
 double relative_error(std::span<const float> out, std::span<const float> ref) {
@@ -140,16 +158,12 @@ void check_full_pass(const Reference& reference, Backend& backend, double tolera
   backend.synchronize();
   for (size_t i = 0; i <= spec.layers.size(); ++i) {
     const std::string tensor = fmt::format("hidden_{}", i);
-    const std::vector<float> expected = floats(reference.golden.at(tensor));
-    if (expected.size() != hidden.state(i).size())
-      fail("tensor '{}': expected {} elements, found {}", tensor, hidden.state(i).size(),
-           expected.size());
+    const std::vector<float> expected =
+        expected_floats(reference.golden, tensor, hidden.state(i).size());
     result.tensors.push_back({tensor, relative_error(hidden.state(i), expected), hidden_tolerance});
   }
-  const std::vector<float> expected = floats(reference.golden.at("logits"));
   const std::vector<float> logits = logits_by_sequence(executor, spec.vocab);
-  if (expected.size() != logits.size())
-    fail("tensor 'logits': expected {} elements, found {}", logits.size(), expected.size());
+  const std::vector<float> expected = expected_floats(reference.golden, "logits", logits.size());
   result.tensors.push_back({"logits", relative_error(logits, expected), tolerance});
 }
 
@@ -200,13 +214,19 @@ void decode(const Reference& reference, Backend& backend, int64_t first, int64_t
 
 void check_decode(const Reference& reference, Backend& backend, double tolerance,
                   VerifyResult& result) {
-  const std::vector<float> expected = floats(reference.golden.at("decode_logits"));
+  const Workload& workload = reference.workload;
+  const int64_t vocab = reference.spec.vocab;
   Decoding decoding;
-  decoding.ids = integers(reference.golden.at("decode_ids"), "decode_ids");
+  decoding.ids = token_ids(reference.golden, "decode_ids", vocab);
+  const std::vector<int64_t>& shape = reference.golden.at("decode_ids").shape;
+  if (shape[0] != workload.batch)
+    fail("tensor 'decode_ids': expected shape [{}, T], found {}", workload.batch,
+         shape_text(shape));
+  const int64_t new_tokens = shape[1];
+  const std::vector<float> expected = expected_floats(
+      reference.golden, "decode_logits", decoding.ids.size() * static_cast<size_t>(vocab));
   decoding.found_ids.resize(decoding.ids.size());
   decoding.logits.resize(expected.size());
-  const Workload& workload = reference.workload;
-  const int64_t new_tokens = static_cast<int64_t>(decoding.ids.size()) / workload.batch;
   const int64_t before = tokens_before_long_factors(reference.spec, workload.context, new_tokens);
   decode(reference, backend, 0, before, decoding);
   if (before < new_tokens) decode(reference, backend, before, new_tokens, decoding);
@@ -230,13 +250,11 @@ VerifyResult verify_folder(const std::filesystem::path& folder, Backend& backend
     const ModelSpec spec = load_spec(folder.string());
     const auto weights = checkpoint_weights(spec, folder);
     const Checkpoint golden(folder / "golden.safetensors");
-    const TensorView& ids = golden.at("input_ids");
-    if (ids.shape.size() != 2) fail("tensor 'input_ids': expected shape [B, T]");
-
-    Reference reference{golden, spec, *weights, {}, integers(ids, "input_ids")};
-    reference.workload.batch = ids.shape[0];
-    reference.workload.context = ids.shape[1];
-    reference.workload.chunk = options.chunk > 0 ? options.chunk : ids.shape[1];
+    Reference reference{golden, spec, *weights, {}, token_ids(golden, "input_ids", spec.vocab)};
+    const std::vector<int64_t>& shape = golden.at("input_ids").shape;
+    reference.workload.batch = shape[0];
+    reference.workload.context = shape[1];
+    reference.workload.chunk = options.chunk > 0 ? options.chunk : shape[1];
     reference.workload.dtype = options.dtype;
 
     VerifyResult result;
