@@ -296,9 +296,29 @@ TEST_F(CliStudy, LimitIsConfirmedByRunningIt) {
     EXPECT_NE(ran.out.find(": ok, high-water mark"), std::string::npos) << ran.out;
     EXPECT_NE(ran.out.find(": out_of_memory: "), std::string::npos) << ran.out;
   }
+  const Ran json =
+      tidemark("limit " + golden + "mamba2-tiny --memory 2MiB --dtype f32 --measure --json");
+  EXPECT_EQ(json.code, 0) << json.err;
+  const auto measured = nlohmann::json::parse(json.out).at("measured");
+  EXPECT_EQ(measured.at("confirmed"), true);
+  EXPECT_EQ(measured.at("probes").at(0).at("outcome"), "ok");
+  EXPECT_EQ(measured.at("probes").at(1).at("outcome"), "out_of_memory");
   const Ran none = tidemark("limit " + golden + "llama-3.2-tiny --memory 10KiB --dtype f32");
   EXPECT_EQ(none.code, 1) << none.out;
   EXPECT_NE(none.out.find("weights"), std::string::npos) << "names the tag: " << none.out;
+}
+
+// Weights that cannot be read say nothing of memory.
+TEST_F(CliStudy, LimitDoesNotTakeAFailedProbeForAFullMemory) {
+  std::filesystem::copy(golden + "mamba2-tiny", path("m"));
+  std::ofstream(path("m") + "/model.safetensors") << "broken";
+  for (const char* form : {"", " --json"}) {
+    const Ran ran = tidemark("limit " + path("m") + " --memory 2MiB --dtype f32 --measure" + form);
+    EXPECT_EQ(ran.code, 2) << ran.out;
+    EXPECT_EQ(ran.out.find("onfirmed"), std::string::npos) << ran.out;
+    for (const char* word : {"--measure: at ", "failed", "model.safetensors"})
+      EXPECT_NE(ran.err.find(word), std::string::npos) << ran.err;
+  }
 }
 
 }  // namespace

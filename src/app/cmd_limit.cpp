@@ -131,7 +131,7 @@ class Prober {
   Prober(const Options& options, const LimitRequest& request)
       : options_(options), request_(request) {}
 
-  // Really prefills `context` tokens.
+  // Really prefills `context` tokens. Anything but ok and out of memory says nothing about either.
   Record probe(int64_t context) const {
     const Workload& w = request_.workload;
     const Job job{{},
@@ -153,7 +153,9 @@ class Prober {
     static const StopRequests nobody_stops = 0;
     const auto record =
         record_of(job, run_child(command, {}, nobody_stops), {}, machine_provenance());
-    if (!record) fail("the measurement at {} tokens was killed", context);
+    if (!record) fail("--measure: at {} tokens: the process was killed", context);
+    if (record->outcome != Outcome::ok && record->outcome != Outcome::out_of_memory)
+      fail("--measure: at {} tokens: {}: {}", context, name(record->outcome), record->reason);
     return *record;
   }
 
@@ -162,33 +164,51 @@ class Prober {
   const LimitRequest& request_;
 };
 
-// True when the arenas agree with the plan; else the true limit, found by halving, is reported.
-bool confirm(const Options& options, const LimitRequest& request, const Limit& limit) {
-  const Prober prober(options, request);
+// What the arenas say to a limit.
+struct Confirmation {
+  std::vector<Record> probes;  // at the limit, and one token above it
   bool confirmed = true;
+  int64_t context = 0;  // what really runs: the limit, or found by halving
+};
+
+std::string probe_text(const Record& r) {
+  std::string text(name(r.outcome));
+  if (r.memory.high_water && r.outcome == Outcome::ok)
+    text += ", high-water mark " + format_bytes(r.memory.high_water->total());
+  if (!r.reason.empty()) text += ": " + r.reason;
+  return fmt::format("  measured at {} tokens: {}\n", r.cell.context, text);
+}
+
+Confirmation confirm(const Options& options, const LimitRequest& request, const Limit& limit) {
+  const Prober prober(options, request);
+  Confirmation found{.probes = {}, .context = limit.context};
   const auto check = [&](int64_t context, Outcome expected) {
     if (context < 1) return;
-    const Record record = prober.probe(context);
-    std::string text(name(record.outcome));
-    if (record.memory.high_water && record.outcome == Outcome::ok)
-      text += ", high-water mark " + format_bytes(record.memory.high_water->total());
-    if (!record.reason.empty()) text += ": " + record.reason;
-    fmt::print("  measured at {} tokens: {}\n", context, text);
-    confirmed = confirmed && record.outcome == expected;
+    found.probes.push_back(prober.probe(context));
+    if (!options.json) fmt::print("{}", probe_text(found.probes.back()));
+    found.confirmed = found.confirmed && found.probes.back().outcome == expected;
   };
   check(limit.context, Outcome::ok);
   if (!limit.unbounded) check(limit.context + 1, Outcome::out_of_memory);
-  if (confirmed) {
-    fmt::print("Confirmed by measurement\n");
-    return true;
-  }
+  if (found.confirmed) return found;
   int64_t low = 0, high = limit.context + 1;
   while (high - low > 1) {
     const int64_t middle = low + (high - low) / 2;
     (prober.probe(middle).outcome == Outcome::ok ? low : high) = middle;
   }
-  fmt::print("NOT confirmed: what really runs is {} tokens\n", low);
-  return false;
+  found.context = low;
+  return found;
+}
+
+nlohmann::ordered_json to_json(const Confirmation& c) {
+  nlohmann::ordered_json json = {{"confirmed", c.confirmed}, {"context", c.context}};
+  for (const Record& r : c.probes) {
+    nlohmann::ordered_json probe = {{"context", r.cell.context}, {"outcome", name(r.outcome)}};
+    if (!r.reason.empty()) probe["reason"] = r.reason;
+    if (r.memory.high_water) probe["high_water"] = to_json(*r.memory.high_water);
+    json["probes"].push_back(std::move(probe));
+  }
+  return json;
 }
 
 int run(const Options& options) {
@@ -218,6 +238,10 @@ int run(const Options& options) {
         find_limit(spec, row.request, row.freed_at_once ? MemoryOf(freed_at_once) : planned);
   const Limit& limit = rows.front().limit;
 
+  if (options.measure && options.device.device == "cpu" &&
+      limit.fits.total() > available_host_bytes())
+    fail("--measure: {} are wanted, this machine has {} to give", format_bytes(limit.fits.total()),
+         format_bytes(available_host_bytes()));
   if (options.json) {
     nlohmann::ordered_json json = {{"model", spec.name},
                                    {"device", on_gpu ? options.on : options.device.device},
@@ -227,7 +251,10 @@ int run(const Options& options) {
                                    {"budget_bytes", budget_bytes(options)}};
     if (overhead_bytes > 0) json["driver_bytes"] = overhead_bytes;
     for (const Policy& row : rows) json["limits"].push_back(to_json(row));
+    std::optional<Confirmation> measured;
+    if (options.measure) json["measured"] = to_json(*(measured = confirm(options, asked, limit)));
     fmt::print("{}\n", json.dump(2));
+    if (measured && !measured->confirmed) return exit_negative;
   } else {
     fmt::print("{} in {}, {}, batch {}, with the scratch memory of the {} backend\n\n", spec.name,
                options.on.empty()
@@ -244,12 +271,14 @@ int run(const Options& options) {
       fmt::print("Driver and libraries take {} of it\n\n", format_bytes(overhead_bytes));
     print_table(rows);
     fmt::print("\n");
-  }
-  if (options.measure) {
-    if (options.device.device == "cpu" && limit.fits.total() > available_host_bytes())
-      fail("--measure: {} are wanted, this machine has {} to give",
-           format_bytes(limit.fits.total()), format_bytes(available_host_bytes()));
-    if (!confirm(options, asked, limit)) return exit_negative;
+    if (options.measure) {
+      const Confirmation measured = confirm(options, asked, limit);
+      fmt::print("{}\n", measured.confirmed
+                             ? std::string("Confirmed by measurement")
+                             : fmt::format("NOT confirmed: what really runs is {} tokens",
+                                           measured.context));
+      if (!measured.confirmed) return exit_negative;
+    }
   }
   return limit.context > 0 ? exit_ok : exit_negative;
 }
