@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "app/report_study.h"
 #include "base/error.h"
 #include "measure/stats.h"
 #include "run_program.h"
@@ -83,6 +84,21 @@ TEST_F(CliStudy, CompareOfTwoCommitsInOneStore) {
   EXPECT_EQ(tidemark("compare " + both + "@feed " + both + "@" + first).code, 0);
   EXPECT_EQ(tidemark("compare " + both + "@feed " + both + "@feed").code, 0);
   expect_error("compare " + both + " " + both + "@feed", {"one commit", "feedbee"});
+
+  // A clean build beside its dirty twin, in a store and in JSON.
+  {
+    Store store(both, Store::Open::create);
+    for (StoredRecord row : after) {
+      row.record.provenance.commit = "feedbee";
+      row.record.provenance.dirty = true;
+      insert_once(store, *row.place, row.record);
+    }
+  }
+  const std::string json = path("both.json");
+  ASSERT_EQ(tidemark("export " + both + " --json -o " + json).code, 0);
+  for (const std::string& study : {both, json})
+    for (const char* commit : {"feedbee", "feedbee-dirty"})
+      EXPECT_EQ(read_study_records(study, commit).size(), 8U) << study << " of " << commit;
 }
 
 // ---- a log that cannot be written

@@ -37,12 +37,7 @@ std::vector<StoredRecord> side(const std::string& text) {
   if (fitting.size() != 1)
     fail("{}: expected one commit, found {}: {}; say which as {}@COMMIT", text, fitting.size(),
          fmt::join(fitting.empty() ? commits(store) : fitting, ", "), path);
-  std::vector<StoredRecord> records =
-      read_records(store, {.commit = fitting.front(), .source = Source::measured});
-  std::erase_if(records, [&](const StoredRecord& row) {
-    return commit_label(row.record.provenance) != fitting.front();
-  });
-  return records;
+  return read_records(store, {.commit = fitting.front(), .source = Source::measured});
 }
 
 std::string value_text(const MetricComparison& c, double value) {

@@ -172,8 +172,12 @@ std::vector<Record> read_study_records(const std::filesystem::path& file,
       records.push_back(std::move(stored.record));
   } else {
     with_context(file.string(), [&] { records = records_from_json(parse_json_file(file)); });
-    std::erase_if(
-        records, [&](const Record& r) { return commit_label(r.provenance).rfind(commit, 0) != 0; });
+    const bool exact = std::ranges::any_of(
+        records, [&](const Record& r) { return commit_label(r.provenance) == commit; });
+    std::erase_if(records, [&](const Record& r) {
+      const std::string label = commit_label(r.provenance);
+      return exact ? label != commit : !label.starts_with(commit);
+    });
   }
   if (records.empty()) fail("{}: no records in it", file.string());
   return records;

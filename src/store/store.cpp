@@ -163,8 +163,9 @@ bool insert_row(Store& store, const char* sql, const std::optional<SweepPlace>& 
 
 Statement select(const Store& store, std::string_view columns, const Filter& filter) {
   Statement statement(store,
-                      fmt::format("SELECT {} FROM records "
-                                  "WHERE (?1 IS NULL OR substr(\"commit\", 1, length(?1)) = ?1) "
+                      fmt::format("SELECT {} FROM records WHERE (?1 IS NULL OR \"commit\" = ?1 OR "
+                                  "(substr(\"commit\", 1, length(?1)) = ?1 AND NOT EXISTS "
+                                  "(SELECT 1 FROM records WHERE \"commit\" = ?1))) "
                                   "AND (?2 IS NULL OR model = ?2) AND (?3 IS NULL OR source = ?3) "
                                   "ORDER BY model, device, context, id",
                                   columns)

@@ -77,7 +77,7 @@ bool has_result_since(const Store&, const SweepPlace&, const std::string& commit
 
 // Of records; what is absent filters nothing.
 struct Filter {
-  std::optional<std::string> commit{};  // commit_label, or the beginning of one
+  std::optional<std::string> commit{};  // commit_label, or else the beginning of some
   std::optional<std::string> model{};
   std::optional<Source> source{};
 };

@@ -152,7 +152,13 @@ TEST_F(StoreTest, FiltersAndCommits) {
   insert(store, predicted);
   EXPECT_EQ(commits(store), (std::vector<std::string>{"abc", "aaa"}));
   EXPECT_EQ(read_records(store, {.commit = "ab"}).size(), 1U);
-  EXPECT_EQ(read_records(store, {.model = "m"}).size(), 2U);
+  Record dirty = record_of("m", 4, "abc");
+  dirty.provenance.dirty = true;
+  insert(store, dirty);
+  EXPECT_EQ(read_records(store, {.commit = "abc"}).size(), 1U) << "not its dirty twin";
+  EXPECT_EQ(read_records(store, {.commit = "abc-dirty"}).size(), 1U);
+  EXPECT_EQ(read_records(store, {.commit = "ab"}).size(), 2U);
+  EXPECT_EQ(read_records(store, {.model = "m"}).size(), 3U);
   EXPECT_EQ(read_records(store, {.source = Source::predicted}).size(), 1U);
 }
 
