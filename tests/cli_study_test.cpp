@@ -129,6 +129,11 @@ TEST_F(CliStudy, KilledCellsAreExportedAndReported) {
   }
   const Ran tables = tidemark("report " + store);
   EXPECT_EQ(tables.code, 0) << tables.err;
+  const size_t reason = tables.out.find("SIGSEGV");
+  EXPECT_LT(reason, tables.out.find("Time to first token")) << tables.out;
+  EXPECT_LT(tables.out.find("12 results of 3 models on cpu: 4 measured, 4 failed, 4 unsupported."),
+            reason)
+      << tables.out;
   const Ran figure = tidemark("report " + store + " --figure ttft --vega -");
   EXPECT_EQ(figure.code, 0) << figure.err;
   EXPECT_TRUE(nlohmann::json::parse(figure.out).contains("$schema"));

@@ -13,6 +13,7 @@
 #include "report/figures/figure_text.h"
 #include "report/html.h"
 #include "report/model_names.h"
+#include "report/summary.h"
 #include "report/trace.h"
 #include "sweep/child.h"
 
@@ -97,17 +98,30 @@ int report_figure(const Options& options, const Study& study) {
   return exit_ok;
 }
 
-void print_figures(const Study& study) {
-  const Style style = style_of(stdout);
-  for (const Figure& figure : all_figures()) {
-    FigureContent content = figure.make(study);
-    const size_t rows = content.table.rows.size();
-    if (rows > most_terminal_rows) content.table.rows.resize(most_terminal_rows);
-    fmt::print("{}", figure_text(figure, content, style));
-    if (rows > most_terminal_rows)
-      fmt::print("  ... and {} rows more: --figure {}\n", rows - most_terminal_rows, figure.id);
-    fmt::print("\n");
-  }
+// `all`: what shows the rows for which there is no room here.
+void print_table(const Figure& figure, FigureContent content, const std::string& all) {
+  const size_t rows = content.table.rows.size();
+  if (rows > most_terminal_rows) content.table.rows.resize(most_terminal_rows);
+  fmt::print("{}", figure_text(figure, content, style_of(stdout)));
+  if (rows > most_terminal_rows)
+    fmt::print("  ... and {} rows more: {}\n", rows - most_terminal_rows, all);
+  fmt::print("\n");
+}
+
+// The head of the page, then its figures.
+void print_study(const Study& study) {
+  StudySummary summary = summarize(study);
+  for (const std::string& line : summary.lines) fmt::print("{}\n", line);
+  fmt::print("\n");
+  const auto print_list = [](const char* title, DataTable& table) {
+    if (table.rows.empty()) return;
+    const Figure list{.id = "", .title = title, .how = "", .make = nullptr};
+    print_table(list, {.table = std::move(table)}, "export, or a page with -o");
+  };
+  print_list("Cells without a result, and why", summary.failures);
+  print_list("Results marked by clock, throttling or temperature", summary.flagged);
+  for (const Figure& figure : all_figures())
+    print_table(figure, figure.make(study), fmt::format("--figure {}", figure.id));
 }
 
 int run(const Options& options) {
@@ -120,7 +134,7 @@ int run(const Options& options) {
   const Study study = read_study(options);
   if (!options.figure.empty()) return report_figure(options, with_short_model_names(study));
   if (options.output.empty()) {
-    print_figures(with_short_model_names(study));
+    print_study(with_short_model_names(study));
     return exit_ok;
   }
   write_output(options.output, html_report(study, load_web_assets(web_folder(options))));
