@@ -195,6 +195,22 @@ TEST_F(CliStudy, FoldersOfOneNameAreTwoModels) {
     EXPECT_NE(limits.out.find(model), std::string::npos) << limits.out;
 }
 
+// ---- what a night would be lost with
+
+TEST_F(CliStudy, ASweepIsCheckedBeforeItRuns) {
+  const auto expect = [&](const std::string& text, const std::vector<std::string>& words) {
+    std::ofstream(path("s.toml")) << text;
+    expect_error("sweep " + path("s.toml") + " --store " + path("s"), words);
+    EXPECT_FALSE(std::filesystem::exists(path("s")));
+  };
+  expect("[grid]\nmodel = ['fake:ok',\n 'no-such-model']\ncontext = 5\n",
+         {"s.toml:3: model 'no-such-model'"});
+  expect("[grid]\nmodel = ['fake:ok', 'gpt-neo-125m']\ncontext = [5,\n'100k']\n",
+         {"s.toml:4: context: expected at most the 2017 that gpt-neo-125m has positions for"});
+  expect("[sweep]\nprocess_memory = '1MiB'\n[grid]\nmodel = 'fake:ok'\ncontext = 5\n",
+         {"s.toml:2: sweep.process_memory: expected more than the ", "before it measures", "found 1.00 MiB"});
+}
+
 // ---- outputs
 
 TEST_F(CliStudy, NoOutputTakesThePlaceOfAnInput) {

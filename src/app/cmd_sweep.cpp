@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <map>
 
 #include "app/cell_text.h"
 #include "app/commands.h"
@@ -11,6 +12,7 @@
 #include "measure/power.h"
 #include "measure/provenance.h"
 #include "model/load.h"
+#include "plan/plan.h"
 #include "report/text.h"
 #include "sweep/fake.h"
 #include "sweep/run_sweep.h"
@@ -56,10 +58,26 @@ std::set<Outcome> retried_outcomes(const std::vector<std::string>& names) {
 }
 
 // Before the night begins, not in the middle of it.
-void check_models(const SweepFile& sweep) {
-  std::set<std::string> seen;
-  for (const Cell& cell : sweep.cells)
-    if (seen.insert(cell.model).second && !is_fake(cell.model)) load_spec(cell.model);
+void check_cells(const std::string& file, const SweepFile& sweep) {
+  const auto at = [&](int64_t line) { return fmt::format("{}:{}", file, line); };
+  std::map<std::string, ModelSpec> specs;
+  for (size_t i = 0; i < sweep.cells.size(); ++i) {
+    const Cell& c = sweep.cells[i];
+    if (is_fake(c.model)) continue;
+    if (!specs.contains(c.model))
+      specs[c.model] = with_context(at(sweep.lines[i].model), [&] { return load_spec(c.model); });
+    if (const int64_t most = max_context(specs[c.model], c.new_tokens); c.context > most)
+      fail("{}: context: expected at most the {} that {} has positions for, found {}",
+           at(sweep.lines[i].context), most, c.model, c.context);
+  }
+  // A cell's process begins as this one has.
+  const int64_t least = peak_address_space_bytes().value_or(0);
+  if (sweep.process_memory_line > 0 && sweep.process_memory_bytes < least)
+    fail(
+        "{}: sweep.process_memory: expected more than the {} that a process takes before it "
+        "measures, found {}",
+        at(sweep.process_memory_line), format_bytes(least),
+        format_bytes(sweep.process_memory_bytes));
 }
 
 void say_why_no_energy(const SweepFile& sweep) {
@@ -112,7 +130,7 @@ int sweep(const Options& options) {
   const SweepFile file = read_sweep_file(options.file);
   const Shard shard = parse_shard(options.shard);
   const std::set<Outcome> retry = retried_outcomes(options.retry);
-  check_models(file);
+  check_cells(options.file, file);
   const std::vector<Job> jobs = schedule(file, shard);
   if (options.list) {
     for (const Job& job : jobs) fmt::print("{} repeat={}\n", job.place.request, job.place.repeat);

@@ -1,12 +1,12 @@
 #include "app/session.h"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <random>
 #include <sstream>
 
 #include "backend/cuda_devices.h"
+#include "base/device_name.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "model/int8.h"
@@ -27,19 +27,12 @@ Model open_model(const std::string& name, bool synthetic, uint64_t seed) {
 
 std::unique_ptr<Backend> open_backend(const std::string& device, int threads,
                                       int64_t memory_limit_bytes) {
-  if (threads < 0 || threads > 4096)
-    fail("--threads: expected 0 (all cores) to 4096, found {}", threads);
-  if (device == "cpu") return make_cpu_backend(threads, memory_limit_bytes);
-  constexpr std::string_view cuda = "cuda";
-  int index = 0;
-  const std::string_view rest =
-      std::string_view(device).substr(std::min(cuda.size(), device.size()));
-  const bool has_index = rest.size() > 1 && rest[0] == ':' &&
-                         std::from_chars(rest.data() + 1, rest.data() + rest.size(), index).ptr ==
-                             rest.data() + rest.size();
-  if (device.starts_with(cuda) && (rest.empty() || has_index))
-    return make_cuda_backend(index, memory_limit_bytes);
-  fail("device: expected cpu or cuda:N, found '{}'", device);
+  if (threads < 0 || threads > most_threads)
+    fail("--threads: expected 0 (all cores) to {}, found {}", most_threads, threads);
+  const auto index = parse_device(device);
+  if (!index) fail("device: expected cpu or cuda:N, found '{}'", printable(device));
+  return *index < 0 ? make_cpu_backend(threads, memory_limit_bytes)
+                    : make_cuda_backend(*index, memory_limit_bytes);
 }
 
 void fill_weights(Executor& executor, const WeightSource& weights) {

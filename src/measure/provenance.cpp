@@ -81,6 +81,14 @@ std::string utc_now() {
   return text;
 }
 
+std::optional<int64_t> status_bytes(std::string_view wanted) {
+  std::optional<int64_t> bytes;
+  for_each_pair(read_text("/proc/self/status"), ':', [&](auto key, auto value) {
+    if (key == wanted) bytes = std::stoll(std::string(value)) * 1024;  // the kernel says kB
+  });
+  return bytes;
+}
+
 }  // namespace
 
 std::string cpu_model(std::string_view cpuinfo) {
@@ -118,12 +126,12 @@ Provenance machine_provenance() {
   return p;
 }
 
+std::optional<int64_t> peak_address_space_bytes() {
+  return status_bytes("VmPeak");
+}
+
 std::optional<int64_t> peak_rss_bytes() {
-  std::optional<int64_t> bytes;
-  for_each_pair(read_text("/proc/self/status"), ':', [&](auto key, auto value) {
-    if (key == "VmHWM") bytes = std::stoll(std::string(value)) * 1024;  // the kernel says kB
-  });
-  return bytes;
+  return status_bytes("VmHWM");
 }
 
 // proc(5): writing 5 resets the peak resident set size.

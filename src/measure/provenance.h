@@ -25,6 +25,9 @@ Commit built_from();
 // of the cores ("4 x ARM Cortex-A76").
 std::string cpu_model(std::string_view cpuinfo);
 
+// The most address space the process has had; nullopt where the system does not say.
+std::optional<int64_t> peak_address_space_bytes();
+
 // The process's resident high-water mark since its start or the last reset; nullopt where the
 // system does not say.
 std::optional<int64_t> peak_rss_bytes();

@@ -9,6 +9,7 @@
 #include <optional>
 #include <set>
 
+#include "base/device_name.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/units.h"
@@ -64,6 +65,11 @@ std::vector<Value> values_of(const toml::node& node, const Place& place) {
   }
   return values;
 }
+
+struct PlacedCell {
+  Cell cell;
+  CellLines lines;
+};
 
 class Reader {
  public:
@@ -135,8 +141,11 @@ class Reader {
                          {"repeats", whole(result.repeats, 1)},
                          {"timeout_s", seconds(result.timeout_s)},
                          {"process_memory", [&](const toml::node& node, const Place& place) {
+                            result.process_memory_line = place.line;
                             result.process_memory_bytes = with_context(
                                 label(place), [&] { return parse_bytes(text_of(node, place)); });
+                            if (result.process_memory_bytes < 1)
+                              fail_at(place, "expected at least 1 byte");
                           }}});
     MeasureSettings& measure = result.measure;
     read_table("measure", {{"budget_s", seconds(measure.budget_s)},
@@ -173,23 +182,28 @@ class Reader {
     if (!grid_node) fail("{}: grid: missing; a sweep file needs a [grid] table", file_);
     const Axes grid = read_axes(table(*grid_node, "grid"), "grid");
     std::set<std::string> seen;
-    add_cells(grid, at(*grid_node, "grid"), seen, result.cells);
+    std::vector<PlacedCell> cells;
+    add_cells(grid, at(*grid_node, "grid"), seen, cells);
     for_each_table("include", [&](const toml::table& table, const Place& place) {
       Axes axes = read_axes(table, "include");
       axes.insert(grid.begin(), grid.end());  // what it does not say is as in the grid
-      add_cells(axes, place, seen, result.cells);
+      add_cells(axes, place, seen, cells);
     });
     for_each_table("exclude", [&](const toml::table& table, const Place& place) {
       const Axes axes = read_axes(table, "exclude");
       if (axes.empty()) fail_at(place, "expected at least one key");
-      if (std::erase_if(result.cells, [&](const Cell& c) { return matches(c, axes); }) == 0)
+      if (std::erase_if(cells, [&](const PlacedCell& c) { return matches(c.cell, axes); }) == 0)
         fail_at(place, "matches no cell");
     });
-    if (result.cells.empty()) fail("{}: every cell is excluded", file_);
+    if (cells.empty()) fail("{}: every cell is excluded", file_);
+    for (PlacedCell& c : cells) {
+      result.cells.push_back(std::move(c.cell));
+      result.lines.push_back(c.lines);
+    }
   }
 
   void add_cells(const Axes& axes, const Place& place, std::set<std::string>& seen,
-                 std::vector<Cell>& cells) const;
+                 std::vector<PlacedCell>& cells) const;
   bool matches(const Cell& cell, const Axes& axes) const;
 
   const toml::table& root_;
@@ -227,9 +241,15 @@ using Set = std::function<void(Cell&)>;
 std::vector<Set> settings_of(std::string_view axis, const Value& value) {
   std::vector<Set> sets;
   const auto each = [&](int64_t least, int64_t Cell::*field) {
-    for (int64_t count : counts(value, least)) sets.push_back([=](Cell& c) { c.*field = count; });
+    for (int64_t count : counts(value, least)) {
+      if (field == &Cell::threads && count > most_threads)
+        fail_at(value.place, "expected 0 (all cores) to {}, found {}", most_threads, count);
+      sets.push_back([=](Cell& c) { c.*field = count; });
+    }
   };
   if (axis == "model") sets.push_back([=](Cell& c) { c.model = value.text; });
+  if (axis == "device" && !parse_device(value.text))
+    fail_at(value.place, "expected cpu or cuda:N, found '{}'", printable(value.text));
   if (axis == "device") sets.push_back([=](Cell& c) { c.device = value.text; });
   if (axis == "dtype") sets.push_back([d = dtype_of(value)](Cell& c) { c.dtype = d; });
   if (axis == "logits") sets.push_back([l = logits_of(value)](Cell& c) { c.logits = l; });
@@ -248,26 +268,30 @@ std::vector<Set> settings_of(std::string_view axis, const Value& value) {
 }
 
 void Reader::add_cells(const Axes& axes, const Place& place, std::set<std::string>& seen,
-                       std::vector<Cell>& cells) const {
+                       std::vector<PlacedCell>& cells) const {
   for (const char* needed : {"model", "context"})
     if (!axes.contains(needed)) fail_at(place, "key '{}' is missing", needed);
-  std::vector<Cell> grown = {
-      Cell{.device = "cpu", .dtype = DType::bf16, .new_tokens = 32, .chunk = 512}};
+  std::vector<PlacedCell> grown = {
+      {{.device = "cpu", .dtype = DType::bf16, .new_tokens = 32, .chunk = 512}, {}}};
   for (std::string_view axis : axis_names) {
     const auto found = axes.find(axis);
     if (found == axes.end()) continue;
-    std::vector<Cell> next;
-    for (const Cell& cell : grown)
+    std::vector<PlacedCell> next;
+    for (const PlacedCell& cell : grown)
       for (const Value& value : found->second)
         for (const Set& set : settings_of(axis, value)) {
-          set(next.emplace_back(cell));
+          PlacedCell& set_cell = next.emplace_back(cell);
+          set(set_cell.cell);
+          if (axis == "model") set_cell.lines.model = value.place.line;
+          if (axis == "context") set_cell.lines.context = value.place.line;
           if (next.size() > 1'000'000) fail_at(place, "expected at most a million cells");
         }
     grown = std::move(next);
   }
-  for (Cell& cell : grown) {
+  for (PlacedCell& placed : grown) {
+    Cell& cell = placed.cell;
     cell.chunk = std::min(cell.chunk, cell.context);  // as build_plan does: the same cell once
-    if (seen.insert(cell_key(cell)).second) cells.push_back(std::move(cell));
+    if (seen.insert(cell_key(cell)).second) cells.push_back(std::move(placed));
   }
 }
 

@@ -20,14 +20,21 @@ struct MeasureSettings {
   bool energy = true;      // where the machine has a sensor
 };
 
+// The lines of the file that a cell's model and context come from.
+struct CellLines {
+  int64_t model = 0, context = 0;
+};
+
 struct SweepFile {
   uint64_t seed = 0;    // of the order of cells
   int64_t repeats = 1;  // child processes per cell
   double timeout_s = 3600;
   int64_t process_memory_bytes = 0;  // address space of a child; 0: the machine's memory
+  int64_t process_memory_line = 0;
   MeasureSettings measure{};
   // As asked: family is empty, threads 0 means all cores. Each cell once, in the file's order.
   std::vector<Cell> cells;
+  std::vector<CellLines> lines;  // of each cell
 };
 
 // Throws Error as "file:line: key: expected ..., found ...".

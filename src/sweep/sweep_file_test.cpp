@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "base/error.h"
 
 namespace tidemark {
@@ -113,6 +115,26 @@ context = [1024, "2k..4k"]
                                                                 {"mamba", 8192}}));
 }
 
+TEST(SweepFile, KnowsTheLinesOfItsCells) {
+  const SweepFile sweep = parse_sweep_file(R"([grid]
+model = ["a",
+         "b"]
+context = [512,
+           1024]
+[[include]]
+context = 99
+[[exclude]]
+model = "a"
+context = 512
+)",
+                                           "s.toml");
+  std::vector<std::array<int64_t, 3>> lines;
+  for (size_t i = 0; i < sweep.cells.size(); ++i)
+    lines.push_back({sweep.cells[i].context, sweep.lines[i].model, sweep.lines[i].context});
+  EXPECT_EQ(lines, (std::vector<std::array<int64_t, 3>>{
+                       {1024, 2, 5}, {512, 3, 4}, {1024, 3, 5}, {99, 2, 7}, {99, 3, 7}}));
+}
+
 TEST(SweepFile, ErrorsNameFileLineAndKey) {
   EXPECT_EQ(error_of("[grid\n").substr(0, 9), "s.toml:1:");
   EXPECT_EQ(error_of("[sweep]\n"), "s.toml: grid: missing; a sweep file needs a [grid] table");
@@ -139,6 +161,15 @@ TEST(SweepFile, ErrorsNameFileLineAndKey) {
             "s.toml:4: exclude: matches no cell");
   EXPECT_EQ(error_of("[grid]\nmodel = 'a'\ncontext = 5\n[[exclude]]\nmodel = '*'\n"),
             "s.toml: every cell is excluded");
+  for (const char* device : {"tpu", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "CPU"})
+    EXPECT_EQ(error_of(fmt::format("[grid]\nmodel = 'a'\ncontext = 5\ndevice = '{}'\n", device)),
+              fmt::format("s.toml:4: grid.device: expected cpu or cuda:N, found '{}'", device));
+  EXPECT_EQ(error_of("[grid]\nmodel = 'a'\ncontext = 5\ndevice = ['cpu', 'cuda', 'cuda:12']\n"),
+            "");
+  EXPECT_EQ(error_of("[grid]\nmodel = 'a'\ncontext = 5\nthreads = [4096, 4097]\n"),
+            "s.toml:4: grid.threads: expected 0 (all cores) to 4096, found 4097");
+  EXPECT_EQ(error_of("[grid]\nmodel = 'a'\ncontext = 5\n[sweep]\nprocess_memory = 0\n"),
+            "s.toml:5: sweep.process_memory: expected at least 1 byte");
   EXPECT_EQ(error_of("[grid]\nmodel = 'a'\ncontext = 5\nmemory_limit = 'lots'\n").substr(0, 28),
             "s.toml:4: grid.memory_limit:");
 }
