@@ -66,6 +66,10 @@ TEST(Cli, WrongRequestsAreOneLine) {
   expect_error("run mamba2-130m --context 64 --device tpu", {"device", "tpu", "cpu"});
   expect_error("run mamba2-130m --contxt 64", {"--contxt", "--help"});
   expect_error("run", {"model", "--help"});
+  expect_error("", {"expected a command", "--help"});
+  expect_error("bogus", {"bogus", "--help"});
+  expect_error("--bogus", {"--bogus", "--help"});
+  expect_error("explain qwen2.5-0.5b --context 1048576m", {"chunk", "steps"});
   expect_error("run mamba2-130m --budget -1", {"--budget", "from 0 up", "-1"});
   expect_error("run mamba2-130m --budget nan", {"--budget", "nan"});
   expect_error("run mamba2-130m --memory-limit 0", {"--memory-limit", "at least 1 byte"});
@@ -88,6 +92,16 @@ TEST(Cli, AFullDiskIsNoSuccess) {
         << command;
     EXPECT_EQ(shell(std::string("$TIDEMARK ") + command + " >&- 2>/dev/null"), 2) << command;
   }
+}
+
+TEST(Cli, SaysItsVersion) {
+  const Ran ran = tidemark("--version");
+  EXPECT_EQ(ran.code, 0) << ran.err;
+  EXPECT_TRUE(ran.out.starts_with("tidemark ")) << ran.out;
+  const Ran models = tidemark("predict mamba2-130m --on h200 --json -");
+  const auto made = nlohmann::json::parse(models.out).at("records").at(0).at("provenance");
+  for (const char* key : {"version", "commit"})
+    EXPECT_NE(ran.out.find(made.at(key).get<std::string>()), std::string::npos) << ran.out;
 }
 
 TEST(Cli, MoreMemoryThanThereIsIsAResultAndAnError) {

@@ -107,7 +107,7 @@ _tidemark() {{
   local models="{}"
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W "{} --help" -- "$current"))
+    COMPREPLY=($(compgen -W "{} --help --version" -- "$current"))
     return
   fi
   case "${{COMP_WORDS[1]}}" in

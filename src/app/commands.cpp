@@ -1,9 +1,16 @@
 #include "app/commands.h"
 
+#include "measure/provenance.h"
+#include "store/store.h"
+
 namespace tidemark {
 
 void add_commands(CLI::App& app, int& exit_code) {
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // main.cpp says what is missing
+  app.set_version_flag("--version", [] {
+    const Provenance p = machine_provenance();
+    return fmt::format("tidemark {} ({})", p.version, commit_label(p));
+  });
   add_run_command(app, exit_code);
   add_models_command(app, exit_code);
   add_show_command(app, exit_code);

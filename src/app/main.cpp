@@ -50,6 +50,9 @@ int run(int argc, char** argv, int& output_error) {
   tidemark::add_commands(app, exit_code);
   try {
     app.parse(argc, argv);
+    // CLI11 would say this before it says which word it does not know.
+    if (app.get_subcommands().empty())
+      tidemark::fail("expected a command, found none (see --help)");
   } catch (const CLI::ParseError& error) {
     // --help is an error to CLI11, of status 0. Other errors are one line and 2 (docs/cli.md).
     if (error.get_exit_code() == 0) return app.exit(error);

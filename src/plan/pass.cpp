@@ -5,15 +5,32 @@
 namespace tidemark {
 namespace {
 
-// `step` by value: its past moves.
-void add_step(Step step, int64_t past, const Plan& plan, std::vector<PassRow>& rows) {
-  set_past(step, past);
+constexpr int64_t most_steps = int64_t{1} << 22;  // more take minutes to add up
+
+void add(PassRow& row, const Cost& cost, int64_t times) {
+  row.cost += {cost.ops * times, cost.bytes_read * times, cost.bytes_written * times};
+  row.calls += times;
+}
+
+// `steps` of them, the first at `past`.
+void add_steps(const Step& step, int64_t past, int64_t steps, const Plan& plan,
+               std::vector<PassRow>& rows) {
   for (size_t i = 0; i < step.nodes.size(); ++i) {
-    if (rows[i].node->op.index() != step.nodes[i].op.index() ||
-        rows[i].node->layer != step.nodes[i].layer)
+    Op op = step.nodes[i].op;
+    if (rows[i].node->op.index() != op.index() || rows[i].node->layer != step.nodes[i].layer)
       fail("plan: body and tail differ at operator {}", i);
-    rows[i].cost += cost(step.nodes[i].op, plan);
-    ++rows[i].calls;
+    std::visit(
+        [&](auto& o) {
+          if constexpr (requires { o.past; }) {
+            for (int64_t s = 0; s < steps; ++s) {
+              o.past = past + s * step.length;
+              add(rows[i], cost(op, plan), 1);
+            }
+          } else {  // each step costs the same
+            add(rows[i], cost(op, plan), steps);
+          }
+        },
+        op);
   }
 }
 
@@ -27,15 +44,17 @@ std::vector<PassRow> rows_of(const Step& step) {
 
 std::vector<PassRow> prefill_rows(const Plan& plan) {
   std::vector<PassRow> rows = rows_of(plan.step(StepKind::tail));
-  for (int64_t i = 0; i < plan.body_count; ++i)
-    add_step(plan.step(StepKind::body), i * plan.workload.chunk, plan, rows);
-  add_step(plan.step(StepKind::tail), plan.body_count * plan.workload.chunk, plan, rows);
+  if (plan.body_count > most_steps)
+    fail("chunk: expected at most {} steps in a prefill that is added up, found {}", most_steps,
+         plan.body_count + 1);
+  if (plan.body_count > 0) add_steps(plan.step(StepKind::body), 0, plan.body_count, plan, rows);
+  add_steps(plan.step(StepKind::tail), plan.body_count * plan.workload.chunk, 1, plan, rows);
   return rows;
 }
 
 std::vector<PassRow> decode_rows(const Plan& plan, int64_t past) {
   std::vector<PassRow> rows = rows_of(plan.step(StepKind::decode));
-  add_step(plan.step(StepKind::decode), plan.meta_tokens + past, plan, rows);
+  add_steps(plan.step(StepKind::decode), plan.meta_tokens + past, 1, plan, rows);
   return rows;
 }
 
