@@ -329,7 +329,7 @@ void print_model(const std::string& preset, double budget_s) {
     options.prefill_profile_passes = options.decode_profile_passes = 0;
     const bool hurried = budget_s < 10;
     options.stopping.max_runs = row.runs == 0 ? 12 : hurried ? 1 : row.runs;
-    options.stopping.warmup_runs = row.runs > 0 ? 0 : 1;
+    options.stopping.warm_up = row.runs == 0;
     options.stopping.time_budget_s = row.runs > 0 ? 300 : budget_s;
     const Plan plan = build_plan(
         model.spec,

@@ -8,6 +8,7 @@
 #include "app/measure_cell.h"
 #include "base/error.h"
 #include "base/say.h"
+#include "base/units.h"
 #include "measure/harness.h"
 #include "measure/power.h"
 #include "measure/provenance.h"
