@@ -186,8 +186,8 @@ TEST_F(CliStudy, FoldersOfOneNameAreTwoModels) {
 
   const Ran compared = tidemark("compare " + store + " " + store + " --json");
   std::set<std::string> cells;
-  for (const auto& row : nlohmann::json::parse(compared.out).at("comparisons"))
-    cells.insert(row.at("cell").get<std::string>());
+  const auto json = nlohmann::json::parse(compared.out);
+  for (const auto& row : json.at("comparisons")) cells.insert(row.at("cell").get<std::string>());
   EXPECT_EQ(cells.size(), 4U);
   // Planned from the folders, under names no longer than it takes to tell them apart.
   const Ran limits = tidemark("report " + store + " --figure limits");
@@ -208,7 +208,8 @@ TEST_F(CliStudy, ASweepIsCheckedBeforeItRuns) {
   expect("[grid]\nmodel = ['fake:ok', 'gpt-neo-125m']\ncontext = [5,\n'100k']\n",
          {"s.toml:4: context: expected at most the 2017 that gpt-neo-125m has positions for"});
   expect("[sweep]\nprocess_memory = '1MiB'\n[grid]\nmodel = 'fake:ok'\ncontext = 5\n",
-         {"s.toml:2: sweep.process_memory: expected more than the ", "before it measures", "found 1.00 MiB"});
+         {"s.toml:2: sweep.process_memory: expected more than the ", "before it measures",
+          "found 1.00 MiB"});
 }
 
 // ---- outputs

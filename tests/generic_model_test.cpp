@@ -57,6 +57,8 @@ TEST_P(SameModel, AsTheFamilys) {
     part.names.resize(1);  // a family may know several spellings
   EXPECT_EQ(generic.family, "tidemark_generic");
   generic.family = family.family;
+  generic.name = family.name;
+  generic.declared_positions = family.declared_positions;
   EXPECT_EQ(generic, family);
   const Workload workload{.batch = 2, .context = 37, .new_tokens = 3, .chunk = 16};
   EXPECT_EQ(lines_of(build_plan(generic, workload)), lines_of(build_plan(family, workload)));

@@ -138,9 +138,9 @@ int sweep(const Options& options) {
     return exit_ok;
   }
 
+  listen_for_stops();
   if (file.measure.energy) say_why_no_energy(file);
   Store store(options.store, Store::Open::create);
-  listen_for_stops();
   ProgressLine line;
   SweepOptions run;
   run.provenance = machine_provenance();

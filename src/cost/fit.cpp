@@ -32,12 +32,15 @@ Quantity measured(double value, std::string_view how) {
 
 void fit_peaks(DeviceProfile& profile, std::span<const KernelSample> samples) {
   std::map<DType, std::vector<double>> rates;
-  double bandwidth = 0, launch_s = 1;
+  double bandwidth = 0, launch_s = 1, largest = 0;
+  for (const KernelSample& s : samples)
+    if (s.work.kind == KernelClass::gemv) largest = std::max(largest, s.work.bytes());
   for (const KernelSample& s : samples) {
     launch_s = std::min(launch_s, s.time_s);
     if (s.work.kind == KernelClass::gemm || s.work.kind == KernelClass::gemm_f32)
       rates[s.work.dtype].push_back(s.work.matrix_ops / s.time_s);
-    if (s.work.kind == KernelClass::gemv)
+    // Small ones a cache may hold in part, and what is taken off for the clock weighs more.
+    if (s.work.kind == KernelClass::gemv && s.work.bytes() >= largest / 4)
       bandwidth = std::max(bandwidth, s.work.bytes() / s.time_s);
   }
   // Of many the best 2 % are left out: what is taken off for the clock can leave too little.
@@ -51,7 +54,7 @@ void fit_peaks(DeviceProfile& profile, std::span<const KernelSample> samples) {
   profile.special_ops_per_s =
       measured(matrix[DType::f32] / 16, "a sixteenth of the f32 peak, by convention");
   profile.bandwidth_bytes_per_s =
-      measured(bandwidth, "the fastest stream of weights, by a product of few rows");
+      measured(bandwidth, "the fastest large stream of weights, by a product of few rows");
   profile.launch_s = measured(launch_s, "the shortest operator");
 }
 
