@@ -16,7 +16,8 @@
 namespace tidemark {
 namespace {
 
-// fp32 to rounding; the gated delta rule's chunked form inverts a triangular matrix and keeps less.
+// fp32 to rounding. Recordings of qwen3_next keep less: after a layer they can be twice as far from
+// fp64 as what is computed here, in whatever chunks, and it grows from layer to layer.
 double default_tolerance(DType dtype, const std::string& family, const std::string& device) {
   if (dtype == DType::w8a8) return 8e-2;
   if (dtype != DType::f32) return 3e-2;
