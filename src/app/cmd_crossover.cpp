@@ -128,8 +128,9 @@ Pair pair_of(const Options& o, int64_t least_new_tokens) {
 }
 
 MemoryOf memory_on(const DeviceProfile& profile, const ModelSpec& spec) {
-  return
-      [&](const Plan& plan) { return predicted_memory(spec, plan, EngineModel::own, profile.kind); };
+  return [&](const Plan& plan) {
+    return predicted_memory(spec, plan, EngineModel::own, profile.kind);
+  };
 }
 
 // And no further than both fit the device.
