@@ -94,7 +94,9 @@ Arena::Arena(Tag tag, int64_t size_bytes, int threads) : tag_(tag), size_bytes_(
   if (size_bytes == 0) return;
   const auto length = static_cast<size_t>(size_bytes);
   void* memory = mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) throw OutOfMemory(tag, size_bytes, available_host_bytes());
+  if (memory == MAP_FAILED)  // a limit of the process (ulimit -v), whatever else is free
+    throw OutOfMemory(fmt::format("out of memory at {}: the system refuses the process {}",
+                                  name(tag), format_bytes(size_bytes)));
   madvise(memory, length, MADV_HUGEPAGE);  // a wish: fewer TLB misses where it is granted
   data_ = static_cast<std::byte*>(memory);
   parallel_ranges(threads, size_bytes, int64_t{1} << 20, [&](int64_t begin, int64_t end, int) {

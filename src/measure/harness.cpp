@@ -4,6 +4,7 @@
 #include <chrono>
 #include <numeric>
 
+#include "base/quantile.h"
 #include "measure/operator_rows.h"
 #include "measure/provenance.h"
 #include "measure/stats.h"
@@ -266,9 +267,12 @@ void measure(Executor& executor, const MeasureOptions& options, Record& record) 
   if (options.prefill_profile_passes > 0)
     record.prefill = profile(executor, options, Phase::prefill, options.prefill_profile_passes,
                              metrics.ttft_s->median, tell_operators);
-  if (options.decode_profile_passes > 0 && steps > 0)
+  if (options.decode_profile_passes > 0 && steps > 0) {
+    std::vector<double> first_s;  // the steps at the position that is profiled
+    for (const auto& step_s : metrics.decode_step_s) first_s.push_back(step_s.front());
     record.decode = profile(executor, options, Phase::decode, options.decode_profile_passes,
-                            metrics.tpot_s->median, [](double) {});
+                            median(first_s), [](double) {});
+  }
   tell("operators", 1);
 
   record.memory.predicted = executor.layout().size_bytes;
