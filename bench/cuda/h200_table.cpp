@@ -49,7 +49,7 @@ Ceilings ceilings(double copy_tbps, double gemm_tflops) {
 // ---- a row ----
 
 struct Bar {
-  const char* peer = "";  // as the issue states it, with its unit
+  const char* peer = "";  // with its unit
   double ms = 0;          // 0: none
   double aim_ms = 0;
 };

@@ -148,11 +148,9 @@ class Prober {
     MeasureSettings settings;
     settings.budget_s = 1e-3;  // one warm-up and one run
     settings.operators = settings.energy = false;
-    std::vector<std::string> command = run_cell_arguments(job.cell, settings);
-    command.insert(command.begin(), std::filesystem::read_symlink("/proc/self/exe").string());
     static const StopRequests nobody_stops = 0;
-    const auto record =
-        record_of(job, run_child(command, {}, nobody_stops), {}, machine_provenance());
+    const ChildResult child = run_child(run_cell_command(job.cell, settings), {}, nobody_stops);
+    const auto record = record_of(job, child, {}, machine_provenance());
     if (!record) fail("--measure: at {} tokens: the process was killed", context);
     if (record->outcome != Outcome::ok && record->outcome != Outcome::out_of_memory)
       fail("--measure: at {} tokens: {}: {}", context, name(record->outcome), record->reason);

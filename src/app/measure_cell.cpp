@@ -33,11 +33,13 @@ Record measure_cell(const Cell& asked, const MeasureSettings& settings,
   return measure_model(open_model(asked.model, settings.synthetic, settings.seed), request);
 }
 
-std::vector<std::string> run_cell_arguments(const Cell& c, const MeasureSettings& s) {
-  std::vector<std::string> arguments = {"run-cell", c.model};
+std::vector<std::string> run_cell_command(const Cell& c, const MeasureSettings& s) {
+  // Read once: when the program is replaced while a sweep runs the link says that it was deleted.
+  static const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
+  std::vector<std::string> command = {program, "run-cell", c.model};
   const auto add = [&](const char* option, const auto& value) {
-    arguments.push_back(option);
-    arguments.push_back(fmt::format("{}", value));
+    command.push_back(option);
+    command.push_back(fmt::format("{}", value));
   };
   add("--device", c.device);
   add("--dtype", name(c.dtype));
@@ -50,17 +52,9 @@ std::vector<std::string> run_cell_arguments(const Cell& c, const MeasureSettings
   add("--memory-limit", c.memory_limit_bytes);
   add("--budget", s.budget_s);
   add("--seed", s.seed);
-  if (s.synthetic) arguments.push_back("--synthetic");
-  if (!s.operators) arguments.push_back("--no-operators");
-  if (!s.energy) arguments.push_back("--no-energy");
-  return arguments;
-}
-
-std::vector<std::string> run_cell_command(const Cell& cell, const MeasureSettings& settings) {
-  // Read once: when the program is replaced while a sweep runs the link says that it was deleted.
-  static const std::string program = std::filesystem::read_symlink("/proc/self/exe").string();
-  std::vector<std::string> command = run_cell_arguments(cell, settings);
-  command.insert(command.begin(), program);
+  if (s.synthetic) command.push_back("--synthetic");
+  if (!s.operators) command.push_back("--no-operators");
+  if (!s.energy) command.push_back("--no-energy");
   return command;
 }
 

@@ -15,10 +15,7 @@ namespace tidemark {
 Record measure_cell(const Cell& asked, const MeasureSettings&,
                     const std::function<void(const Record&)>& started);
 
-// The arguments after the program's name that make it measure this cell: cmd_run_cell.cpp reads
-// them back.
-std::vector<std::string> run_cell_arguments(const Cell&, const MeasureSettings&);
-// This program with them.
+// This program with the arguments that make it measure this cell: cmd_run_cell.cpp reads them back.
 std::vector<std::string> run_cell_command(const Cell&, const MeasureSettings&);
 
 }  // namespace tidemark

@@ -4,21 +4,15 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "base/quantile.h"
 #include "cost/roofline.h"
 
 namespace tidemark {
 namespace {
 
 double quantile(std::vector<double> values, double p) {
-  std::sort(values.begin(), values.end());
-  const double rank = p * static_cast<double>(values.size() - 1);
-  const auto low = static_cast<size_t>(rank);
-  const size_t high = std::min(low + 1, values.size() - 1);
-  return values[low] + (rank - static_cast<double>(low)) * (values[high] - values[low]);
-}
-
-double median(std::vector<double> values) {
-  return quantile(std::move(values), 0.5);
+  std::ranges::sort(values);
+  return quantile_of_sorted(values, p);
 }
 
 // Seconds beyond the launch; a kernel that is hardly more than its launch says little of the rest.
