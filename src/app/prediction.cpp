@@ -60,7 +60,11 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
   PredictOptions options{.scales = prediction.scales};
   if (eager) options.launches = eager_launches(profile, eager_options(spec));
   const MemoryByTag memory = predicted_memory(spec, plan, prediction.engine, profile.kind);
-  if (!eager && profile.kind == DeviceKind::gpu) choose_cuda_forms(plan);
+  // Where a profile does not say how much a block may share: as much as on Hopper.
+  if (!eager && profile.kind == DeviceKind::gpu)
+    choose_cuda_forms(plan, profile.block_shared_bytes
+                                ? static_cast<int64_t>(profile.block_shared_bytes->value)
+                                : 232448);
   Record record = predict(plan, profile, memory, options);
   record.cell.family = spec.family;
   if (const std::string missing = missing_kernels(profile.kind, workload.dtype); !missing.empty())

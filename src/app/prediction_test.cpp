@@ -4,6 +4,7 @@
 
 #include "app/session.h"
 #include "app/whatif.h"
+#include "backend/cuda_plan.h"
 #include "base/error.h"
 #include "model/load.h"
 #include "plan/memory.h"
@@ -25,6 +26,22 @@ TEST(Prediction, MemoryIsThePlansToTheByte) {
     EXPECT_EQ(r.cell.device, "epyc-9654");
     EXPECT_EQ(r.cell.family, spec.family);
   }
+}
+
+// A head of state 256 takes 178 KiB of a thread block: H200 has 227, RTX 4090 has 99 (the tables of
+// the CUDA C++ Programming Guide).
+TEST(Prediction, StateOf256RunsInBlocksWhereTheyMayShareSoMuch) {
+  const auto form = [](const char* model, const char* device) {
+    Plan plan = build_plan(load_spec(model), {.context = 512, .dtype = DType::bf16});
+    const auto shared = load_profile(device).block_shared_bytes;
+    choose_cuda_forms(plan, static_cast<int64_t>(shared.value().value));
+    for (const Node& node : plan.step(StepKind::tail).nodes)
+      if (const auto* ssd = std::get_if<Ssd>(&node.op)) return std::pair(ssd->form, ssd->chunk);
+    return std::pair(SsdForm::recurrence, int64_t{0});
+  };
+  EXPECT_EQ(form("falcon-h1-1.5b", "h200"), std::pair(SsdForm::chunked, int64_t{64}));
+  EXPECT_EQ(form("falcon-h1-1.5b", "rtx4090").first, SsdForm::recurrence);
+  EXPECT_EQ(form("falcon-h1-0.5b", "rtx4090"), std::pair(SsdForm::chunked, int64_t{64}));
 }
 
 TEST(Prediction, AFrameworkMasksFromTheDeclaredWindowOn) {

@@ -14,7 +14,23 @@ int64_t gemm_workspace_bytes(int64_t m, int64_t n) {
 
 }  // namespace cuda
 
-void choose_cuda_forms(Plan& plan) {
+namespace {
+
+// As choose_ssd() and gated_delta_chunked_supports() of backend/cuda/ decide, alignment aside.
+bool has_blocks(const Ssd& op, int64_t block_shared_bytes) {
+  constexpr int64_t shared_of_256 = 182528;  // one head at a time
+  const bool has_state = op.state_size == 64 || op.state_size == 128 ||
+                         (op.state_size == 256 && block_shared_bytes >= shared_of_256);
+  return has_state && op.head_dim % 64 == 0 && op.length > 16;
+}
+bool has_blocks(const GatedDelta& op, int64_t) {
+  const auto has = [](int64_t dim) { return dim == 64 || dim == 128; };
+  return has(op.key_dim) && has(op.value_dim) && op.length >= cuda::chunk_tokens;
+}
+
+}  // namespace
+
+void choose_cuda_forms(Plan& plan, int64_t block_shared_bytes) {
   const bool chunked = activation_dtype(plan.workload.dtype) == DType::bf16;
   for (Step& step : plan.steps)
     for (Node& node : step.nodes)
@@ -22,7 +38,7 @@ void choose_cuda_forms(Plan& plan) {
           [&](auto& op) {
             if constexpr (requires { op.form = SsdForm::recurrence; }) {
               if (op.form != SsdForm::chunked) return;
-              if (chunked)
+              if (chunked && has_blocks(op, block_shared_bytes))
                 op.chunk = cuda::chunk_tokens;
               else
                 op.form = SsdForm::recurrence;

@@ -21,9 +21,10 @@ inline constexpr int chunk_tokens = 64;
 
 }  // namespace cuda
 
-// Sets the forms of recurrences over many tokens: in blocks of 64 in bf16, token by token in fp32
-// (docs/cuda.md, "What it computes").
-void choose_cuda_forms(Plan&);
+// Sets the forms of recurrences over many tokens: in blocks of 64 in bf16 where the kernels have the
+// sizes and a thread block may share as much memory as they take, else token by token (docs/cuda.md,
+// "What it computes").
+void choose_cuda_forms(Plan&, int64_t block_shared_bytes);
 
 // Where tensors and scratch lie. Scratch is that of products: other kernels need less wherever a
 // step has a product of more than a few rows. It equals a run's to the byte in every cell of

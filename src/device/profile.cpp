@@ -185,9 +185,9 @@ DeviceProfile typical_profile(DeviceKind kind) {
 
 DeviceProfile parse_profile(std::string_view text, const std::string& source) {
   const Json json = Json::parse(text, source);
-  check_keys(json,
-             {"name", "title", "kind", "origin", "memory", "peaks", "multiprocessors", "launch_s",
-              "step_s", "dispatch_s", "host_launch_s", "host_jit_launch_s", "power", "efficiency"});
+  check_keys(json, {"name", "title", "kind", "origin", "memory", "peaks", "multiprocessors",
+                    "block_shared_bytes", "launch_s", "step_s", "dispatch_s", "host_launch_s",
+                    "host_jit_launch_s", "power", "efficiency"});
   DeviceProfile profile = typical_profile(kind(json["kind"]));
   profile.name = json["name"].string();
   profile.title = json["title"].string();
@@ -195,6 +195,7 @@ DeviceProfile parse_profile(std::string_view text, const std::string& source) {
   read_memory(json["memory"], profile);
   read_peaks(json["peaks"], profile);
   read(json, "multiprocessors", profile.multiprocessors);
+  read(json, "block_shared_bytes", profile.block_shared_bytes);
   read_behaviour(json, profile);
   return profile;
 }
@@ -233,6 +234,7 @@ std::string profile_text(const DeviceProfile& p) {
   json["peaks"]["vector_f32"] = to_json(p.vector_ops_per_s);
   json["peaks"]["special_f32"] = to_json(p.special_ops_per_s);
   if (p.multiprocessors) json["multiprocessors"] = to_json(*p.multiprocessors);
+  if (p.block_shared_bytes) json["block_shared_bytes"] = to_json(*p.block_shared_bytes);
   json["launch_s"] = to_json(p.launch_s);
   if (p.step_s.value > 0) json["step_s"] = to_json(p.step_s);
   if (p.dispatch_s.value > 0) json["dispatch_s"] = to_json(p.dispatch_s);

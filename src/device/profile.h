@@ -66,9 +66,10 @@ struct DeviceProfile {
   Quantity memory_bytes, bandwidth_bytes_per_s;
   bool shared_memory = false;  // the memory is the processor's too
   std::optional<Quantity> cache_bytes, cache_bandwidth_bytes_per_s;  // of the last-level cache
-  std::optional<Quantity> multiprocessors;  // of a GPU: a thread block runs on one of them
-  Quantity launch_s;                        // from the end of one kernel to the start of the next
-  Quantity step_s{0, "none"};               // of a chunk or a decode step beside its kernels
+  std::optional<Quantity> multiprocessors;     // of a GPU: a thread block runs on one of them
+  std::optional<Quantity> block_shared_bytes;  // of a GPU: the most that a thread block may share
+  Quantity launch_s;           // from the end of one kernel to the start of the next
+  Quantity step_s{0, "none"};  // of a chunk or a decode step beside its kernels
   // Host time per operator of a prefill of this program, beside the device; decode steps of a GPU
   // are queued as a whole.
   Quantity dispatch_s{0, "none"};
