@@ -21,9 +21,9 @@ inline constexpr int chunk_tokens = 64;
 
 }  // namespace cuda
 
-// Sets the forms of recurrences over many tokens: in blocks of 64 in bf16 where the kernels have the
-// sizes and a thread block may share as much memory as they take, else token by token (docs/cuda.md,
-// "What it computes").
+// Sets the forms of recurrences over many tokens: in blocks of 64 in bf16 where the kernels have
+// the sizes and a thread block may share as much memory as they take, else token by token
+// (docs/cuda.md, "What it computes").
 void choose_cuda_forms(Plan&, int64_t block_shared_bytes);
 
 // Where tensors and scratch lie. Scratch is that of products: other kernels need less wherever a
