@@ -16,16 +16,11 @@
 namespace tidemark {
 namespace {
 
-bool folder_is_writable(const std::filesystem::path& file) {
-  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
-  return access(folder.c_str(), W_OK) == 0;
-}
-
 // A pipe or a device is not replaced, nor is what lies in a folder that takes no new files.
 bool written_in_place(const std::filesystem::path& file) {
   std::error_code error;
   const auto status = std::filesystem::status(file, error);
-  return exists(status) && (!is_regular_file(status) || !folder_is_writable(file));
+  return exists(status) && (!is_regular_file(status) || !folder_takes_files(file));
 }
 
 // `named`: what the user calls it.
@@ -74,6 +69,11 @@ MappedFile::~MappedFile() {
   if (!bytes_.empty()) munmap(const_cast<std::byte*>(bytes_.data()), bytes_.size());
 }
 
+bool folder_takes_files(const std::filesystem::path& file) {
+  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+  return faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) == 0;
+}
+
 std::string normal_path(const std::filesystem::path& path) {
   const std::filesystem::path normal = path.lexically_normal();
   return (normal.has_filename() ? normal : normal.parent_path()).string();
@@ -104,7 +104,7 @@ void check_output(const std::filesystem::path& file, std::span<const std::string
       if (!input.empty() && std::filesystem::equivalent(file, read, error))
         fail("{}: expected a file to write, found what is read", file.string());
   const bool there = std::filesystem::exists(file, error);
-  if (there ? access(file.c_str(), W_OK) != 0 : !folder_is_writable(file))
+  if (there ? access(file.c_str(), W_OK) != 0 : !folder_takes_files(file))
     fail("{}: cannot be written: {}", file.string(), strerror(errno));
 }
 

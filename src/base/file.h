@@ -21,6 +21,9 @@ void write_text(const std::filesystem::path& file, std::string_view text);
 // (files, or models' folders), for before there is anything to write.
 void check_output(const std::filesystem::path& file, std::span<const std::string> inputs = {});
 
+// Whether the folder that `file` is in, or would be in, takes new files from this process.
+bool folder_takes_files(const std::filesystem::path& file);
+
 bool is_sqlite(const std::filesystem::path& file);
 
 // A whole file in memory, read by the system page by page as it is touched.

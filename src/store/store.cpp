@@ -1,12 +1,11 @@
 #include "store/store.h"
 
-#include <fcntl.h>
 #include <sqlite3.h>
-#include <unistd.h>
 
 #include <string_view>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "record/json.h"
 #include "store/schema.h"
 
@@ -132,11 +131,6 @@ void write_schema_once(const Store& store) {
                        .c_str());
   }
   transaction.commit();
-}
-
-bool folder_takes_files(const std::filesystem::path& file) {
-  const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
-  return faccessat(AT_FDCWD, folder.c_str(), W_OK | X_OK, AT_EACCESS) == 0;
 }
 
 // For a store to which nobody writes: SQLite then needs no files of a log beside it.
