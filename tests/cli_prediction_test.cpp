@@ -109,6 +109,20 @@ TEST(CliPrediction, WhatAFrameworkLoopsOverIsRefusedAndTheOtherCellsGoOn) {
   EXPECT_NE(ran.out.find("| qwen2.5-0.5b | 1024 | 14.30 ms |"), std::string::npos) << ran.out;
 }
 
+// Twice the bandwidth makes nothing slower and at most twice as fast, and decode is bound by it.
+TEST(CliPrediction, WhatIfNamesItsRatios) {
+  const auto at = json_of(
+      "whatif mamba2-130m --on rtx4090 --scale bandwidth=2x --context 1k --json")["contexts"][0];
+  const auto& gain = at.at("gains").at(0);
+  ASSERT_EQ(gain.size(), 4U) << gain;
+  EXPECT_EQ(gain.at("what"), "bandwidth 2x");
+  for (const char* ratio : {"ttft_speedup", "tpot_speedup", "prefill_energy_reduction"}) {
+    EXPECT_GE(gain.at(ratio).get<double>(), 1) << ratio;
+    EXPECT_LE(gain.at(ratio).get<double>(), 2) << ratio;
+  }
+  EXPECT_GT(gain.at("tpot_speedup").get<double>(), 1.2);
+}
+
 // Of 8 bits on a GPU, in whatever is asked.
 TEST(CliPrediction, SaysWhatItIsOfAndWhatIsMissing) {
   const std::string missing = "no GPU kernels in w8a8 yet";

@@ -78,8 +78,12 @@ std::string cli_reference(const CLI::App& app) {
       "tolerance, `compare` a regression, `limit` nothing that fits or other than measured, "
       "`sweep` was stopped before the end); 2, the request or its input is wrong or could not be "
       "carried out. Errors are one line on standard error.\n\n"
-      "Environment: with `NO_COLOR` set, or where output goes to no terminal, there is no colour; "
-      "progress shows on a terminal only.\n\n",
+      "`tidemark --version` prints version and commit, `tidemark COMMAND --help` what is below.\n\n"
+      "Environment: there is no colour with `NO_COLOR` set to anything but nothing, with `TERM` "
+      "dumb, or where output goes to no terminal; progress shows on a terminal only. "
+      "`TIDEMARK_MAX_ISA` (baseline, avx2, avx512, avx512_bf16) holds the CPU's kernels to less "
+      "than it has. `GOMP_SPINCOUNT` and `OMP_WAIT_POLICY` say how long waiting threads spin; "
+      "with neither set Tidemark sets the first to 10000.\n\n",
       app.get_description());
   const std::vector<const CLI::App*> commands = commands_of(app);
   text += "| command | |\n|---|---|\n";

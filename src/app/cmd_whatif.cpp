@@ -61,9 +61,9 @@ void print(const std::vector<Row>& rows) {
 
 nlohmann::ordered_json to_json(const Gain& gain) {
   nlohmann::ordered_json json = {{"what", gain.what}};
-  if (gain.ttft) json["ttft"] = *gain.ttft;
-  if (gain.tpot) json["tpot"] = *gain.tpot;
-  if (gain.energy) json["energy"] = *gain.energy;
+  if (gain.ttft) json["ttft_speedup"] = *gain.ttft;
+  if (gain.tpot) json["tpot_speedup"] = *gain.tpot;
+  if (gain.energy) json["prefill_energy_reduction"] = *gain.energy;  // before over after
   return json;
 }
 

@@ -16,7 +16,7 @@ namespace tidemark {
 struct BackendInfo {
   std::string device;  // "cpu", "cuda:0"
   std::string name;    // "AMD EPYC ...", "NVIDIA H200"
-  std::string isa;     // what the kernels were dispatched to: "AVX-512 BF16", "sm_90a"
+  std::string isa;     // what the kernels were dispatched to: "AVX3 +BF16", "sm_90"
   int threads = 1;
   std::vector<std::string> libraries;  // "oneDNN 2.6.3", "Highway 1.0.3"
   int64_t memory_bytes = 0;            // of the device

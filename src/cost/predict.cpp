@@ -227,12 +227,15 @@ OperatorProfile operators(const PassPrediction& pass) {
   return profile;
 }
 
-std::optional<Energy> energy(const PassPrediction& pass, const DeviceProfile& profile) {
+// Of one of `passes` that were summed.
+std::optional<Energy> energy(const PassPrediction& sum, double passes,
+                             const DeviceProfile& profile) {
   if (!profile.board_w) return std::nullopt;
-  Energy e{.total_j = pass.energy_j, .window_s = pass.wall_s, .sensor = "predicted"};
-  if (profile.idle_w) e.baseline_j = profile.idle_w->value * pass.wall_s;
-  e.low_j = pass.energy_low_j;
-  e.high_j = pass.energy_high_j;
+  const double pass_s = sum.wall_s / passes;
+  Energy e{.total_j = sum.energy_j / passes, .window_s = pass_s, .sensor = "predicted"};
+  if (profile.idle_w) e.baseline_j = profile.idle_w->value * pass_s;
+  e.low_j = sum.energy_low_j / passes;
+  e.high_j = sum.energy_high_j / passes;
   return e;
 }
 
@@ -294,7 +297,7 @@ Record predict(const Plan& plan, const DeviceProfile& profile, const MemoryByTag
   record.metrics.ttft_s = ttft;
   record.metrics.prefill_tokens_per_s = rate(batch * static_cast<double>(w.context), ttft);
   record.prefill = operators(prefill);
-  record.prefill_energy = energy(prefill, profile);
+  record.prefill_energy = energy(prefill, 1, profile);
   if (w.new_tokens == 1) return record;
   const auto steps = static_cast<double>(w.new_tokens - 1);
   const PassPrediction all = predict_decode(plan, profile, 0, w.new_tokens - 2, options);
@@ -305,7 +308,7 @@ Record predict(const Plan& plan, const DeviceProfile& profile, const MemoryByTag
   record.metrics.end_to_end_s =
       summary(ttft.median + all.wall_s, ttft.ci_low + all.low_s, ttft.ci_high + all.high_s);
   record.decode = operators(first);
-  record.decode_energy = energy(first, profile);
+  record.decode_energy = energy(all, steps, profile);
   return record;
 }
 

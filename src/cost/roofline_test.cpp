@@ -219,6 +219,30 @@ TEST(Predict, DecodeIsTheMeanOverThePositions) {
   EXPECT_NEAR(r.metrics.tpot_s->ci_low, r.metrics.tpot_s->median / 1.25, 1e-9);
 }
 
+// As it is measured: what a generation's steps take, divided by their number.
+TEST(Predict, DecodeEnergyIsTheMeanOverThePositions) {
+  const Plan plan = build_plan(load_spec("qwen2.5-0.5b"), {.context = 100, .new_tokens = 4001});
+  const DeviceProfile p = round_device();
+  double sum_j = 0, first_j = 0;
+  Step decode = plan.step(StepKind::decode);
+  for (int64_t t = 0; t < 4000; ++t) {
+    set_past(decode, 100 + t);
+    for (const Node& node : decode.nodes) {
+      const Timing time = time_of(work(node.op, plan), p);
+      sum_j += time.time_s() * power_w(time.bound(), p);
+    }
+    if (t == 0) first_j = sum_j;
+  }
+  ASSERT_GT(sum_j / 4000, 1.01 * first_j) << "or the first step would pass for the mean";
+  const Record r = predict(plan, p, {});
+  const Energy& energy = r.decode_energy.value();
+  EXPECT_NEAR(energy.total_j, sum_j / 4000, 1e-3 * sum_j / 4000);
+  EXPECT_NEAR(energy.window_s, r.metrics.tpot_s->median, 1e-12);
+  EXPECT_NEAR(energy.baseline_j.value(), 100 * r.metrics.tpot_s->median, 1e-9);  // idle: 100 W
+  EXPECT_NEAR(energy.low_j.value(), energy.total_j / 1.25, 1e-9);
+  EXPECT_NEAR(energy.high_j.value(), energy.total_j * 1.25, 1e-9);
+}
+
 TEST(Predict, OnlyAStepThatACacheHoldsIsFasterThanMemory) {
   const Plan plan = build_plan(load_spec("mamba2-130m"), {.context = 64, .new_tokens = 2});
   DeviceProfile p = round_device();

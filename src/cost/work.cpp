@@ -1,6 +1,7 @@
 #include "cost/work.h"
 
 #include <algorithm>
+#include <concepts>
 
 namespace tidemark {
 namespace {
@@ -43,8 +44,12 @@ KernelClass by_rows(int64_t rows, DType dtype) {
   return dtype == DType::f32 ? KernelClass::gemm_f32 : KernelClass::gemm;
 }
 
-// Operators that only pass over activations.
-template <class T>
+// Operators that only pass over activations, by name: a new one has to say what it is.
+template <class T, class... Ops>
+concept OneOf = (std::same_as<T, Ops> || ...);
+template <OneOf<Add, Norm, GatedNorm, Glu, Activation, RowGate, SoftCap, Route, Combine, Rope,
+                SelectLast, Argmax>
+              T>
 Work work_of(const T&, const Context& c) {
   return c.split(KernelClass::stream, DType::f32, 0, 0);
 }

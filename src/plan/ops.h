@@ -1,6 +1,6 @@
 // THE OP TABLE. One plain struct per operator; beside it (cost.cpp) what it costs and
-// (ops.cpp) what it touches; in reference/ its scalar reference; in backend/<b>/ its kernel of
-// the same name. An operator without a cost is a compile error, one without a kernel a link error.
+// (ops.cpp) what it touches; in reference/ its scalar reference; in backend/<b>/ its kernel: a file
+// of its name in cpu/, a launch_op of launch.cpp in cuda/. Without cost or kernel nothing builds.
 //
 // Activations are [rows, width] with rows = B * L, row b * L + t being token t of sequence b.
 // Operators with `past` continue a sequence: their token t has position past + t, and at past 0 the

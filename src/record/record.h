@@ -39,7 +39,7 @@ struct Cell {
 // A readable line of every field. Stores hold it: it never changes for a given cell.
 std::string cell_key(const Cell&);
 
-// Order statistics of a sample; docs/measuring.md defines each.
+// Order statistics of a sample; docs/measuring.md defines each, and what a prediction has there.
 struct Summary {
   double median = 0;
   double p5 = 0, p95 = 0;
@@ -106,7 +106,7 @@ struct OperatorRow {
   bool operator==(const OperatorRow&) const = default;
 };
 
-// Seen from the device: separate values that are never added to operator times.
+// Of predictions, seen from the device: separate values, never added to operator times.
 struct DeviceTime {
   double busy_s = 0;
   double host_dispatch_s = 0;
@@ -127,13 +127,13 @@ struct OperatorProfile {
   bool operator==(const OperatorProfile&) const = default;
 };
 
-// Energy of one prefill, or of one decode step of all sequences.
+// Energy of one prefill, or of one decode step of all sequences (the mean over a generation's).
 struct Energy {
   double total_j = 0;
   std::optional<double> pass_s{};  // what it took while that was measured, for 2 s or more
   std::optional<double>
       baseline_j{};     // what the idle machine takes in the same time; within total_j
-  double window_s = 0;  // length of the measured window
+  double window_s = 0;  // length of the measured window; in a prediction, of the pass
   std::string sensor{};
   std::optional<double> low_j{}, high_j{};  // interval of a predicted total_j
   bool operator==(const Energy&) const = default;
@@ -142,9 +142,9 @@ struct Energy {
 struct Provenance {
   std::string device_name{};  // "NVIDIA H200"; of a CPU the same as cpu
   std::string cpu{};
-  std::string isa{};  // what the kernels were dispatched to
-  int64_t threads = 0;
-  int64_t memory_bytes = 0;              // of the machine
+  std::string isa{};                     // what the kernels were dispatched to
+  int64_t threads = 0;                   // of a GPU its multiprocessors; in a prediction 0
+  int64_t memory_bytes = 0;              // of the machine; in a prediction the device's
   std::string os{};                      // distribution and kernel
   std::vector<std::string> libraries{};  // "oneDNN 2.6.3"
   std::string compiler{};
@@ -159,7 +159,7 @@ struct Record {
   Source source = Source::measured;
   Cell cell{};
   std::string weights{};  // "synthetic, seed 0" or "folder/model.safetensors"
-  std::string prompt{};   // "random, seed 0" or "file"
+  std::string prompt{};   // "random, seed 0" or the file's name
   Outcome outcome = Outcome::ok;
   std::string reason{};  // one line when the outcome is not ok
   Metrics metrics{};

@@ -1,5 +1,5 @@
 -- A store of records. A record is kept once, as the JSON that `tidemark run --json` writes; every
--- column below is computed from it by SQLite, so that a column cannot disagree with its record.
+-- column but id, request and repeat is computed from it by SQLite, so that none can disagree with it.
 -- Units as in the record: seconds, bytes, joules. NULL: not measured.
 
 CREATE TABLE records (

@@ -1,5 +1,5 @@
 // A figure: a Vega-Lite specification and the table of the same numbers, made by a pure function of
-// a Study. One file per figure; this header lists them all.
+// a Study. This header lists them all.
 #pragma once
 
 #include <nlohmann/json.hpp>
