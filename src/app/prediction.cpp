@@ -4,25 +4,9 @@
 #include "backend/cuda_plan.h"
 #include "base/error.h"
 #include "measure/provenance.h"
-#include "plan/live_memory.h"
 #include "plan/memory.h"
 
 namespace tidemark {
-namespace {
-
-int64_t no_workspace(const Node&) {
-  return 0;
-}
-
-// While the mask is made no layer has run: weights, states and caches, and the embedded prompt.
-MemoryByTag mask_memory(const ModelSpec& spec, const Plan& plan) {
-  MemoryByTag memory = live_memory(plan, StepKind::tail, no_workspace).front();  // of the embedding
-  memory[Tag::workspace] =
-      eager_mask_bytes(eager_options(spec), plan.workload.batch, plan.prompt());
-  return memory;
-}
-
-}  // namespace
 
 EngineModel engine_option(const std::string& text) {
   if (text == "own") return EngineModel::own;
@@ -42,9 +26,7 @@ MemoryByTag predicted_memory(const ModelSpec& spec, const Plan& plan, EngineMode
     static const std::unique_ptr<Backend> backend = open_backend("cpu", 0, 0);
     return layout_on(*backend, plan).size_bytes;
   }
-  const MemoryByTag layers = peak_live_memory(plan, no_workspace);
-  const MemoryByTag mask = mask_memory(spec, plan);
-  return mask.total() > layers.total() ? mask : layers;
+  return eager_memory(plan, eager_options(spec));
 }
 
 Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workload workload,

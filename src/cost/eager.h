@@ -2,6 +2,7 @@
 // elementwise operators as separate kernels, every kernel launched by the host on its own.
 #pragma once
 
+#include "base/memory_by_tag.h"
 #include "cost/launches.h"
 #include "model/spec.h"
 
@@ -30,6 +31,10 @@ Launches eager_launches(const DeviceProfile&, const EagerOptions&);
 
 // What the mask takes at its peak, while it is made: two of 16 bits and two of 8 bits per pair.
 int64_t eager_mask_bytes(const EagerOptions&, int64_t batch, int64_t positions);
+
+// What is alive at the worst moment of the pass, the making of the mask included. Beside the plan's
+// tensors: where logits are scaled or capped, what they were before.
+MemoryByTag eager_memory(const Plan&, const EagerOptions&);
 
 // The workload of such a pass: whole sequence, all logits, 16 bits.
 Workload eager_workload(Workload);
