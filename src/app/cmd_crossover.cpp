@@ -129,7 +129,7 @@ Pair pair_of(const Options& o, int64_t least_new_tokens) {
 
 MemoryOf memory_on(const DeviceProfile& profile, const ModelSpec& spec) {
   return [&](const Plan& plan) {
-    return predicted_memory(spec, plan, EngineModel::own, profile.kind);
+    return predicted_memory(spec, plan, EngineModel::own, profile);
   };
 }
 

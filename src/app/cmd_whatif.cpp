@@ -112,7 +112,7 @@ void print_limits(const Options& options, const ModelSpec& spec, const DevicePro
       }
       return find_limit(spec, request,
                         [&](const Plan& plan) {
-                          return predicted_memory(spec, plan, engine, profile.kind);
+                          return predicted_memory(spec, plan, engine, profile);
                         })
           .context;
     };

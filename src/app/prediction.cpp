@@ -20,13 +20,13 @@ std::string missing_kernels(DeviceKind device, DType dtype) {
 }
 
 MemoryByTag predicted_memory(const ModelSpec& spec, const Plan& plan, EngineModel engine,
-                             DeviceKind device) {
+                             const DeviceProfile& profile) {
   if (engine == EngineModel::own) {
-    if (device == DeviceKind::gpu) return layout_on_cuda(plan).size_bytes;
+    if (profile.kind == DeviceKind::gpu) return layout_on_cuda(plan).size_bytes;
     static const std::unique_ptr<Backend> backend = open_backend("cpu", 0, 0);
     return layout_on(*backend, plan).size_bytes;
   }
-  return eager_memory(plan, eager_options(spec));
+  return eager_memory(plan, eager_options(spec), profile);
 }
 
 Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workload workload,
@@ -41,7 +41,7 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
   if (eager) require_eager_kernels(plan);
   PredictOptions options{.scales = prediction.scales};
   if (eager) options.launches = eager_launches(profile, eager_options(spec));
-  const MemoryByTag memory = predicted_memory(spec, plan, prediction.engine, profile.kind);
+  const MemoryByTag memory = predicted_memory(spec, plan, prediction.engine, profile);
   // Where a profile does not say how much a block may share: as much as on Hopper.
   if (!eager && profile.kind == DeviceKind::gpu)
     choose_cuda_forms(plan, profile.block_shared_bytes

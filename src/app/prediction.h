@@ -23,7 +23,7 @@ std::string missing_kernels(DeviceKind, DType);
 // What the plan takes: of this program its arenas, with the scratch of the CPU backend (as it is on
 // this machine) or of the CUDA one; of a framework what is alive at the worst moment, the mask
 // included.
-MemoryByTag predicted_memory(const ModelSpec&, const Plan&, EngineModel, DeviceKind);
+MemoryByTag predicted_memory(const ModelSpec&, const Plan&, EngineModel, const DeviceProfile&);
 
 struct Prediction {
   EngineModel engine = EngineModel::own;

@@ -182,6 +182,8 @@ class Kernels {
 }  // namespace
 
 EagerOptions eager_options(const ModelSpec& spec) {
+  constexpr std::string_view without_cache[] = {"bamba", "falcon_h1", "granitemoehybrid",
+                                                "hymba", "jamba",     "nemotron_h"};
   EagerOptions options{.masked_from = spec.declared_window, .fused_norms = true};
   const auto visit = [&](const Block& block) {
     const auto* attention = std::get_if<AttentionBlock>(&block);
@@ -201,6 +203,8 @@ EagerOptions eager_options(const ModelSpec& spec) {
       if (sublayer.side) options.fused_norms = false;
       for (const Block& block : sublayer.parallel) visit(block);
     }
+  options.keeps_cache = !options.fused_norms &&
+                        std::ranges::find(without_cache, spec.family) == std::end(without_cache);
   return options;
 }
 

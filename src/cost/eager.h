@@ -17,6 +17,10 @@ struct EagerOptions {
   // A model without attention runs in the state-space library (mamba_ssm): norm and residual are
   // one kernel compiled at run time. Any other is transformers, whose norms are eight.
   bool fused_norms = false;
+  // Whether a forward pass that is given no cache makes one. mamba_ssm does not, nor do models of
+  // transformers that "require an initialized cache" to return one (modeling_bamba.py and the
+  // like).
+  bool keeps_cache = true;
 };
 EagerOptions eager_options(const ModelSpec&);
 
@@ -33,8 +37,9 @@ Launches eager_launches(const DeviceProfile&, const EagerOptions&);
 int64_t eager_mask_bytes(const EagerOptions&, int64_t batch, int64_t positions);
 
 // What is alive at the worst moment of the pass, the making of the mask included. Beside the plan's
-// tensors: where logits are scaled or capped, what they were before.
-MemoryByTag eager_memory(const Plan&, const EagerOptions&);
+// tensors: where logits are scaled or capped, what they were before; the workspace of the matrix
+// library. Caches and states only where the pass makes some.
+MemoryByTag eager_memory(const Plan&, const EagerOptions&, const DeviceProfile&);
 
 // The workload of such a pass: whole sequence, all logits, 16 bits.
 Workload eager_workload(Workload);

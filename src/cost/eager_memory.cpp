@@ -9,6 +9,24 @@ int64_t no_workspace(const Node&) {
   return 0;
 }
 
+// PyTorch gives cuBLAS a workspace at its first product and keeps it (getChosenWorkspaceSize):
+// :4096:2:16:8 in KiB, on Hopper, where alone a block may share 227 KB, 32 MiB.
+int64_t cublas_workspace_bytes(const DeviceProfile& profile) {
+  constexpr int64_t kib = 1024;
+  if (profile.kind != DeviceKind::gpu) return 0;
+  const bool hopper =
+      profile.block_shared_bytes && profile.block_shared_bytes->value >= 227.0 * kib;
+  return hopper ? 32 * kib * kib : 2 * 4096 * kib + 8 * 16 * kib;
+}
+
+// A pass that is given no cache makes one or does without; states of transformers' caches are in
+// the model's dtype, ours in f32.
+void keep_as_there(MemoryByTag& memory, const EagerOptions& options) {
+  memory[Tag::ssm_state] /= 2;
+  if (options.keeps_cache) return;
+  for (const Tag tag : {Tag::kv_cache, Tag::ssm_state, Tag::conv_state}) memory[tag] = 0;
+}
+
 // A product and what it is scaled or capped to are two tensors while the second is made.
 bool remakes_logits(const Node& node) {
   const auto* gemm = std::get_if<Gemm>(&node.op);
@@ -18,14 +36,19 @@ bool remakes_logits(const Node& node) {
 
 }  // namespace
 
-MemoryByTag eager_memory(const Plan& plan, const EagerOptions& options) {
+MemoryByTag eager_memory(const Plan& plan, const EagerOptions& options,
+                         const DeviceProfile& profile) {
   const std::vector<Node>& nodes = plan.step(StepKind::tail).nodes;
   const std::vector<MemoryByTag> live = live_memory(plan, StepKind::tail, no_workspace);
+  const int64_t library = cublas_workspace_bytes(profile);
   // No layer has run while the mask is made: weights, states and caches, and the embedded prompt.
   MemoryByTag peak = live.front();
-  peak[Tag::workspace] = eager_mask_bytes(options, plan.workload.batch, plan.prompt());
+  keep_as_there(peak, options);
+  peak[Tag::workspace] = library + eager_mask_bytes(options, plan.workload.batch, plan.prompt());
   for (size_t i = 0; i < nodes.size(); ++i) {
     MemoryByTag memory = live[i];
+    keep_as_there(memory, options);
+    memory[Tag::workspace] = library;
     if (remakes_logits(nodes[i])) memory[Tag::logits] *= 2;
     if (memory.total() > peak.total()) peak = memory;
   }

@@ -7,11 +7,13 @@
 namespace tidemark {
 namespace {
 
-MemoryByTag memory_of(const std::string& model, int64_t context) {
+constexpr int64_t mib = 1024 * 1024;
+
+MemoryByTag memory_of(const std::string& model, int64_t context,
+                      const std::string& device = "rtx4090") {
   const ModelSpec spec = load_spec(model);
-  return eager_memory(
-      build_plan(spec, eager_workload({.context = context, .dtype = DType::bf16})),
-      eager_options(spec));
+  return eager_memory(build_plan(spec, eager_workload({.context = context, .dtype = DType::bf16})),
+                      eager_options(spec), load_profile(device));
 }
 
 // transformers, modeling_falcon_h1.py: self.lm_head(hidden_states) * self.model.lm_head_multiplier.
@@ -19,6 +21,25 @@ MemoryByTag memory_of(const std::string& model, int64_t context) {
 TEST(EagerMemory, ScaledLogitsAreThereTwice) {
   EXPECT_EQ(memory_of("falcon-h1-0.5b", 32768)[Tag::logits], 2 * 2 * 32768LL * 32784);
   EXPECT_EQ(memory_of("qwen2.5-0.5b", 8192)[Tag::logits], 2 * 8192LL * 151936);
+}
+
+// A plain forward pass of mamba_ssm (no inference_params) or of transformers' Falcon-H1 (no
+// past_key_values) keeps nothing for later. Zamba2 makes its cache in bf16: 38 layers of 64 heads x
+// 64 x 128; Qwen2.5 24 layers of 2 x 64, K and V.
+TEST(EagerMemory, CachesAreThereWhereThePassMakesThem) {
+  for (const std::string model : {"mamba-790m", "mamba2-780m", "falcon-h1-0.5b"})
+    for (const Tag tag : {Tag::kv_cache, Tag::ssm_state, Tag::conv_state})
+      EXPECT_EQ(memory_of(model, 4096)[tag], 0) << model << " " << name(tag);
+  EXPECT_EQ(memory_of("zamba2-1.2b", 4096)[Tag::ssm_state], 38 * 64 * 64 * 128 * 2);
+  EXPECT_EQ(memory_of("qwen2.5-0.5b", 4096)[Tag::kv_cache], 24 * 2 * 64 * 2 * 2 * 4096);
+}
+
+// at::cuda::getChosenWorkspaceSize of PyTorch.
+TEST(EagerMemory, TheLibrarysWorkspaceIsThere) {
+  EXPECT_EQ(memory_of("mamba-130m", 1024, "rtx4090")[Tag::workspace], (2 * 4096 + 8 * 16) * 1024);
+  EXPECT_EQ(memory_of("mamba-130m", 1024, "orin-nano-8gb")[Tag::workspace], mib * 65 / 8);
+  EXPECT_EQ(memory_of("mamba-130m", 1024, "h200")[Tag::workspace], 32 * mib);
+  EXPECT_EQ(memory_of("mamba-130m", 1024, "epyc-9654")[Tag::workspace], 0);
 }
 
 }  // namespace
