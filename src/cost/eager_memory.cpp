@@ -41,9 +41,10 @@ MemoryByTag eager_memory(const Plan& plan, const EagerOptions& options,
   const std::vector<Node>& nodes = plan.step(StepKind::tail).nodes;
   const std::vector<MemoryByTag> live = live_memory(plan, StepKind::tail, no_workspace);
   const int64_t library = cublas_workspace_bytes(profile);
-  // No layer has run while the mask is made: weights, states and caches, and the embedded prompt.
+  // No layer has run while the mask is made: weights, states and the embedded prompt.
   MemoryByTag peak = live.front();
   keep_as_there(peak, options);
+  peak[Tag::kv_cache] = 0;
   peak[Tag::workspace] = library + eager_mask_bytes(options, plan.workload.batch, plan.prompt());
   for (size_t i = 0; i < nodes.size(); ++i) {
     MemoryByTag memory = live[i];

@@ -34,6 +34,17 @@ TEST(EagerMemory, CachesAreThereWhereThePassMakesThem) {
   EXPECT_EQ(memory_of("qwen2.5-0.5b", 4096)[Tag::kv_cache], 24 * 2 * 64 * 2 * 2 * 4096);
 }
 
+// At 57344 tokens (896 wide, ids in 4 bytes) 6 bytes for each pair are more than all that follows:
+// no layer has run, so no key is cached.
+TEST(EagerMemory, WhileTheMaskIsMadeNothingIsCached) {
+  constexpr int64_t n = 57344;
+  const MemoryByTag memory = memory_of("qwen2.5-0.5b", n);
+  EXPECT_EQ(memory[Tag::workspace], 6 * n * n + mib * 65 / 8);
+  EXPECT_EQ(memory[Tag::kv_cache], 0);
+  EXPECT_EQ(memory[Tag::logits], 0);
+  EXPECT_EQ(memory[Tag::activation], n * 896 * 2 + n * 4 + 64);  // one id more, in whole 64 bytes
+}
+
 // at::cuda::getChosenWorkspaceSize of PyTorch.
 TEST(EagerMemory, TheLibrarysWorkspaceIsThere) {
   EXPECT_EQ(memory_of("mamba-130m", 1024, "rtx4090")[Tag::workspace], (2 * 4096 + 8 * 16) * 1024);
