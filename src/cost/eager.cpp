@@ -182,8 +182,9 @@ class Kernels {
 }  // namespace
 
 EagerOptions eager_options(const ModelSpec& spec) {
-  constexpr std::string_view without_cache[] = {"bamba", "falcon_h1", "granitemoehybrid",
-                                                "hymba", "jamba",     "nemotron_h"};
+  const auto is_one_of_families = [&](std::initializer_list<std::string_view> families) {
+    return std::ranges::find(families, spec.family) != families.end();
+  };
   EagerOptions options{.masked_from = spec.declared_window, .fused_norms = true};
   const auto visit = [&](const Block& block) {
     const auto* attention = std::get_if<AttentionBlock>(&block);
@@ -196,15 +197,22 @@ EagerOptions eager_options(const ModelSpec& spec) {
     }
     if (!attention) return;
     options.fused_norms = false;
-    if (options.masked_from == 0) options.masked_from = attention->window;
+    if (options.masked_from > 0 || attention->window == 0) return;
+    options.masked_from = attention->window;
+    options.mask_making_bytes = parallel ? 9 : 7;
   };
   for (const LayerSpec& layer : spec.layers)
     for (const Sublayer& sublayer : layer.sublayers) {
       if (sublayer.side) options.fused_norms = false;
       for (const Block& block : sublayer.parallel) visit(block);
     }
-  options.keeps_cache = !options.fused_norms &&
-                        std::ranges::find(without_cache, spec.family) == std::end(without_cache);
+  if (is_one_of_families({"jamba", "nemotron_h", "zamba2"})) {
+    options.masked_from = 1;
+    options.mask_making_bytes = 5;
+  }
+  options.keeps_cache =
+      !options.fused_norms && !is_one_of_families({"bamba", "falcon_h1", "granitemoehybrid",
+                                                   "hymba", "jamba", "nemotron_h"});
   return options;
 }
 
@@ -223,13 +231,6 @@ Launches eager_launches(const DeviceProfile& profile, const EagerOptions& option
   return [profile, options](const Node& node, const Plan& plan) {
     return Kernels(profile, options, node, plan).take();
   };
-}
-
-int64_t eager_mask_bytes(const EagerOptions& options, int64_t batch, int64_t positions) {
-  if (options.masked_from == 0 || positions < options.masked_from) return 0;
-  // No device has more; tags are still to be added up.
-  constexpr Count most = Count{1} << 60;
-  return static_cast<int64_t>(std::min(Count{6} * batch * positions * positions, most));
 }
 
 Workload eager_workload(Workload workload) {

@@ -12,8 +12,16 @@ struct EagerOptions {
   // From this many positions on the framework holds the causal mask in memory, and attention visits
   // all pairs; 0: never. PyTorch's fused causal attention takes no window, so Hugging Face
   // transformers (4.40 to 4.50, AttentionMaskConverter) makes a mask once the keys reach the
-  // config's sliding_window, even where use_sliding_window is false.
+  // config's sliding_window, even where use_sliding_window is false. Jamba's _update_causal_mask,
+  // which Zamba2 and Nemotron-H have too, makes one at any length.
   int64_t masked_from = 0;
+  // Bytes per pair while the mask is made, and of the mask, through all layers. In the order they
+  // are made, the tokenizer's mask of padding given:
+  // - where masked_from is a window, the mask 2, its triangle 1, the window's 1 unless the config
+  //   switches it off, mask plus padding 2, the zeros of that 1;
+  // - jamba: the mask 2, the padding 1, the filled mask 2;
+  // - hymba: the mask 2, of the padding 16 bits 2, inverted 2, as bool 1, filled 2.
+  int64_t mask_making_bytes = 6, mask_bytes = 2;
   // A model without attention runs in the state-space library (mamba_ssm): norm and residual are
   // one kernel compiled at run time. Any other is transformers, whose norms are eight.
   bool fused_norms = false;
@@ -32,9 +40,6 @@ void require_eager_kernels(const Plan&);
 // per kernel compiled at run time. docs/prediction.md has the table of kernels. Of a plan that
 // require_eager_kernels accepts.
 Launches eager_launches(const DeviceProfile&, const EagerOptions&);
-
-// What the mask takes at its peak, while it is made: two of 16 bits and two of 8 bits per pair.
-int64_t eager_mask_bytes(const EagerOptions&, int64_t batch, int64_t positions);
 
 // What is alive at the worst moment of the pass, the making of the mask included. Beside the plan's
 // tensors: where logits are scaled or capped, what they were before; the workspace of the matrix

@@ -1,4 +1,6 @@
 // What a framework's allocator holds at the worst moment of a pass, cost/eager.h.
+#include <algorithm>
+
 #include "cost/eager.h"
 #include "plan/live_memory.h"
 
@@ -27,6 +29,15 @@ void keep_as_there(MemoryByTag& memory, const EagerOptions& options) {
   for (const Tag tag : {Tag::kv_cache, Tag::ssm_state, Tag::conv_state}) memory[tag] = 0;
 }
 
+int64_t mask_bytes(const EagerOptions& options, const Plan& plan, int64_t bytes_per_pair) {
+  const int64_t positions = plan.prompt();
+  if (options.masked_from == 0 || positions < options.masked_from) return 0;
+  // No device has more; tags are still to be added up.
+  constexpr Count most = Count{1} << 60;
+  const Count pairs = Count{plan.workload.batch} * positions * positions;
+  return static_cast<int64_t>(std::min(bytes_per_pair * pairs, most));
+}
+
 // A product and what it is scaled or capped to are two tensors while the second is made.
 bool remakes_logits(const Node& node) {
   const auto* gemm = std::get_if<Gemm>(&node.op);
@@ -40,16 +51,18 @@ MemoryByTag eager_memory(const Plan& plan, const EagerOptions& options,
                          const DeviceProfile& profile) {
   const std::vector<Node>& nodes = plan.step(StepKind::tail).nodes;
   const std::vector<MemoryByTag> live = live_memory(plan, StepKind::tail, no_workspace);
+  const int64_t mask = mask_bytes(options, plan, options.mask_bytes);
   const int64_t library = cublas_workspace_bytes(profile);
   // No layer has run while the mask is made: weights, states and the embedded prompt.
   MemoryByTag peak = live.front();
   keep_as_there(peak, options);
   peak[Tag::kv_cache] = 0;
-  peak[Tag::workspace] = library + eager_mask_bytes(options, plan.workload.batch, plan.prompt());
+  peak[Tag::workspace] = library + mask_bytes(options, plan, options.mask_making_bytes);
   for (size_t i = 0; i < nodes.size(); ++i) {
     MemoryByTag memory = live[i];
     keep_as_there(memory, options);
-    memory[Tag::workspace] = library;
+    // The model's forward ends before the head, and its mask with it.
+    memory[Tag::workspace] = library + (nodes[i].layer >= 0 ? mask : 0);
     if (remakes_logits(nodes[i])) memory[Tag::logits] *= 2;
     if (memory.total() > peak.total()) peak = memory;
   }

@@ -34,6 +34,35 @@ TEST(EagerMemory, CachesAreThereWhereThePassMakesThem) {
   EXPECT_EQ(memory_of("qwen2.5-0.5b", 4096)[Tag::kv_cache], 24 * 2 * 64 * 2 * 2 * 4096);
 }
 
+// Which families make a mask, by transformers' source: Qwen2's window is switched off, Phi-3's is
+// not; jamba's rule knows no length.
+TEST(EagerMemory, MasksAreMadeAsTheFamilyDoes) {
+  const auto rule = [](const char* model) {
+    const EagerOptions o = eager_options(load_spec(model));
+    return std::tuple(o.masked_from, o.mask_making_bytes, o.mask_bytes);
+  };
+  EXPECT_EQ(rule("qwen2.5-0.5b"), std::tuple(32768, 2 + 1 + 2 + 1, 2));
+  EXPECT_EQ(rule("phi-3-mini-4k"), std::tuple(2047, 2 + 1 + 1 + 2 + 1, 2));
+  EXPECT_EQ(std::get<1>(rule("hymba-1.5b")), 2 + 2 + 2 + 1 + 2);
+  for (const char* model : {"zamba2-1.2b", "jamba-reasoning-3b", "nemotron-h-8b"})
+    EXPECT_EQ(rule(model), std::tuple(1, 2 + 1 + 2, 2)) << model;
+  for (const char* model : {"falcon-h1-0.5b", "bamba-9b", "granite-4.0-h-micro", "lfm2-1.2b",
+                            "llama-3.2-1b", "mamba2-780m"})
+    EXPECT_EQ(std::get<0>(rule(model)), 0) << model;
+}
+
+// In Zamba2's layers the mask stays; at 16384 tokens its last shared layer is the worst moment.
+TEST(EagerMemory, TheMaskStaysThroughTheLayers) {
+  constexpr int64_t n = 16384;
+  EXPECT_EQ(memory_of("zamba2-1.2b", n)[Tag::workspace], 2 * n * n + mib * 65 / 8);
+  EXPECT_EQ(memory_of("qwen2.5-0.5b", n)[Tag::workspace], mib * 65 / 8);
+}
+
+TEST(EagerMemory, NoMaskOverflows) {
+  EXPECT_EQ(memory_of("qwen2.5-0.5b", int64_t{1} << 40)[Tag::workspace],
+            (int64_t{1} << 60) + mib * 65 / 8);
+}
+
 // At 57344 tokens (896 wide, ids in 4 bytes) 6 bytes for each pair are more than all that follows:
 // no layer has run, so no key is cached.
 TEST(EagerMemory, WhileTheMaskIsMadeNothingIsCached) {
