@@ -13,12 +13,46 @@
 namespace tidemark {
 namespace {
 
+// Other names of presets, and who publishes models under these names. A path to a folder that is
+// not there must not be taken for a preset, so no other owner will do.
+struct OtherName {
+  std::string_view name, preset;
+};
+constexpr OtherName other_names[] = {
+    {"phi-3-mini", "phi-3-mini-4k"},
+    {"phi-3-mini-4k-instruct", "phi-3-mini-4k"},
+    {"falcon-h1-0.5b-base", "falcon-h1-0.5b"},
+    {"falcon-h1-1.5b-base", "falcon-h1-1.5b"},
+    {"hymba-1.5b-base", "hymba-1.5b"},
+    {"nemotron-h-8b-base-8k", "nemotron-h-8b"},
+    {"ai21-jamba-reasoning-3b", "jamba-reasoning-3b"},
+    {"qwen3-next-80b-a3b-instruct", "qwen3-next-80b-a3b"},
+    {"tinyllama_v1.1", "tinyllama-1.1b"},
+};
+constexpr std::string_view owners[] = {
+    "ai21labs",     "EleutherAI", "google",    "ibm-ai-platform", "ibm-granite",
+    "LiquidAI",     "meta-llama", "microsoft", "nvidia",          "Qwen",
+    "state-spaces", "tiiuae",     "TinyLlama", "Zyphra"};
+
+// By its name, or by the one that Hugging Face has: owner/name. nullptr: there is none.
+const Preset* find_preset(std::string_view name) {
+  if (const size_t slash = name.find('/'); slash != std::string_view::npos) {
+    const std::string_view owner = name.substr(0, slash);
+    if (std::ranges::none_of(owners, [&](auto o) { return equal_without_case(o, owner); }))
+      return nullptr;
+    name = name.substr(slash + 1);
+  }
+  for (const OtherName& other : other_names)
+    if (equal_without_case(other.name, name)) name = other.preset;
+  for (const Preset& preset : presets())
+    if (equal_without_case(preset.name, name)) return &preset;
+  return nullptr;
+}
+
 // Folders are told apart by all of their path, as it was asked for.
 std::string folder_name(const std::string& folder) {
   const std::string name = normal_path(folder);
-  const bool is_preset = std::ranges::any_of(
-      presets(), [&](const Preset& p) { return equal_without_case(p.name, name); });
-  return is_preset ? "./" + name : name;
+  return find_preset(name) ? "./" + name : name;
 }
 
 // Whether the weights hold a head that differs from the embedding, whatever the config says of
@@ -57,10 +91,9 @@ ModelSpec load_spec(const std::string& model) {
     if (spec.lm_head == spec.embedding && holds_own_head(spec, model)) untie(spec);
     return spec;
   }
-  for (const Preset& preset : presets()) {
-    if (!equal_without_case(preset.name, model)) continue;
-    ModelSpec spec = read_spec(Json::parse(preset.config, fmt::format("preset {}", preset.name)));
-    spec.name = preset.name;
+  if (const Preset* preset = find_preset(model)) {
+    ModelSpec spec = read_spec(Json::parse(preset->config, fmt::format("preset {}", preset->name)));
+    spec.name = preset->name;
     return spec;
   }
   if (std::filesystem::is_directory(model, error))

@@ -15,9 +15,9 @@
 
 namespace tidemark {
 
-// `model` is a folder with config.json, or else a preset name in any case (data/models/). The
-// spec's name is the preset's, or the folder's path as asked for (normal_path), which loads it
-// again.
+// `model` is a folder with config.json, or else a preset name in any case (data/models/), also as
+// Hugging Face has it. The spec's name is the preset's, or the folder's path as asked for
+// (normal_path), which loads it again.
 ModelSpec load_spec(const std::string& model);
 
 struct Preset {

@@ -277,6 +277,15 @@ TEST(LoadSpec, says_what_it_looked_for) {
   EXPECT_EQ(load_spec("Qwen2.5-0.5B").name, "qwen2.5-0.5b");
 }
 
+// An owner that publishes no preset is a folder that is not there.
+TEST(LoadSpec, KnowsPresetsByTheirPublishedNames) {
+  EXPECT_EQ(load_spec("phi-3-mini").name, "phi-3-mini-4k");
+  EXPECT_EQ(load_spec("Qwen/Qwen2.5-0.5B").name, "qwen2.5-0.5b");
+  EXPECT_EQ(load_spec("tiiuae/Falcon-H1-0.5B-Base").name, "falcon-h1-0.5b");
+  for (const std::string folder : {"models/qwen2.5-0.5b", "./qwen2.5-0.5b", "Qwen/qwen2.5-9b"})
+    EXPECT_TRUE(error_of([&] { load_spec(folder); }).starts_with("model '" + folder)) << folder;
+}
+
 struct Moments {
   double mean = 0, deviation = 0, least = 1e30, most = -1e30;
 };
