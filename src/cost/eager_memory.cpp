@@ -1,5 +1,6 @@
 // What a framework's allocator holds at the worst moment of a pass, cost/eager.h.
 #include <algorithm>
+#include <set>
 
 #include "cost/eager.h"
 #include "plan/live_memory.h"
@@ -21,10 +22,25 @@ int64_t cublas_workspace_bytes(const DeviceProfile& profile) {
   return hopper ? 32 * kib * kib : 2 * 4096 * kib + 8 * 16 * kib;
 }
 
+// DynamicCache appends: also of a layer with a window, whose cache is a ring here.
+int64_t kv_cache_bytes(const Plan& plan) {
+  const int64_t positions = plan.prompt() + plan.workload.new_tokens - 1;
+  std::set<TensorId> seen;
+  int64_t bytes = 0;
+  for (const Node& node : plan.step(StepKind::tail).nodes)
+    if (const auto* attention = std::get_if<Attention>(&node.op))
+      for (const TensorId id : {attention->k_cache.tensor, attention->v_cache.tensor})
+        if (seen.insert(id).second)
+          bytes +=
+              size_bytes(plan.tensors[static_cast<size_t>(id)]) / attention->capacity * positions;
+  return bytes;
+}
+
 // A pass that is given no cache makes one or does without; states of transformers' caches are in
 // the model's dtype, ours in f32.
-void keep_as_there(MemoryByTag& memory, const EagerOptions& options) {
+void keep_as_there(MemoryByTag& memory, const EagerOptions& options, int64_t kv_bytes) {
   memory[Tag::ssm_state] /= 2;
+  memory[Tag::kv_cache] = kv_bytes;
   if (options.keeps_cache) return;
   for (const Tag tag : {Tag::kv_cache, Tag::ssm_state, Tag::conv_state}) memory[tag] = 0;
 }
@@ -52,15 +68,15 @@ MemoryByTag eager_memory(const Plan& plan, const EagerOptions& options,
   const std::vector<Node>& nodes = plan.step(StepKind::tail).nodes;
   const std::vector<MemoryByTag> live = live_memory(plan, StepKind::tail, no_workspace);
   const int64_t mask = mask_bytes(options, plan, options.mask_bytes);
+  const int64_t kv_bytes = kv_cache_bytes(plan);
   const int64_t library = cublas_workspace_bytes(profile);
   // No layer has run while the mask is made: weights, states and the embedded prompt.
   MemoryByTag peak = live.front();
-  keep_as_there(peak, options);
-  peak[Tag::kv_cache] = 0;
+  keep_as_there(peak, options, 0);
   peak[Tag::workspace] = library + mask_bytes(options, plan, options.mask_making_bytes);
   for (size_t i = 0; i < nodes.size(); ++i) {
     MemoryByTag memory = live[i];
-    keep_as_there(memory, options);
+    keep_as_there(memory, options, kv_bytes);
     // The model's forward ends before the head, and its mask with it.
     memory[Tag::workspace] = library + (nodes[i].layer >= 0 ? mask : 0);
     if (remakes_logits(nodes[i])) memory[Tag::logits] *= 2;

@@ -74,6 +74,11 @@ TEST(EagerMemory, WhileTheMaskIsMadeNothingIsCached) {
   EXPECT_EQ(memory[Tag::activation], n * 896 * 2 + n * 4 + 64);  // one id more, in whole 64 bytes
 }
 
+// Phi-3's window is 2047; 32 layers of 32 x 96, K and V, two bytes.
+TEST(EagerMemory, CachesOfWindowsGrowOn) {
+  EXPECT_EQ(memory_of("phi-3-mini", 8192)[Tag::kv_cache], 32LL * 32 * 96 * 2 * 2 * 8192);
+}
+
 // at::cuda::getChosenWorkspaceSize of PyTorch.
 TEST(EagerMemory, TheLibrarysWorkspaceIsThere) {
   EXPECT_EQ(memory_of("mamba-130m", 1024, "rtx4090")[Tag::workspace], (2 * 4096 + 8 * 16) * 1024);
