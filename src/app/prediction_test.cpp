@@ -138,6 +138,34 @@ TEST(Prediction, AFrameworkJoinsItsCacheInEveryAttention) {
   }
 }
 
+// modeling_falcon_h1.py: eight products by constants in each of 36 layers, of the mixer's input,
+// z x B C dt, its output, attention's input, the keys, its output, the gate, the MLP's output. They
+// read and write 2 bytes an element. The embedding and the logits are multiplied in any case.
+TEST(Prediction, AFrameworkMultipliesInFalconH1) {
+  const ModelSpec spec = load_spec("falcon-h1-0.5b");
+  const Plan plan = build_plan(spec, eager_workload({.context = 64, .dtype = DType::bf16}));
+  const auto count = [&](bool multiplies) {
+    EagerOptions options = eager_options(spec);
+    EXPECT_TRUE(options.multiplies);
+    options.multiplies = multiplies;
+    const Launches launches = eager_launches(load_profile("rtx4090"), options);
+    std::pair<size_t, double> kernels_and_bytes;
+    for (const Node& node : plan.step(StepKind::tail).nodes)
+      for (const Launch& launch : launches(node, plan)) {
+        ++kernels_and_bytes.first;
+        kernels_and_bytes.second += launch.work.warm_bytes;
+      }
+    return kernels_and_bytes;
+  };
+  const auto with = count(true), without = count(false);
+  EXPECT_EQ(with.first - without.first, 36U * 8);
+  EXPECT_NEAR(with.second - without.second,
+              36.0 * 64 * 4 *
+                  (1024 + (2 * 1536 + 2 * 128 + 24) + 1024 + 1024 + 2 * 64 + 1024 + 2048 + 1024),
+              1);
+  EXPECT_FALSE(eager_options(load_spec("qwen2.5-0.5b")).multiplies);
+}
+
 TEST(WhatIf, OnceAsFastChangesNothing) {
   const WhatIf w =
       what_if(load_spec("falcon-h1-0.5b"), load_profile("rtx4090"),

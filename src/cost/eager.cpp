@@ -20,7 +20,7 @@ constexpr bool is_one_of = (std::is_same_v<T, Of> || ...);
 
 // One kernel there as here.
 template <class T>
-constexpr bool is_one_kernel = is_one_of<T, Embedding, Add, Activation, Conv1d, SelectLast, Argmax>;
+constexpr bool is_one_kernel = is_one_of<T, Add, Activation, Conv1d, SelectLast, Argmax>;
 // Loops over experts or over time, whose kernels nothing here counts.
 template <class T>
 constexpr bool is_refused = is_one_of<T, BlockGemm, Route, ExpertGemm, Combine, RgLru, GatedDelta>;
@@ -65,6 +65,11 @@ class Kernels {
   requires is_one_kernel<T>
   void add(const T&, Role) { library(own_); }
 
+  void add(const Embedding& o, Role) {
+    library(own_);
+    if (o.scale != 1.0F) elementwise(elements(o.batch * o.length, o.width), {one_in});
+  }
+
   void add(const Norm& o, Role role) {
     const double n = elements(o.rows * o.groups, o.width);
     if (options_.fused_norms) {
@@ -90,6 +95,17 @@ class Kernels {
     shares(role == Role::qkv_proj ? 3 : stacked ? 2 : 1);
     if (o.scale != 1.0F) elementwise(elements(o.m, o.n), {one_in});
     if (o.accumulate && !options_.fused_norms) elementwise(elements(o.m, o.n), {two_in});
+    if (options_.multiplies) multiply(o, role);
+  }
+  // modeling_falcon_h1.py: ssm_in and mup_vector, attention_in, attention_out and ssm_out, and of
+  // the MLP gate and down. The key's is with its rotation.
+  void multiply(const Gemm& o, Role role) {
+    const double in = elements(o.m, o.k), out = elements(o.m, o.n);
+    if (role == Role::in_proj || role == Role::qkv_proj) elementwise(in, {one_in});
+    if (role == Role::mlp_up) elementwise(out / 2, {one_in});
+    if (role == Role::in_proj || role == Role::o_proj || role == Role::out_proj ||
+        role == Role::mlp_down)
+      elementwise(out, {one_in});
   }
   void add(const Glu& o, Role) { elementwise(elements(o.rows, o.width), {one_in, two_in}); }
   void add(const RowGate& o, Role) { elementwise(elements(o.rows, o.width), {one_in, two_in}); }
@@ -103,6 +119,7 @@ class Kernels {
     const int64_t rows = o.batch * o.length;
     rotate(elements(rows, o.heads * o.head_dim));
     if (o.k) rotate(elements(rows, o.kv_heads * o.head_dim));
+    if (options_.multiplies) elementwise(elements(rows, o.kv_heads * o.head_dim), {one_in});
     if (o.k_cache) join_cache(o);
   }
   void add(const KvAppend& o, Role) { join_cache(o); }
@@ -213,6 +230,7 @@ EagerOptions eager_options(const ModelSpec& spec) {
   options.keeps_cache =
       !options.fused_norms && !is_one_of_families({"bamba", "falcon_h1", "granitemoehybrid",
                                                    "hymba", "jamba", "nemotron_h"});
+  options.multiplies = spec.family == "falcon_h1";
   return options;
 }
 

@@ -29,6 +29,9 @@ struct EagerOptions {
   // transformers that "require an initialized cache" to return one (modeling_bamba.py and the
   // like).
   bool keeps_cache = true;
+  // Falcon-H1 multiplies by constants what goes into its projections and what comes out, each time
+  // by a kernel; here they are in the weights.
+  bool multiplies = false;
 };
 EagerOptions eager_options(const ModelSpec&);
 
