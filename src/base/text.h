@@ -9,6 +9,9 @@ namespace tidemark {
 // Of ASCII letters.
 bool equal_without_case(std::string_view a, std::string_view b);
 
+// A name without what people write differently: in lower case, without spaces, "-" and "_".
+std::string plain_name(std::string_view);
+
 // As it may stand in a cell of a Markdown table.
 std::string markdown_cell(std::string_view text);
 

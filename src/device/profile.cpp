@@ -207,14 +207,20 @@ std::vector<std::string> profile_names() {
 }
 
 DeviceProfile load_profile(const std::string& name_or_file) {
-  for (const CompiledIn& file : devices_files())
-    if (equal_without_case(file.name, name_or_file))
+  const std::string asked = plain_name(name_or_file);
+  std::vector<std::string_view> near;  // that go on from what was asked for
+  for (const CompiledIn& file : devices_files()) {
+    if (plain_name(file.name) == asked)
       return parse_profile(file.text, fmt::format("data/devices/{}.json", file.name));
+    if (plain_name(file.name).starts_with(asked)) near.push_back(file.name);
+  }
   std::error_code error;
   if (std::filesystem::is_regular_file(name_or_file, error))
     return parse_profile(read_text(name_or_file), name_or_file);
+  if (near.empty())
+    for (const CompiledIn& file : devices_files()) near.push_back(file.name);
   fail("device '{}': expected a profile file or one of {}", printable(name_or_file),
-       fmt::join(profile_names(), ", "));
+       fmt::join(near, ", "));
 }
 
 std::string profile_text(const DeviceProfile& p) {

@@ -95,6 +95,21 @@ TEST(Profile, ErrorsNameTheKey) {
   EXPECT_NE(error_of("{").find("x.json: expected JSON"), std::string::npos);
 }
 
+TEST(Profile, NamesAreFoundAsPeopleWriteThem) {
+  for (const char* name : {"rtx4090", "RTX 4090", "rtx-4090", "Rtx_4090"})
+    EXPECT_EQ(load_profile(name).name, "rtx4090") << name;
+  EXPECT_EQ(load_profile("Orin Nano 8GB").bandwidth_bytes_per_s.value, 68e9);
+  EXPECT_EQ(load_profile("orin-nano-8gb-super").bandwidth_bytes_per_s.value, 102e9);
+  try {
+    load_profile("orin nano");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "device 'orin nano': expected a profile file or one of orin-nano-8gb-super, "
+                 "orin-nano-8gb");
+  }
+}
+
 TEST(Profile, UnknownDevicesAreToldTheKnownOnes) {
   try {
     load_profile("rtx9999");
