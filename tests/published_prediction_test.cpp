@@ -1,9 +1,12 @@
 // Predictions from datasheets against what was measured on other people's machines:
 // tests/data/published. The bars are those the project set itself.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "app/prediction_error.h"
 #include "app/report_study.h"
+#include "base/error.h"
+#include "base/file.h"
 
 namespace tidemark {
 namespace {
@@ -63,6 +66,21 @@ TEST(PublishedPrediction, TheErrorTableHasEveryCell) {
   EXPECT_EQ(table.rows.size(), 28U);
   const std::string text = error_markdown(table);
   EXPECT_NE(text.find("| mamba2-780m | 32768 | 756.7 ms |"), std::string::npos) << text;
+}
+
+// Two sequences: twice the logits (50280 words of 2 bytes) of Mamba-130m, and rows of their own.
+TEST(PublishedPrediction, BatchesAreTheirOwnCells) {
+  const std::string file = testing::TempDir() + fmt::format("tidemark_published_{}.csv", getpid());
+  write_text(file,
+             "device,model,batch,context_tokens,total_mib\n"
+             "RTX 4090,mamba-130m,1,8192,1000\n"
+             "RTX 4090,mamba-130m,2,8192,2000\n");
+  const ErrorTable table = against_published(file);
+  std::filesystem::remove(file);
+  ASSERT_EQ(table.rows.size(), 2U);
+  EXPECT_EQ(table.rows[0].cell, "");
+  EXPECT_EQ(table.rows[1].cell, "batch 2");
+  EXPECT_GT(table.rows[1].predicted - table.rows[0].predicted, 8192 * 50280 * 2 / 1048576.0);
 }
 
 TEST(ErrorSummary, CountsMediansIntervalsAndOrders) {

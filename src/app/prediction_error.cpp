@@ -20,15 +20,15 @@ constexpr double mib = 1024.0 * 1024.0;
 // One row of a published table, with its prediction.
 struct Published {
   std::string device, model;
-  int64_t context = 0, new_tokens = 1;
+  int64_t batch = 1, context = 0, new_tokens = 1;
 };
 
 class Predictor {
  public:
   // nullptr, with a line in `skipped`, for a model or device that is not known here.
   const Record* predict(const Published& cell, ErrorTable& table) {
-    const std::string key =
-        fmt::format("{}|{}|{}|{}", cell.device, cell.model, cell.context, cell.new_tokens);
+    const std::string key = fmt::format("{}|{}|{}|{}|{}", cell.device, cell.model, cell.batch,
+                                        cell.context, cell.new_tokens);
     const auto [at, fresh] = records_.try_emplace(key);
     if (fresh) {
       try {
@@ -36,10 +36,12 @@ class Predictor {
         DeviceProfile profile = load_profile(cell.device);
         // What was measured did fit, or has a plan to compare all the same.
         profile.memory_bytes.value = 1e15;
-        at->second = predict_record(
-            spec, profile,
-            {.context = cell.context, .new_tokens = cell.new_tokens, .dtype = DType::bf16},
-            {.engine = EngineModel::eager_full});
+        at->second = predict_record(spec, profile,
+                                    {.batch = cell.batch,
+                                     .context = cell.context,
+                                     .new_tokens = cell.new_tokens,
+                                     .dtype = DType::bf16},
+                                    {.engine = EngineModel::eager_full});
       } catch (const Error& error) {
         table.skipped.push_back(
             fmt::format("{} on {} at {}: {}", cell.model, cell.device, cell.context, error.what()));
@@ -95,12 +97,16 @@ ErrorTable against_published(const std::filesystem::path& file) {
   Predictor predictor;
   for (const CsvRow& line : csv.rows) {
     if (has_column(csv, "operator") && text_at(csv, line, "operator") != "inference_prof") continue;
+    const auto count_at = [&](const char* column) {
+      return has_column(csv, column) ? integer_at(csv, line, column) : 1;
+    };
     const Published cell{text_at(csv, line, "device"), text_at(csv, line, "model"),
-                         integer_at(csv, line, "context_tokens"),
-                         has_column(csv, "new_tokens") ? integer_at(csv, line, "new_tokens") : 1};
+                         count_at("batch"), integer_at(csv, line, "context_tokens"),
+                         count_at("new_tokens")};
     const Record* r = predictor.predict(cell, table);
     if (!r) continue;
     const auto row = [&](std::string quantity, std::string what, double measured) {
+      if (cell.batch != 1) what += fmt::format("{}batch {}", what.empty() ? "" : ", ", cell.batch);
       return ErrorRow{.quantity = std::move(quantity),
                       .device = cell.device,
                       .model = cell.model,
@@ -179,7 +185,7 @@ std::vector<ErrorSummary> summarize(const ErrorTable& table, int64_t min_context
   std::map<std::string, std::vector<ErrorRow>> groups;
   for (const ErrorRow& row : table.rows)
     if (row.context >= min_context)
-      groups[row.quantity + (row.cell == "profiled" ? " (profiled)" : "")].push_back(row);
+      groups[row.quantity + (row.cell.starts_with("profiled") ? " (profiled)" : "")].push_back(row);
   std::vector<ErrorSummary> summaries;
   for (const auto& [quantity, rows] : groups) {
     ErrorSummary s{.quantity = quantity, .cells = rows.size()};
