@@ -216,7 +216,7 @@ std::string error_markdown(const ErrorTable& table) {
     for (const ErrorSummary& s : summarize(table, least))
       text += fmt::format("| {} | {} | {} | {} | {} | {} |\n", s.quantity, s.cells,
                           percent_text(s.median), percent_text(s.worst),
-                          s.quantity == "memory" ? "exact" : fmt::format("{}", s.inside),
+                          s.quantity == "memory" ? "–" : fmt::format("{}", s.inside),
                           s.pairs == 0 ? "–" : fmt::format("{} of {}", s.ordered, s.pairs));
   }
   std::string wrong;
