@@ -84,6 +84,44 @@ TEST(CliPrediction, CrossoverOfMemoryIsThatOfTheDevice) {
   EXPECT_NE(here.out.find("scratch memory of this machine's cpu"), std::string::npos) << here.out;
 }
 
+// limit and crossover ask what predict says with the same engine model.
+TEST(CliPrediction, AFrameworksLimitAndCrossoverAreItsPredictions) {
+  const auto record = [](const std::string& model, int64_t context) {
+    return json_of(fmt::format("predict {} --on rtx4090 --engine-model eager-full --context {} "
+                               "--new-tokens 1 --json -",
+                               model, context))
+        .at("records")[0];
+  };
+  int64_t limit = 0;
+  const auto limits = json_of("limit qwen2.5-0.5b --on rtx4090 --json").at("limits");
+  for (const auto& row : limits)
+    if (row.at("engine_model") == "eager-full") limit = row.at("context");
+  EXPECT_EQ(record("qwen2.5-0.5b", limit).at("outcome"), "ok");
+  EXPECT_EQ(record("qwen2.5-0.5b", limit + 1).at("outcome"), "out_of_memory");
+
+  const std::string eager = fmt::format("crossover {} 1m --engine-model eager-full", pair);
+  const auto answer = json_of(eager + " --metric memory --json");
+  EXPECT_NE(
+      answer.at("basis").get<std::string>().find(fmt::format(
+          "engine model eager-full), bf16, batch 1, chunk whole, all logits, 1 to {}", limit)),
+      std::string::npos)
+      << answer;
+  const int64_t at = answer.at("crossings").at(0).at("between")[1];
+  EXPECT_GE(memory_of(record("mamba2-780m", at - 1)), memory_of(record("qwen2.5-0.5b", at - 1)));
+  EXPECT_LT(memory_of(record("mamba2-780m", at)), memory_of(record("qwen2.5-0.5b", at)));
+  const int64_t faster = json_of(eager + " --json").at("crossings").at(0).at("between")[1];
+  const auto ttft = [&](const char* model, int64_t context) -> double {
+    return record(model, context).at("metrics").at("ttft_s").at("median");
+  };
+  EXPECT_GE(ttft("mamba2-780m", faster - 1), ttft("qwen2.5-0.5b", faster - 1));
+  EXPECT_LT(ttft("mamba2-780m", faster), ttft("qwen2.5-0.5b", faster));
+
+  EXPECT_EQ(tidemark("limit jamba-v0.1 --on h200").out.find("eager-full"), std::string::npos);
+  expect_error("crossover qwen2.5-0.5b jamba-v0.1 --on h200 --engine-model eager-full",
+               {"eager-full has no kernels for", "jamba-v0.1"});
+  expect_error("crossover qwen2.5-0.5b mamba2-780m --engine-model eager-full", {"--on"});
+}
+
 TEST(CliPrediction, ACrossoverNeedsModelsThatFit) {
   for (const char* metric : {"ttft", "memory"})
     expect_error(fmt::format("crossover jamba-v0.1 qwen2.5-0.5b --on rtx4090 --metric {}", metric),

@@ -1,4 +1,5 @@
-// The plan against what was measured on other people's machines: tests/data/published/memory.csv.
+// A framework's memory against what was measured on other people's machines, column by column:
+// tests/data/published/memory.csv.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,8 +7,8 @@
 #include <map>
 
 #include "base/csv.h"
+#include "cost/eager.h"
 #include "model/load.h"
-#include "plan/live_memory.h"
 
 namespace tidemark {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 constexpr double mib = 1024.0 * 1024.0;
 
 struct Published {
-  std::string model;
+  std::string device, model;
   int64_t context = 0;
   double weights_mib = 0, kv_mib = 0, total_mib = 0;
 };
@@ -24,23 +25,10 @@ std::vector<Published> published_memory() {
   const Csv csv = read_csv(std::string(TIDEMARK_TEST_DATA) + "/published/memory.csv");
   std::vector<Published> rows;
   for (const CsvRow& row : csv.rows)
-    rows.push_back({text_at(csv, row, "model"), integer_at(csv, row, "context_tokens"),
-                    number_at(csv, row, "weights_mib"), number_at(csv, row, "kv_mib"),
-                    number_at(csv, row, "total_mib")});
+    rows.push_back({text_at(csv, row, "device"), text_at(csv, row, "model"),
+                    integer_at(csv, row, "context_tokens"), number_at(csv, row, "weights_mib"),
+                    number_at(csv, row, "kv_mib"), number_at(csv, row, "total_mib")});
   return rows;
-}
-
-int64_t no_workspace(const Node&) {
-  return 0;
-}
-
-// One pass as the study ran it: the whole sequence in one step, 16 bits, all logits kept.
-Plan whole_pass(const ModelSpec& spec, int64_t context) {
-  return build_plan(spec, {.context = context,
-                           .chunk = context,
-                           .dtype = DType::bf16,
-                           .logits = LogitsPolicy::all,
-                           .logits_dtype = DType::bf16});
 }
 
 TEST(PublishedMemory, TotalsOfAWholePassFrom16KTokensUp) {
@@ -50,20 +38,25 @@ TEST(PublishedMemory, TotalsOfAWholePassFrom16KTokensUp) {
     if (row.context < 16384) continue;
     auto [at, fresh] = specs.try_emplace(row.model);
     if (fresh) at->second = load_spec(row.model);
-    const MemoryByTag peak = peak_live_memory(whole_pass(at->second, row.context), no_workspace);
+    const MemoryByTag peak = eager_memory(
+        build_plan(at->second, eager_workload({.context = row.context, .dtype = DType::bf16})),
+        eager_options(at->second), load_profile(row.device));
     const double error = std::abs(static_cast<double>(peak.total()) / mib / row.total_mib - 1);
-    EXPECT_LE(error, 0.10) << row.model << " at " << row.context << ": "
-                           << static_cast<double>(peak.total()) / mib << " MiB, published "
-                           << row.total_mib;
+    EXPECT_LE(error, 0.005) << row.model << " at " << row.context << ": "
+                            << static_cast<double>(peak.total()) / mib << " MiB, published "
+                            << row.total_mib;
     EXPECT_NEAR(static_cast<double>(peak[Tag::weights]) / mib, row.weights_mib, 0.15);
-    EXPECT_NEAR(static_cast<double>(peak[Tag::kv_cache]) / mib, row.kv_mib, 1.1);
+    // No key is cached while a mask is made, where that is the worst moment.
+    if (peak[Tag::logits] > 0) {
+      EXPECT_NEAR(static_cast<double>(peak[Tag::kv_cache]) / mib, row.kv_mib, 1.1);
+    }
     errors.push_back(error);
   }
   ASSERT_GE(errors.size(), 50U);
   std::sort(errors.begin(), errors.end());
   RecordProperty("median", std::to_string(errors[errors.size() / 2]));
   RecordProperty("worst", std::to_string(errors.back()));
-  EXPECT_LE(errors[errors.size() / 2], 0.05);
+  EXPECT_LE(errors[errors.size() / 2], 0.001);
 }
 
 }  // namespace

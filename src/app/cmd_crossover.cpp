@@ -18,7 +18,7 @@ namespace {
 
 struct Options {
   std::string a, b, metric = "ttft", store = "results.sqlite", on;
-  std::string dtype, chunk = "512", logits, device, commit, max_context = "1m";
+  std::string engine = "own", dtype, chunk = "512", logits, device, commit, max_context = "1m";
   int64_t batch = 0, new_tokens = 0, threads = -1;
   bool json = false;
 };
@@ -111,6 +111,7 @@ Workload planned_workload(const Options& o, int64_t least_new_tokens) {
 struct Pair {
   ModelSpec a, b;
   Workload workload;
+  EngineModel engine = EngineModel::own;
   bool whole = false;
   int64_t last = 0;  // the largest context of both
 };
@@ -127,21 +128,26 @@ Pair pair_of(const Options& o, int64_t least_new_tokens) {
   return pair;
 }
 
-MemoryOf memory_on(const DeviceProfile& profile, const ModelSpec& spec) {
-  return [&](const Plan& plan) {
-    return predicted_memory(spec, plan, EngineModel::own, profile);
-  };
+MemoryOf memory_on(const DeviceProfile& profile, const ModelSpec& spec, EngineModel engine) {
+  return [&, engine](const Plan& plan) { return predicted_memory(spec, plan, engine, profile); };
 }
 
 // And no further than both fit the device.
 Pair pair_on(const Options& o, const DeviceProfile& profile, int64_t least_new_tokens) {
   if (!o.device.empty()) fail("crossover: expected --on or --device, found both");
   Pair pair = pair_of(o, least_new_tokens);
+  pair.engine = engine_option(o.engine);
+  for (const ModelSpec* spec : {&pair.a, &pair.b})
+    require_known(pair.engine, *spec, pair.workload.dtype);
+  if (pair.engine == EngineModel::eager_full) {
+    pair.workload = eager_workload(pair.workload);
+    pair.whole = true;
+  }
   const auto bytes = static_cast<int64_t>(profile.memory_bytes.value);
   for (const ModelSpec* spec : {&pair.a, &pair.b}) {
     const Limit limit = find_limit(
         *spec, {.workload = pair.workload, .whole_chunk = pair.whole, .budget_bytes = bytes},
-        memory_on(profile, *spec));
+        memory_on(profile, *spec, pair.engine));
     if (limit.context == 0)
       fail("{} does not fit {}: one token takes {}, it has {}", spec->name, profile.name,
            format_bytes(limit.beyond.total()), format_bytes(bytes));
@@ -150,10 +156,11 @@ Pair pair_on(const Options& o, const DeviceProfile& profile, int64_t least_new_t
   return pair;
 }
 
-std::string title_on(const DeviceProfile& profile, DType dtype) {
-  const std::string missing = missing_kernels(profile.kind, dtype);
-  return fmt::format("{} ({} profile{}{})", profile.name, name(profile.origin),
-                     missing.empty() ? "" : ", ", missing);
+std::string title_on(const DeviceProfile& profile, const Pair& pair) {
+  const std::string missing = missing_kernels(profile.kind, pair.workload.dtype);
+  return fmt::format("{} ({} profile{}{}{})", profile.name, name(profile.origin),
+                     missing.empty() ? "" : ", ", missing,
+                     pair.engine == EngineModel::own ? "" : ", engine model eager-full");
 }
 
 // From the first token on, and to the token.
@@ -167,8 +174,8 @@ Answer computed(const Options& o, const Pair& pair, const MetricAt& a, const Met
     answer.b.push_back(b(context));
   }
   answer.basis = fmt::format("{}, {}, batch {}, chunk {}, {} logits, 1 to {} tokens", how,
-                             name(pair.workload.dtype), pair.workload.batch, o.chunk,
-                             name(pair.workload.logits), pair.last);
+                             name(pair.workload.dtype), pair.workload.batch,
+                             pair.whole ? "whole" : o.chunk, name(pair.workload.logits), pair.last);
   return answer;
 }
 
@@ -183,7 +190,7 @@ Answer from_predictions(const Options& o) {
       Workload w = pair.workload;
       w.context = context;
       if (pair.whole) w.chunk = context;
-      const Record r = predict_record(spec, profile, w);
+      const Record r = predict_record(spec, profile, w, {.engine = pair.engine});
       if (o.metric == "energy") {
         const Energy& e = *r.prefill_energy;
         return {context, e.total_j, *e.low_j, *e.high_j};
@@ -193,7 +200,7 @@ Answer from_predictions(const Options& o) {
     };
   };
   return computed(o, pair, metric_of(pair.a), metric_of(pair.b),
-                  fmt::format("predicted for {}", title_on(profile, pair.workload.dtype)));
+                  fmt::format("predicted for {}", title_on(profile, pair)));
 }
 
 // Of the device of --on, or of one that is here.
@@ -202,13 +209,14 @@ Answer from_plans(const Options& o) {
     const DeviceProfile profile = load_profile(o.on);
     const Pair pair = pair_on(o, profile, 1);
     const auto metric_of = [&](const ModelSpec& spec) {
-      return memory_metric(spec, pair.workload, pair.whole, memory_on(profile, spec));
+      return memory_metric(spec, pair.workload, pair.whole, memory_on(profile, spec, pair.engine));
     };
-    return computed(
-        o, pair, metric_of(pair.a), metric_of(pair.b),
-        fmt::format(
-            "planned for {} with the scratch memory of {}", title_on(profile, pair.workload.dtype),
-            profile.kind == DeviceKind::gpu ? "the cuda backend" : "this machine's processor"));
+    return computed(o, pair, metric_of(pair.a), metric_of(pair.b),
+                    fmt::format("planned for {}{}", title_on(profile, pair),
+                                pair.engine == EngineModel::eager_full ? ""
+                                : profile.kind == DeviceKind::gpu
+                                    ? " with the scratch memory of the cuda backend"
+                                    : " with the scratch memory of this machine's processor"));
   }
   const Pair pair = pair_of(o, 1);
   const auto backend = open_backend(o.device.empty() ? "cpu" : o.device,
@@ -274,6 +282,8 @@ nlohmann::ordered_json to_json(const Options& o, const Answer& answer) {
 }
 
 int run(const Options& options) {
+  if (options.on.empty() && engine_option(options.engine) != EngineModel::own)
+    fail("--engine-model {}: expected --on beside it", options.engine);
   const Answer answer = options.metric == "memory" ? from_plans(options)
                         : options.on.empty()       ? from_records(options)
                                                    : from_predictions(options);
@@ -299,6 +309,9 @@ void add_crossover_command(CLI::App& app, int& exit_code) {
       ->capture_default_str();
   command->add_option("--on", options->on,
                       "Predict or plan for this device profile instead of reading the store");
+  command
+      ->add_option("--engine-model", options->engine, "With --on: own or eager-full, as in predict")
+      ->capture_default_str();
   command->add_option("--store", options->store, "Store of measurements")->capture_default_str();
   command->add_option("--chunk", options->chunk, "Prefill tokens per step, or whole")
       ->capture_default_str();

@@ -12,7 +12,6 @@
 #include "base/units.h"
 #include "device/profile.h"
 #include "measure/provenance.h"
-#include "plan/live_memory.h"
 #include "report/table.h"
 #include "sweep/run_sweep.h"
 
@@ -32,7 +31,7 @@ constexpr int64_t table_chunk = 512;
 struct Policy {
   std::string title;
   LimitRequest request;
-  bool freed_at_once = false;  // what another program would hold, not what our arenas take
+  EngineModel engine = EngineModel::own;
   Limit limit{};
 };
 
@@ -46,26 +45,35 @@ std::string policy_title(const LimitRequest& r) {
 bool same_policy(const Policy& x, const Policy& y) {
   return x.request.whole_chunk == y.request.whole_chunk &&
          (x.request.whole_chunk || x.request.workload.chunk == y.request.workload.chunk) &&
-         x.request.workload.logits == y.request.workload.logits &&
-         x.freed_at_once == y.freed_at_once;
+         x.request.workload.logits == y.request.workload.logits && x.engine == y.engine;
+}
+
+bool is_known(EngineModel engine, const ModelSpec& spec, DType dtype) {
+  try {
+    require_known(engine, spec, dtype);
+  } catch (const Error&) {
+    return false;
+  }
+  return true;
 }
 
 // What was asked for, chunked prefill with the last position's logits, a whole pass with all
-// logits, and the latter as the study ran it.
-std::vector<Policy> policies(const LimitRequest& asked) {
+// logits, and the latter as a framework runs it.
+std::vector<Policy> policies(const ModelSpec& spec, const LimitRequest& asked) {
   LimitRequest chunked = asked, whole = asked;
   chunked.whole_chunk = false;
   chunked.workload.chunk = table_chunk;
   chunked.workload.logits = LogitsPolicy::last;
   whole.whole_chunk = true;
   whole.workload.logits = LogitsPolicy::all;
-  LimitRequest study = whole;
-  study.workload.logits_dtype = DType::bf16;
+  LimitRequest eager = whole;
+  eager.workload = eager_workload(whole.workload);
   std::vector<Policy> rows;
   for (Policy row : {Policy{policy_title(asked), asked}, Policy{policy_title(chunked), chunked},
                      Policy{policy_title(whole), whole},
-                     Policy{policy_title(study) + ", 16-bit, freed at last use", study, true}}) {
-    bool seen = false;
+                     Policy{policy_title(eager) + ", engine model eager-full", eager,
+                            EngineModel::eager_full}}) {
+    bool seen = !is_known(row.engine, spec, row.request.workload.dtype);
     for (const Policy& earlier : rows) seen = seen || same_policy(earlier, row);
     if (!seen) rows.push_back(std::move(row));
   }
@@ -101,11 +109,12 @@ nlohmann::ordered_json to_json(const MemoryByTag& memory) {
 }
 
 nlohmann::ordered_json to_json(const Policy& row) {
-  nlohmann::ordered_json json = {{"prefill", row.title},
-                                 {"logits", name(row.request.workload.logits)},
-                                 {"logits_dtype", name(row.request.workload.logits_dtype)},
-                                 {"freed_at_last_use", row.freed_at_once},
-                                 {"context", row.limit.context}};
+  nlohmann::ordered_json json = {
+      {"prefill", row.title},
+      {"logits", name(row.request.workload.logits)},
+      {"logits_dtype", name(row.request.workload.logits_dtype)},
+      {"engine_model", row.engine == EngineModel::own ? "own" : "eager-full"},
+      {"context", row.limit.context}};
   if (row.request.whole_chunk) {
     json["chunk"] = "whole";
   } else {
@@ -227,13 +236,17 @@ int run(const Options& options) {
   const auto planned = [&](const Plan& plan) {
     return (on_gpu ? layout_on_cuda(plan) : layout_on(*backend, plan)).size_bytes;
   };
-  const auto freed_at_once = [&](const Plan& plan) {
-    return peak_live_memory(plan, [](const Node&) { return int64_t{0}; });
+  const DeviceProfile profile =
+      options.on.empty()
+          ? typical_profile(options.device.device == "cpu" ? DeviceKind::cpu : DeviceKind::gpu)
+          : load_profile(options.on);
+  const auto framework = [&](const Plan& plan) {
+    return predicted_memory(spec, plan, EngineModel::eager_full, profile);
   };
-  std::vector<Policy> rows = policies(asked);
+  std::vector<Policy> rows = policies(spec, asked);
   for (Policy& row : rows)
-    row.limit =
-        find_limit(spec, row.request, row.freed_at_once ? MemoryOf(freed_at_once) : planned);
+    row.limit = find_limit(spec, row.request,
+                           row.engine == EngineModel::eager_full ? MemoryOf(framework) : planned);
   const Limit& limit = rows.front().limit;
 
   if (options.measure && options.device.device == "cpu" &&

@@ -110,10 +110,9 @@ void print_limits(const Options& options, const ModelSpec& spec, const DevicePro
         request.workload = eager_workload(request.workload);
         request.whole_chunk = true;
       }
-      return find_limit(spec, request,
-                        [&](const Plan& plan) {
-                          return predicted_memory(spec, plan, engine, profile);
-                        })
+      return find_limit(
+                 spec, request,
+                 [&](const Plan& plan) { return predicted_memory(spec, plan, engine, profile); })
           .context;
     };
     const double bytes = profile.memory_bytes.value;

@@ -14,6 +14,14 @@ EngineModel engine_option(const std::string& text) {
   fail("--engine-model: expected own or eager-full, found '{}'", text);
 }
 
+void require_known(EngineModel engine, const ModelSpec& spec, DType dtype) {
+  if (engine != EngineModel::eager_full) return;
+  // Its kernels are counted, and their bytes, as they are in 16 bits.
+  if (dtype != DType::bf16)
+    fail("--dtype: unsupported: the engine model eager-full has no {} kernels", name(dtype));
+  require_eager_kernels(build_plan(spec, {.context = 1}));
+}
+
 std::string missing_kernels(DeviceKind device, DType dtype) {
   if (device != DeviceKind::gpu || !has_int8_weights(dtype)) return "";
   return fmt::format("no GPU kernels in {} yet", name(dtype));
@@ -32,13 +40,9 @@ MemoryByTag predicted_memory(const ModelSpec& spec, const Plan& plan, EngineMode
 Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workload workload,
                       const Prediction& prediction) {
   const bool eager = prediction.engine == EngineModel::eager_full;
-  // Its kernels are counted, and their bytes, as they are in 16 bits.
-  if (eager && workload.dtype != DType::bf16)
-    fail("--dtype: unsupported: the engine model eager-full has no {} kernels",
-         name(workload.dtype));
+  require_known(prediction.engine, spec, workload.dtype);
   if (eager) workload = eager_workload(workload);
   Plan plan = build_plan(spec, workload);
-  if (eager) require_eager_kernels(plan);
   PredictOptions options{.scales = prediction.scales};
   if (eager) options.launches = eager_launches(profile, eager_options(spec));
   const MemoryByTag memory = predicted_memory(spec, plan, prediction.engine, profile);

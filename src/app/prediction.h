@@ -17,6 +17,9 @@ enum class EngineModel { own, eager_full };
 // "own" or "eager-full"; names the option in its error.
 EngineModel engine_option(const std::string& text);
 
+// Fails where the engine is a framework and it is not known what that runs: operators or dtype.
+void require_known(EngineModel, const ModelSpec&, DType);
+
 // "no GPU kernels in w8a8 yet"; empty where this program can run what is predicted.
 std::string missing_kernels(DeviceKind, DType);
 

@@ -1,7 +1,5 @@
 #include "plan/live_memory.h"
 
-#include <algorithm>
-
 namespace tidemark {
 namespace {
 
@@ -57,14 +55,6 @@ std::vector<MemoryByTag> live_memory(const Plan& plan, StepKind kind,
   for (size_t node = 0; node < live.size(); ++node)
     live[node][Tag::workspace] = aligned(workspace_of(step.nodes[node]));
   return live;
-}
-
-MemoryByTag peak_live_memory(const Plan& plan, const WorkspaceOf& workspace_of) {
-  MemoryByTag peak;
-  for (const StepKind kind : {StepKind::body, StepKind::tail})
-    for (const MemoryByTag& live : live_memory(plan, kind, workspace_of))
-      if (live.total() > peak.total()) peak = live;
-  return peak;
 }
 
 }  // namespace tidemark

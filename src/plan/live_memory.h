@@ -16,7 +16,4 @@ namespace tidemark {
 // if they meet.
 std::vector<MemoryByTag> live_memory(const Plan&, StepKind, const WorkspaceOf&);
 
-// The moment of the prefill (body and tail) with the largest total.
-MemoryByTag peak_live_memory(const Plan&, const WorkspaceOf&);
-
 }  // namespace tidemark

@@ -41,7 +41,6 @@ TEST(LiveMemory, TensorsLiveFromTheirFirstUseToTheirLast) {
   EXPECT_EQ(live[1][Tag::logits], 0);
   EXPECT_EQ(live[2][Tag::logits], 4096);
   for (const MemoryByTag& m : live) EXPECT_EQ(m[Tag::weights], 256);
-  EXPECT_EQ(peak_live_memory(c.plan, workspace), live[2]);
 
   // A step before this one has taken the same logits: they are there from the start.
   c.apply(StepKind::body, a, logits);
