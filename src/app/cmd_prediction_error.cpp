@@ -18,7 +18,8 @@ constexpr const char* preamble =
 Made by `tidemark prediction-error`; docs/prediction.md says how predictions are made and what their
 intervals mean. The error is predicted over measured, less one. Medians and worst are of its
 magnitude. An order of two models counts where they differ by more than 2 %. Memory has no interval: it
-is planned, and what differs is the framework's allocator.
+is planned, and what differs is the framework's allocator. The 256 MiB that the first pass of a process
+tunes Triton's kernels with (rows of Mamba at 256 tokens) are not predicted.
 )";
 
 void append(ErrorTable& into, ErrorTable from) {

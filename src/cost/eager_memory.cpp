@@ -8,7 +8,19 @@
 namespace tidemark {
 namespace {
 
-int64_t no_workspace(const Node&) {
+// Norms of transformers compute in f32: the vectors and their squares, with a gate the vectors, the
+// gate and its silu. What a norm gives is made when those are gone, so it takes no more.
+int64_t norm_bytes(const Node& node) {
+  if (const auto* norm = std::get_if<Norm>(&node.op)) {
+    if (norm->kind == NormKind::layer) return 0;
+    const bool in_place = norm->x.tensor == norm->out.tensor;
+    return norm->rows * norm->groups * norm->width * (in_place ? 4 + 4 : 4 + 4 - 2);
+  }
+  if (const auto* gated = std::get_if<GatedNorm>(&node.op))
+    return gated->rows * gated->groups * gated->width * (4 + 4 + 4);
+  return 0;
+}
+int64_t no_bytes(const Node&) {
   return 0;
 }
 
@@ -66,7 +78,8 @@ bool remakes_logits(const Node& node) {
 MemoryByTag eager_memory(const Plan& plan, const EagerOptions& options,
                          const DeviceProfile& profile) {
   const std::vector<Node>& nodes = plan.step(StepKind::tail).nodes;
-  const std::vector<MemoryByTag> live = live_memory(plan, StepKind::tail, no_workspace);
+  const std::vector<MemoryByTag> live =
+      live_memory(plan, StepKind::tail, options.fused_norms ? no_bytes : norm_bytes);
   const int64_t mask = mask_bytes(options, plan, options.mask_bytes);
   const int64_t kv_bytes = kv_cache_bytes(plan);
   const int64_t library = cublas_workspace_bytes(profile);
@@ -78,7 +91,7 @@ MemoryByTag eager_memory(const Plan& plan, const EagerOptions& options,
     MemoryByTag memory = live[i];
     keep_as_there(memory, options, kv_bytes);
     // The model's forward ends before the head, and its mask with it.
-    memory[Tag::workspace] = library + (nodes[i].layer >= 0 ? mask : 0);
+    memory[Tag::workspace] += library + (nodes[i].layer >= 0 ? mask : 0);
     if (remakes_logits(nodes[i])) memory[Tag::logits] *= 2;
     if (memory.total() > peak.total()) peak = memory;
   }
