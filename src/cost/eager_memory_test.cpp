@@ -53,7 +53,7 @@ TEST(EagerMemory, MasksAreMadeAsTheFamilyDoes) {
 
 // The worst moment of Zamba2 is the gated norm (4096 wide, three times f32) of the Mamba layer
 // after the last shared block: beside it are the residual, the stream with the embedding, z x B C
-// dt, the convolution's output and the scan's. The mask stays through the layers.
+// dt and the scan's output. The mask stays through the layers.
 TEST(EagerMemory, LayersCanBeTheWorstMoment) {
   constexpr int64_t n = 16384, inner = 4096, xbc = inner + 2 * 128;
   const MemoryByTag memory = memory_of("zamba2-1.2b", n);
