@@ -33,13 +33,15 @@ void scores(const Route& op, const float* logits, float* p) {
   for (int64_t i = 0; i < e; i += lanes) store(hn::Div(load(p + i), all(total)), p + i);
 }
 
-// The first of the largest of count values, a multiple of a vector.
-int64_t best_of(const float* values, int64_t count) {
+// The first of the largest of `used` values, behind which -inf fills up a vector. Of values that
+// are no numbers any: it is always one of them, as experts are counted and written by it.
+int64_t best_of(const float* values, int64_t used) {
+  const int64_t count = round_up(used, vector_floats);
   Vec best = all(-HUGE_VALF);
   for (int64_t i = 0; i < count; i += lanes) best = hn::Max(best, load(values + i));
   const float largest = max(best);
   int64_t i = 0;
-  while (i + 1 < count && values[i] != largest) ++i;
+  while (i + 1 < used && values[i] != largest) ++i;
   return i;
 }
 
@@ -60,7 +62,7 @@ void keep_best_groups(const Route& op, float* choice, float* sums, float* kept) 
     sums[g] = members > 1 ? first + second : first;
   }
   for (int64_t i = 0; i < op.top_groups; ++i) {
-    const int64_t g = best_of(sums, padded);
+    const int64_t g = best_of(sums, op.groups);
     sums[g] = -HUGE_VALF;
     kept[g] = 1;
   }
@@ -95,7 +97,7 @@ void choose(const Route& op, const CpuContext& context, int64_t begin, int64_t e
     int32_t* expert = chosen + row * op.position.stride;
     float total = 0;
     for (int64_t j = 0; j < op.top_k; ++j) {
-      const int64_t best = best_of(choice, padded);
+      const int64_t best = best_of(choice, op.experts);
       choice[best] = -HUGE_VALF;
       expert[j] = static_cast<int32_t>(best);
       weight[j] = p[best];
