@@ -158,9 +158,10 @@ Pair pair_on(const Options& o, const DeviceProfile& profile, int64_t least_new_t
 
 std::string title_on(const DeviceProfile& profile, const Pair& pair) {
   const std::string missing = missing_kernels(profile.kind, pair.workload.dtype);
+  const std::string engine =
+      pair.engine == EngineModel::own ? "" : fmt::format(", engine model {}", name(pair.engine));
   return fmt::format("{} ({} profile{}{}{})", profile.name, name(profile.origin),
-                     missing.empty() ? "" : ", ", missing,
-                     pair.engine == EngineModel::own ? "" : ", engine model eager-full");
+                     missing.empty() ? "" : ", ", missing, engine);
 }
 
 // From the first token on, and to the token.

@@ -71,8 +71,9 @@ std::vector<Policy> policies(const ModelSpec& spec, const LimitRequest& asked) {
   std::vector<Policy> rows;
   for (Policy row : {Policy{policy_title(asked), asked}, Policy{policy_title(chunked), chunked},
                      Policy{policy_title(whole), whole},
-                     Policy{policy_title(eager) + ", engine model eager-full", eager,
-                            EngineModel::eager_full}}) {
+                     Policy{fmt::format("{}, engine model {}", policy_title(eager),
+                                        name(EngineModel::eager_full)),
+                            eager, EngineModel::eager_full}}) {
     bool seen = !is_known(row.engine, spec, row.request.workload.dtype);
     for (const Policy& earlier : rows) seen = seen || same_policy(earlier, row);
     if (!seen) rows.push_back(std::move(row));
@@ -109,12 +110,11 @@ nlohmann::ordered_json to_json(const MemoryByTag& memory) {
 }
 
 nlohmann::ordered_json to_json(const Policy& row) {
-  nlohmann::ordered_json json = {
-      {"prefill", row.title},
-      {"logits", name(row.request.workload.logits)},
-      {"logits_dtype", name(row.request.workload.logits_dtype)},
-      {"engine_model", row.engine == EngineModel::own ? "own" : "eager-full"},
-      {"context", row.limit.context}};
+  nlohmann::ordered_json json = {{"prefill", row.title},
+                                 {"logits", name(row.request.workload.logits)},
+                                 {"logits_dtype", name(row.request.workload.logits_dtype)},
+                                 {"engine_model", name(row.engine)},
+                                 {"context", row.limit.context}};
   if (row.request.whole_chunk) {
     json["chunk"] = "whole";
   } else {
@@ -227,19 +227,19 @@ int run(const Options& options) {
 
   const auto backend = open_backend(options.device.device, options.device.threads, 0);
   require_support(*backend, asked.workload.dtype);
+  const DeviceProfile profile =
+      options.on.empty()
+          ? typical_profile(options.device.device == "cpu" ? DeviceKind::cpu : DeviceKind::gpu)
+          : load_profile(options.on);
   // A GPU that is not here.
   const bool on_gpu = !options.on.empty() && options.device.device == "cpu" && !options.measure &&
-                      load_profile(options.on).kind == DeviceKind::gpu;
+                      profile.kind == DeviceKind::gpu;
   // What the arenas get of it.
   const int64_t overhead_bytes = backend->overhead_bytes();
   asked.budget_bytes -= overhead_bytes;
   const auto planned = [&](const Plan& plan) {
     return (on_gpu ? layout_on_cuda(plan) : layout_on(*backend, plan)).size_bytes;
   };
-  const DeviceProfile profile =
-      options.on.empty()
-          ? typical_profile(options.device.device == "cpu" ? DeviceKind::cpu : DeviceKind::gpu)
-          : load_profile(options.on);
   const auto framework = [&](const Plan& plan) {
     return predicted_memory(spec, plan, EngineModel::eager_full, profile);
   };

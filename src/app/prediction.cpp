@@ -7,18 +7,29 @@
 #include "plan/memory.h"
 
 namespace tidemark {
+namespace {
+
+// A framework's kernels are counted, and their bytes, as they are in 16 bits.
+void require_eager_dtype(DType dtype) {
+  if (dtype != DType::bf16)
+    fail("--dtype: unsupported: the engine model eager-full has no {} kernels", name(dtype));
+}
+
+}  // namespace
+
+std::string_view name(EngineModel engine) {
+  return engine == EngineModel::own ? "own" : "eager-full";
+}
 
 EngineModel engine_option(const std::string& text) {
-  if (text == "own") return EngineModel::own;
-  if (text == "eager-full") return EngineModel::eager_full;
+  for (const EngineModel engine : {EngineModel::own, EngineModel::eager_full})
+    if (text == name(engine)) return engine;
   fail("--engine-model: expected own or eager-full, found '{}'", text);
 }
 
 void require_known(EngineModel engine, const ModelSpec& spec, DType dtype) {
   if (engine != EngineModel::eager_full) return;
-  // Its kernels are counted, and their bytes, as they are in 16 bits.
-  if (dtype != DType::bf16)
-    fail("--dtype: unsupported: the engine model eager-full has no {} kernels", name(dtype));
+  require_eager_dtype(dtype);
   require_eager_kernels(build_plan(spec, {.context = 1}));
 }
 
@@ -40,9 +51,12 @@ MemoryByTag predicted_memory(const ModelSpec& spec, const Plan& plan, EngineMode
 Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workload workload,
                       const Prediction& prediction) {
   const bool eager = prediction.engine == EngineModel::eager_full;
-  require_known(prediction.engine, spec, workload.dtype);
-  if (eager) workload = eager_workload(workload);
+  if (eager) {
+    require_eager_dtype(workload.dtype);
+    workload = eager_workload(workload);
+  }
   Plan plan = build_plan(spec, workload);
+  if (eager) require_eager_kernels(plan);
   PredictOptions options{.scales = prediction.scales};
   if (eager) options.launches = eager_launches(profile, eager_options(spec));
   const MemoryByTag memory = predicted_memory(spec, plan, prediction.engine, profile);
@@ -55,7 +69,7 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
   record.cell.family = spec.family;
   if (const std::string missing = missing_kernels(profile.kind, workload.dtype); !missing.empty())
     record.flags.push_back(missing);
-  if (eager) record.flags.push_back("engine model eager-full");
+  if (eager) record.flags.push_back(fmt::format("engine model {}", name(prediction.engine)));
   const Provenance own = machine_provenance();
   record.provenance.version = own.version;
   record.provenance.commit = own.commit;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "cost/eager.h"
 #include "cost/predict.h"
@@ -14,7 +15,8 @@ namespace tidemark {
 
 // own: this program, chunk by chunk. eager_full: a framework, cost/eager.h.
 enum class EngineModel { own, eager_full };
-// "own" or "eager-full"; names the option in its error.
+std::string_view name(EngineModel);  // "own", "eager-full"
+// The one of that name; names the option in its error.
 EngineModel engine_option(const std::string& text);
 
 // Fails where the engine is a framework and it is not known what that runs: operators or dtype.
