@@ -26,6 +26,7 @@ struct Operand {
   int64_t offset = 0;
   int64_t stride = 0;
   explicit operator bool() const { return tensor != no_tensor; }
+  bool operator==(const Operand&) const = default;
 };
 
 // Columns [from, ...) of an operand.
@@ -99,7 +100,8 @@ struct BlockGemm {
   int64_t m, blocks, n, k;
 };
 
-// out = act(gate) * up
+// out = act(gate) * up. Where out is the gate, no later operator reads up: a product may give out
+// without ever storing either.
 struct Glu {
   Act act;
   Operand gate, up, out;

@@ -13,17 +13,18 @@
 namespace tidemark::cpu {
 
 // c[rows, cols] (+)= a[rows, depth] * b[depth, cols]. The right side has groups of 16 columns, and
-// rows 2k and 2k + 1 interleaved: element (2k + i, 16g + j) at b[g * b_group + k * b_row + 2 * j +
-// i]. `cols` is a multiple of 16 and `depth` of 32 (padding: zeros on both sides); up to the next
-// multiple of 16, rows of a are readable and rows of c writable.
+// rows 2k and 2k + 1 interleaved: element (2k + i, 16g + j) at b[offset_of_group(g) + k * b_row + 2
+// * j + i]. `cols` is a multiple of 16 and `depth` of 32 (padding: zeros on both sides); up to the
+// next multiple of 16, rows of a are readable and rows of c writable.
 struct Bf16Product {
   const Bf16* a;  // element (i, 32s + k) at a[s * a_step + i * a_row + k]
   int64_t a_row;
   int64_t a_step = 32;
   const Bf16* b;
   int64_t b_row;
-  int64_t b_group = 2 * 16;  // by default groups lie side by side, rows in one piece
-  float* c;                  // element (i, 16g + j) at c[g * c_group + i * c_row + j]
+  int64_t b_group = 2 * 16;      // by default groups lie side by side, rows in one piece
+  int64_t b_pair = 2 * b_group;  // from a group to the second one behind it
+  float* c;                      // element (i, 16g + j) at c[g * c_group + i * c_row + j]
   int64_t c_row;
   int64_t c_group = 16;
   int64_t rows, cols, depth;
@@ -34,6 +35,8 @@ struct Bf16Product {
   // Or null: a right side laid out like this one that comes next, which a tile unit fetches into
   // the L2 cache meanwhile.
   const Bf16* ahead = nullptr;
+
+  int64_t offset_of_group(int64_t group) const { return group / 2 * b_pair + group % 2 * b_group; }
 };
 inline constexpr int64_t product_rows = 16, product_cols = 16, product_depth = 32;
 

@@ -24,13 +24,15 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512bf16"))) void dot_block(c
       sum[i][j] =
           p.accumulate ? _mm512_loadu_ps(c + i * p.c_row + j * p.c_group) : _mm512_setzero_ps();
   const Bf16* a = p.a + row * p.a_row;
-  const Bf16* b = p.b + col / product_cols * p.b_group;
+  const Bf16* b = p.b + p.offset_of_group(col / product_cols);
+  int64_t group[vectors];
+  for (int j = 0; j < vectors; ++j) group[j] = p.offset_of_group(j);
   const int64_t jump = p.a_step - product_depth;
   for (int64_t k = 0; k < p.depth; k += 2) {
     __m512bh right[vectors];
 #pragma GCC unroll 8
     for (int j = 0; j < vectors; ++j)
-      right[j] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b + j * p.b_group));
+      right[j] = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b + group[j]));
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) {
       int pair = 0;

@@ -17,24 +17,28 @@ int64_t padded(int64_t count) {
 
 // Against sums in double of the elements that the layout's definition names; what lies beside the
 // result stays. packed: the right side and the result lie in groups, the left side in steps.
+// paired: beside each group of the right side is multiplied one of its second half.
 void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool accumulate,
-           bool packed, bool passes) {
+           bool packed, bool passes, bool paired = false) {
   SCOPED_TRACE(testing::Message() << unit.name << ": " << rows << " x " << cols << " x " << depth
                                   << (accumulate ? ", accumulating" : "")
-                                  << (packed ? ", packed" : "") << (passes ? ", passing" : ""));
+                                  << (packed ? ", packed" : "") << (passes ? ", passing" : "")
+                                  << (paired ? ", paired" : ""));
   std::mt19937 random(static_cast<unsigned>(rows * 7919 + cols * 31 + depth));
   std::normal_distribution<float> normal(0, 1);
   const int64_t a_row = packed ? 32 : depth + 32, a_step = packed ? 32 * (padded(rows) + 1) : 32;
   const int64_t c_row = packed ? 16 : cols + 16;
   const int64_t c_group = packed ? 16 * (padded(rows) + 1) : 16;
-  const int64_t b_row = packed ? 32 : 2 * (cols + 16), b_group = packed ? 16 * (depth + 64) : 32;
+  const int64_t b_row = packed ? 32 : 2 * (cols + 16), next = packed ? 16 * (depth + 64) : 32;
+  const int64_t b_group = paired ? cols / 32 * next : next, b_pair = paired ? next : 2 * next;
   const auto a_at = [&](int64_t i, int64_t k) {
     return static_cast<size_t>(k / 32 * a_step + i * a_row + k % 32);
   };
   std::vector<Bf16> a(a_at(padded(rows), depth + 31) + 1),
       b(static_cast<size_t>((depth + 64) * (cols + 16)));
   const auto b_at = [&](int64_t k, int64_t j) {
-    return static_cast<size_t>(j / 16 * b_group + k / 2 * b_row + 2 * (j % 16) + k % 2);
+    return static_cast<size_t>(j / 32 * b_pair + j / 16 % 2 * b_group + k / 2 * b_row +
+                               2 * (j % 16) + k % 2);
   };
   const auto c_at = [&](int64_t i, int64_t j) {
     return static_cast<size_t>(j / 16 * c_group + i * c_row + j % 16);
@@ -51,6 +55,7 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
                  .b = b.data(),
                  .b_row = b_row,
                  .b_group = b_group,
+                 .b_pair = b_pair,
                  .c = c.data(),
                  .c_row = c_row,
                  .c_group = c_group,
@@ -90,6 +95,8 @@ void check_shapes(const Bf16Unit& unit) {
       check(unit, 48, 80, 32, accumulate, packed, passes);
       check(unit, 96, 128, 64, accumulate, packed, passes);
       check(unit, 61, 112, 160, accumulate, packed, passes);
+      check(unit, 33, 64, 1056, accumulate, packed, passes);
+      check(unit, 40, 96, 64, accumulate, packed, passes, true);
     }
 }
 

@@ -15,12 +15,18 @@ void load_right(const Bf16* from, int64_t row_bytes) {
   passes ? Tiles::template pass<t>(from, row_bytes) : Tiles::template load<t>(from, row_bytes);
 }
 
+// What is multiplied at a time: tiles from row and col on, over depths [begin, end).
+struct TileRange {
+  int64_t row, col, begin, end;
+};
+
 template <class Tiles, int across, int down, bool b_passes>
-void tile_block(const Bf16Product& p, int64_t row, int64_t col) {
+void tile_block(const Bf16Product& p, const TileRange& at) {
+  const int64_t row = at.row, col = at.col;
   float* c = p.c + col / product_cols * p.c_group + row * p.c_row;
   float* below = c + product_rows * p.c_row;
   const int64_t c_bytes = p.c_row * 4;
-  if (p.accumulate) {
+  if (p.accumulate || at.begin > 0) {
     Tiles::template load<0>(c, c_bytes);
     if constexpr (across > 1) Tiles::template load<1>(c + p.c_group, c_bytes);
     if constexpr (down > 1) Tiles::template load<2>(below, c_bytes);
@@ -32,18 +38,19 @@ void tile_block(const Bf16Product& p, int64_t row, int64_t col) {
     if constexpr (across > 1 && down > 1) Tiles::template zero<3>();
   }
   const int64_t a_bytes = p.a_row * 2, b_bytes = p.b_row * 2;
-  const Bf16* a = p.a + row * p.a_row;
-  const Bf16* b = p.b + col / product_cols * p.b_group;
+  const Bf16* a = p.a + row * p.a_row + at.begin / product_depth * p.a_step;
+  const Bf16* b = p.b + p.offset_of_group(col / product_cols) + at.begin / 2 * p.b_row;
   // Of what comes next, this block's share, so many lines at each step of the depth.
   constexpr int64_t line = 2 * product_cols;
   const int64_t row_blocks = (p.rows + 31) / 32, steps = p.depth / product_depth;
   const int64_t lines = (across * product_depth / 2 + row_blocks - 1) / row_blocks;
   const Bf16* ahead = p.ahead;
   if (ahead) {
-    const int64_t first = row / 32 * steps * lines, group = p.depth / 2;
-    ahead += (col / product_cols + first / group) * p.b_group + first % group * line;
+    const int64_t first = (row / 32 * steps + at.begin / product_depth) * lines;
+    const int64_t group = p.depth / 2;
+    ahead += p.offset_of_group(col / product_cols + first / group) + first % group * line;
   }
-  for (int64_t k = 0; k < p.depth; k += product_depth) {
+  for (int64_t k = at.begin; k < at.end; k += product_depth) {
     if (ahead)
       for (int64_t i = 0; i < lines; ++i, ahead += line) __builtin_prefetch(ahead, 0, 2);
     Tiles::template load<4>(a, a_bytes);
@@ -67,19 +74,32 @@ void tile_block(const Bf16Product& p, int64_t row, int64_t col) {
 }
 
 template <class Tiles, bool b_passes>
-void multiply_block(const Bf16Product& p, int64_t row, int64_t col) {
-  const bool wide = col + 16 < p.cols, tall = row + 16 < p.rows;
-  if (wide && tall) tile_block<Tiles, 2, 2, b_passes>(p, row, col);
-  if (wide && !tall) tile_block<Tiles, 2, 1, b_passes>(p, row, col);
-  if (!wide && tall) tile_block<Tiles, 1, 2, b_passes>(p, row, col);
-  if (!wide && !tall) tile_block<Tiles, 1, 1, b_passes>(p, row, col);
+void multiply_block(const Bf16Product& p, const TileRange& at) {
+  const bool wide = at.col + 16 < p.cols, tall = at.row + 16 < p.rows;
+  if (wide && tall) tile_block<Tiles, 2, 2, b_passes>(p, at);
+  if (wide && !tall) tile_block<Tiles, 2, 1, b_passes>(p, at);
+  if (!wide && tall) tile_block<Tiles, 1, 2, b_passes>(p, at);
+  if (!wide && !tall) tile_block<Tiles, 1, 1, b_passes>(p, at);
+}
+
+// A right side that is read once for 32 rows: of those, as much of their depth at a time as the L1
+// cache keeps for all columns.
+template <class Tiles>
+void multiply_passing(const Bf16Product& p) {
+  constexpr int64_t most_depth = 512;
+  const int64_t parts = (p.depth + most_depth - 1) / most_depth;
+  const int64_t part = (p.depth / product_depth + parts - 1) / parts * product_depth;
+  for (int64_t row = 0; row < p.rows; row += 32)
+    for (int64_t k = 0; k < p.depth; k += part)
+      for (int64_t col = 0; col < p.cols; col += 32)
+        multiply_block<Tiles, true>(p, {row, col, k, k + part < p.depth ? k + part : p.depth});
 }
 
 // Two columns of tiles of a right side of up to two steps of depth, which stays in registers: half
 // the loads of tile_block. Attention's two products, at a head of 64 and 64 keys, are such.
 template <class Tiles, int steps>
 void short_columns(const Bf16Product& p, int64_t col) {
-  const Bf16* b = p.b + col / product_cols * p.b_group;
+  const Bf16* b = p.b + p.offset_of_group(col / product_cols);
   const int64_t a_bytes = p.a_row * 2, b_bytes = p.b_row * 2, c_bytes = p.c_row * 4;
   const int64_t b_step = product_depth / 2 * p.b_row;
   Tiles::template load<4>(b, b_bytes);
@@ -116,17 +136,14 @@ void multiply_columns(const Bf16Product& p, int64_t col) {
   const bool wide = col + product_cols < p.cols;
   if (wide && p.depth == product_depth) return short_columns<Tiles, 1>(p, col);
   if (wide && p.depth == 2 * product_depth) return short_columns<Tiles, 2>(p, col);
-  for (int64_t row = 0; row < p.rows; row += 32) multiply_block<Tiles, false>(p, row, col);
+  for (int64_t row = 0; row < p.rows; row += 32)
+    multiply_block<Tiles, false>(p, {row, col, 0, p.depth});
 }
 
 template <class Tiles>
 void multiply_on_tiles(const Bf16Product& p) {
-  if (p.b_passes) {
-    for (int64_t row = 0; row < p.rows; row += 32)
-      for (int64_t col = 0; col < p.cols; col += 32) multiply_block<Tiles, true>(p, row, col);
-  } else {
-    for (int64_t col = 0; col < p.cols; col += 32) multiply_columns<Tiles>(p, col);
-  }
+  if (p.b_passes) return multiply_passing<Tiles>(p);
+  for (int64_t col = 0; col < p.cols; col += 32) multiply_columns<Tiles>(p, col);
 }
 
 }  // namespace tidemark::cpu

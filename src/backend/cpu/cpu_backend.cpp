@@ -56,6 +56,15 @@ void with_elements(const Tensor& tensor, const Body& body) {
   tensor.dtype == DType::i8 ? body(int8_t{}, tensor) : body(Bf16(), tensor);
 }
 
+// The gate that the product before it does along with its own work in steps without an observer, or
+// null.
+const Glu* gate_taken_along(const Step& step, size_t index, const CpuContext& context) {
+  if (index == 0 || index >= step.nodes.size()) return nullptr;
+  const auto* gemm = std::get_if<Gemm>(&step.nodes[index - 1].op);
+  const auto* glu = std::get_if<Glu>(&step.nodes[index].op);
+  return gemm && glu && cpu::takes_along(*gemm, *glu, context) ? glu : nullptr;
+}
+
 }  // namespace
 
 CpuBackend::CpuBackend(int threads, int64_t memory_limit_bytes, const cpu::Bf16Unit* bf16)
@@ -168,6 +177,12 @@ void CpuBackend::run_step(StepKind kind, int64_t past, NodeObserver* observer) {
   const CpuContext c = context(plan_);
   for (size_t i = 0; i < step.nodes.size(); ++i) {
     const Node& node = step.nodes[i];
+    const Glu* gate = observer ? nullptr : gate_taken_along(step, i + 1, c);
+    if (gate) {
+      cpu::run_gated(std::get<Gemm>(node.op), gate->act, c);
+      ++i;
+      continue;
+    }
     if (observer) observer->before(node, i);
     std::visit([&](const auto& op) { cpu::run(op, c); }, node.op);
     if (observer) observer->after(node, i);
@@ -176,8 +191,11 @@ void CpuBackend::run_step(StepKind kind, int64_t past, NodeObserver* observer) {
 
 std::string CpuBackend::implementation(StepKind kind, size_t node) const {
   const CpuContext c = context(plan_);
-  const auto variant = std::visit([&](const auto& op) { return cpu::variant(op, c); },
-                                  plan_.step(kind).nodes[node].op);
+  const Step& step = plan_.step(kind);
+  const auto variant =
+      std::visit([&](const auto& op) { return cpu::variant(op, c); }, step.nodes[node].op);
+  if (gate_taken_along(step, node, c))
+    return fmt::format("{}; unobserved: part of the product before", cpu::simd_target());
   if (variant.find(':') != std::string_view::npos) return fmt::format("oneDNN {}", variant);
   return variant.empty() ? std::string(cpu::simd_target())
                          : fmt::format("{} {}", variant, cpu::simd_target());

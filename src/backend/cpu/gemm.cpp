@@ -118,6 +118,20 @@ std::string_view variant(const Gemm& op, const CpuContext& context) {
   return {};
 }
 
+bool takes_along(const Gemm& op, const Glu& glu, const CpuContext& context) {
+  const bool is_whole = glu.gate == op.out && glu.out == op.out && 2 * glu.width == op.n &&
+                        glu.up == columns_from(op.out, glu.width) && glu.rows == op.m;
+  return is_whole && !op.scales && !op.accumulate && op.out_per_past == 0 &&
+         !context.is_f32(op.out) && choose(op, context) == Way::unit && takes_glu(op.n, op.k);
+}
+
+void run_gated(const Gemm& op, Act act, const CpuContext& context) {
+  GemmArgs args = resolve<Bf16, Bf16>(op, context);
+  args.gated = act;
+  run_on_unit(args, *context.bf16, context.threads,
+              context.workspace<std::byte>(workspace_bytes(op, context)));
+}
+
 void run(const Gemm& op, const CpuContext& context) {
   if (op.scales) return run_int8(op, context);
   const bool out_f32 = context.is_f32(op.out);

@@ -1,6 +1,7 @@
 // The ways gemm.cpp has to run a product. x [m, k], weight [n, k], bias [n], out [m, n].
 #pragma once
 
+#include <optional>
 #include <type_traits>
 
 #include "backend/cpu/bf16_product.h"
@@ -22,6 +23,9 @@ struct GemmArgs {
   int64_t m, n, k, x_stride, weight_stride, out_stride;
   float scale;
   bool accumulate, x_f32, out_f32;
+  // The halves of the n outputs are what is activated and what that is multiplied by, and out
+  // [m, n / 2] is the product: a Glu taken along. Only run_on_unit() knows it.
+  std::optional<Act> gated = {};
   bool streams = false;  // out goes past the caches; who sets it flushes (simd-inl.h, stream_two)
 };
 
@@ -62,6 +66,7 @@ void dot_group(const Bf16* x, int64_t x_row, int64_t m, const Bf16* weight, int6
 // gemm_unit.cpp: many rows on a unit for bf16, with a packed weight of bf16 or of 8 bits, or with
 // rows of 8 bits and activations of 16, whose k is a multiple of 32.
 int64_t unit_workspace_bytes(const Gemm&, int threads);
+bool takes_glu(int64_t n, int64_t k);  // whether GemmArgs::gated may be set
 void run_on_unit(const GemmArgs&, const Bf16Unit&, int threads, std::byte* scratch);
 int64_t unit_workspace_bytes(const Int8Product&, int threads);
 void run_on_unit(const Int8Product&, const Bf16Unit&, int threads, std::byte* scratch);

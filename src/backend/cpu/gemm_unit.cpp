@@ -83,6 +83,44 @@ void lay_out_scaled(const Int8Product& p, int64_t first, int64_t rows, int64_t k
   }
 }
 
+// Gated outputs [col, col + cols): sums have 16 that are activated, then 16 to multiply by, and so
+// on. Both are rounded as a product of its own would store them.
+struct GatedRows {
+  const GemmArgs& g;
+  int64_t row, rows, col, cols;
+  const float* sums;
+  int64_t sums_row;
+
+  template <Act act>
+  void run() const {
+    const Bf16* bias = static_cast<const Bf16*>(g.bias);
+    const bool stream = g.streams && in_whole_lines(static_cast<Bf16*>(g.out), g.out_stride, col);
+    const Vec scale = all(g.scale);
+    for (int64_t i = 0; i < rows; ++i) {
+      Bf16* out = static_cast<Bf16*>(g.out) + (row + i) * g.out_stride + col;
+      const auto rounded = [&](const float* sum, int64_t output) {
+        Vec value = load(sum);
+        if (bias) value = hn::Add(value, load(bias + output));
+        const auto bits = rounded_bits(hn::Mul(value, scale));
+        return hn::BitCast(floats, hn::And(bits, hn::Set(WordTag(), 0xffff0000u)));
+      };
+      const auto finished = [&](int64_t j) {
+        const float* sum =
+            sums + i * sums_row + j / packed_rows * 2 * packed_rows + j % packed_rows;
+        const Vec gate = rounded(sum, col + j);
+        const Vec up = rounded(sum + packed_rows, g.n / 2 + col + j);
+        return hn::Mul(activate<act, Bf16>(gate), up);
+      };
+      store_values(finished, out, cols, stream);
+    }
+  }
+};
+
+void finish_gated(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int64_t cols,
+                  const float* sums, int64_t sums_row) {
+  with_activation(*g.gated, GatedRows{g, row, rows, col, cols, sums, sums_row});
+}
+
 void finish_block(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int64_t cols,
                   const float* sums, int64_t sums_row) {
   g.out_f32 ? finish_rows<Bf16, float>(g, row, rows, col, cols, sums, sums_row)
@@ -99,6 +137,7 @@ HWY_AFTER_NAMESPACE();
 namespace tidemark::cpu {
 
 HWY_EXPORT(finish_block);
+HWY_EXPORT(finish_gated);
 HWY_EXPORT(lay_out_last_panel);
 HWY_EXPORT(lay_out_last_x);
 HWY_EXPORT(lay_out_scaled);
@@ -170,7 +209,8 @@ int64_t row_scales_bytes(int64_t m) {
 bool streams(const GemmArgs& g) {
   constexpr int64_t most_cached = int64_t{1} << 20;
   return !g.accumulate &&
-         g.m * g.n * size_bytes(g.out_f32 ? DType::f32 : DType::bf16) > most_cached;
+         g.m * (g.gated ? g.n / 2 : g.n) * size_bytes(g.out_f32 ? DType::f32 : DType::bf16) >
+             most_cached;
 }
 
 struct Work {
@@ -184,9 +224,10 @@ struct Work {
 };
 
 struct Panel {
-  int64_t col, cols;  // outputs
-  const Bf16* at;     // groups of 16 outputs; null: has 8 bits
-  int64_t group;      // elements from one to the next
+  int64_t col, cols;         // products; of gated outputs two each
+  const Bf16* at;            // groups of 16; null: has 8 bits
+  int64_t group;             // elements from one to the next
+  int64_t pair = 2 * group;  // and to the one behind that
 };
 
 int64_t panel_count(const Work& w) {
@@ -198,6 +239,10 @@ Panel find_panel(const Work& w, int64_t panel) {
   const GemmArgs& g = w.g;
   const int64_t in_place = rows_in_place(g.n, g.k), col = panel * panel_rows;
   if (w.scaled) return {col, std::min(panel_rows, g.n - col), nullptr, 0};
+  if (g.gated) {
+    const Bf16* at = static_cast<const Bf16*>(g.weight) + col / 2 * g.k;
+    return {col, std::min(panel_rows, g.n - col), at, g.n / 2 * g.k, packed_rows * g.k};
+  }
   if (w.last_panel && panel == panel_count(w) - 1)
     return {in_place, g.n - in_place, w.last_panel, packed_rows * round_up(g.k, packed_depth)};
   return {col, std::min(panel_rows, in_place - col), static_cast<const Bf16*>(g.weight) + col * g.k,
@@ -239,6 +284,7 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
                           .b = panel.at ? panel.at + k * packed_rows : scaled,
                           .b_row = 2 * packed_rows,
                           .b_group = panel.at ? panel.group : packed_rows * depth,
+                          .b_pair = panel.at ? panel.pair : 2 * packed_rows * depth,
                           .c = at,
                           .c_row = panel_rows,
                           .rows = copy_row > 0 ? padded : rows / product_rows * product_rows,
@@ -255,11 +301,12 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
         multiply(product);
       }
       if (k + part < g.k) continue;
-      if (w.rounded)
-        finish(*w.rounded,
-               {at, true, panel_rows, panel.col, panel.cols, w.row_scales, row, g.streams}, rows);
-      else
-        HWY_DYNAMIC_DISPATCH(finish_block)(g, row, rows, panel.col, panel.cols, at, panel_rows);
+      if (g.gated) HWY_DYNAMIC_DISPATCH(finish_gated)
+      (g, row, rows, panel.col / 2, panel.cols / 2, at, panel_rows);
+      else if (w.rounded)
+          finish(*w.rounded,
+                 {at, true, panel_rows, panel.col, panel.cols, w.row_scales, row, g.streams}, rows);
+      else HWY_DYNAMIC_DISPATCH(finish_block)(g, row, rows, panel.col, panel.cols, at, panel_rows);
     }
   }
 }
@@ -282,7 +329,9 @@ void run_work(Work work, int threads, std::byte* scratch) {
   const int64_t block = rows_of_block(g.m, g.k, work.scaled);
   const int64_t panels = panel_count(work), blocks = divide_up(g.m, block);
   const int64_t most = is_cut(g.k) ? most_panels : panels;
-  parallel_parts(threads, blocks * panels, 1, [&](int64_t begin, int64_t end, int thread) {
+  // Every part of a product with a cut depth reads all of its x anew: few of them.
+  const int64_t grain = is_cut(g.k) ? std::min(panels, divide_up(blocks * panels, 2 * threads)) : 1;
+  parallel_parts(threads, blocks * panels, grain, [&](int64_t begin, int64_t end, int thread) {
     work.unit.begin();
     for (int64_t item = begin; item < end;) {
       const int64_t row = item / panels * block, panel = item % panels;
@@ -301,6 +350,10 @@ void run_work(Work work, int threads, std::byte* scratch) {
 int64_t unit_workspace_bytes(const Gemm& op, int threads) {
   return last_x_bytes(op.m, op.k) + last_panel_bytes(op.n, op.k) +
          threads * thread_bytes(op.m, op.k, op.x.stride, false);
+}
+
+bool takes_glu(int64_t n, int64_t k) {
+  return n % (2 * packed_rows) == 0 && rows_in_place(n, k) == n;
 }
 
 int64_t unit_workspace_bytes(const Int8Product& p, int threads) {

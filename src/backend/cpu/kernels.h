@@ -31,6 +31,11 @@ void run(const RgLru&, const CpuContext&);
 void run(const SelectLast&, const CpuContext&);
 void run(const Argmax&, const CpuContext&);
 
+// Whether a product can do the operator behind it, too, and does, where nobody looks at what lies
+// between them: gemm_unit.cpp.
+bool takes_along(const Gemm&, const Glu&, const CpuContext&);
+void run_gated(const Gemm&, Act, const CpuContext&);
+
 // Scratch of an operator, whatever its `past`. Operators not named here need none.
 int64_t workspace_bytes(const auto&, const CpuContext&) {
   return 0;

@@ -601,10 +601,6 @@ std::string implementation(const Op& op, CudaContext& c) {
 // every operator on its own.
 namespace {
 
-bool same_view(const Operand& a, const Operand& b) {
-  return a.tensor == b.tensor && a.offset == b.offset && a.stride == b.stride;
-}
-
 // Whether two tensors lie in the same bytes of an arena: then one may be written only after the
 // last reader of the other, which a kernel of both operators cannot promise.
 bool share_memory(const Operand& a, const Operand& b, CudaContext& c) {
@@ -645,7 +641,7 @@ bool take_norm(const Step& step, size_t index, GemvArgs& args, CudaContext& c) {
   const auto* norm = node_as<Norm>(step, index);
   const Gemm* gemm = product_of_one_row(step, index + 1);
   if (!norm || !gemm || norm->kind != NormKind::rms || norm->groups != 1 || norm->rows != 1 ||
-      !norm->weight || norm->bias || !same_view(norm->out, gemm->x) || norm->width != gemm->k ||
+      !norm->weight || norm->bias || norm->out != gemm->x || norm->width != gemm->k ||
       norm->x.tensor == norm->out.tensor || gemm->out.tensor == norm->x.tensor ||
       gemm->out.tensor == norm->out.tensor || share_memory(gemm->out, norm->x, c))
     return false;
@@ -661,9 +657,8 @@ bool take_glu(const Op& op, const Gemm& gemm, const Operand& x, GemvArgs& args, 
   const auto* glu = std::get_if<Glu>(&op);
   Operand up = gemm.out;
   up.offset += gemm.n / 2;
-  if (!glu || 2 * glu->width != gemm.n || !same_view(glu->gate, gemm.out) ||
-      !same_view(glu->up, up) || c.dtype(glu->out) != c.dtype(gemm.out) ||
-      share_memory(glu->out, x, c))
+  if (!glu || 2 * glu->width != gemm.n || glu->gate != gemm.out || glu->up != up ||
+      c.dtype(glu->out) != c.dtype(gemm.out) || share_memory(glu->out, x, c))
     return false;
   args.tail = GemvTail::glu, args.act = glu->act;
   args.out = c.at(glu->out), args.out_stride = glu->out.stride;
@@ -693,7 +688,7 @@ bool take_rope(const Op& op, const Gemm& gemm, GemvArgs& args, RopeArgs& rope, C
   const int64_t q_rows = o->heads * o->head_dim, k_rows = o->kv_heads * o->head_dim;
   Operand k = gemm.out, v = gemm.out;
   k.offset += q_rows, v.offset += q_rows + k_rows;
-  if (!same_view(o->q, gemm.out) || !same_view(o->k, k) || (o->v && !same_view(o->v, v)) ||
+  if (o->q != gemm.out || o->k != k || (o->v && o->v != v) ||
       gemm.n != q_rows + k_rows + o->kv_heads * o->value_dim)
     return false;
   args.tail = GemvTail::rope;
@@ -709,7 +704,7 @@ size_t launch_gated_ssd(const Step& step, size_t index, CudaContext& c) {
   const SsdChoice chosen = choose(*ssd, a, c);
   if (chosen.kernel != SsdKernel::recurrence) return 0;
   if (const auto* glu = node_as<Glu>(step, index + 1)) {
-    if (glu->act != Act::silu || !same_view(glu->up, ssd->out)) return 0;
+    if (glu->act != Act::silu || glu->up != ssd->out) return 0;
     a.z = c.at(glu->gate), a.z_stride = glu->gate.stride;
     a.out = c.at(glu->out), a.out_stride = glu->out.stride;
     launch_ssd(a, chosen, nullptr, c.queue);
@@ -718,7 +713,7 @@ size_t launch_gated_ssd(const Step& step, size_t index, CudaContext& c) {
   const auto* norm = node_as<GatedNorm>(step, index + 1);
   const Gemm* gemm = product_of_one_row(step, index + 2);
   if (!norm || !gemm || norm->groups != 1 || norm->norm_before_gate || norm->rows != 1 ||
-      !same_view(norm->x, ssd->out) || !same_view(norm->out, gemm->x) || norm->width != gemm->k ||
+      norm->x != ssd->out || norm->out != gemm->x || norm->width != gemm->k ||
       gemm->out.tensor == norm->out.tensor || is_read_after(step, index + 2, norm->out.tensor))
     return 0;
   GemvArgs product = gemv_args(gemm_args(*gemm, c));
