@@ -2,11 +2,11 @@
 // (packed_weight.h), or on its sister for 8-bit integers, with both sides in 8 bits; or with rows
 // of 8 bits and activations of 16, when a panel is scaled to bf16 where it is needed. A thread
 // takes panels of 64 outputs for up to 256 rows of x, so that both stay in the L2 cache, where the
-// next panel arrives meanwhile; for 512 where a panel must be made first. A long depth is cut, or x
-// would not stay: then the sums of 16 panels wait in memory between the parts. x is copied only
-// where its rows would share the sets of a cache, or fill no tiles. Limit: on AMX the L2 cache,
-// which every tile but the sums comes from: 2 KiB for 32 KFLOP; on vdpbf16ps its multiply-adds
-// (docs/kernels.md).
+// next panel arrives meanwhile; for 512 where their depth lets them stay, or where a panel must be
+// made first. A long depth is cut, or x would not stay: then the sums of 16 panels wait in memory
+// between the parts. x is copied only where its rows would share the sets of a cache, or fill no
+// tiles. Limit: on AMX the L2 cache, which every tile but the sums comes from: 2 KiB for 32 KFLOP;
+// on vdpbf16ps its multiply-adds (docs/kernels.md).
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
@@ -155,10 +155,18 @@ int64_t depth_of_part(int64_t k) {
   return round_up(is_cut(k) ? divide_up(k, divide_up(k, part_depth)) : k, packed_depth);
 }
 
-// Rows of x that a panel meets at a time.
-int64_t rows_of_block(int64_t m, int64_t k, bool scaled) {
-  const int64_t most = scaled && !is_cut(k) ? 512 : 256;
-  return std::min(round_up(m, product_rows), most);
+// What a product's memory depends on.
+struct Shape {
+  int64_t m, n, k, x_stride;
+  bool scaled;  // a weight in 8 bits that becomes bf16 panel by panel
+};
+
+// Rows of x that a panel meets at a time. More of them ask less of the memory that weights come
+// from, while half of an L2 cache of 2 MiB has them and the panels are enough for all threads.
+int64_t rows_of_block(const Shape& s, int64_t threads) {
+  const bool stay = 512 * s.k * size_bytes(DType::bf16) <= int64_t{1} << 20;
+  const bool more = s.scaled ? !is_cut(s.k) : stay && s.n >= 8 * threads * panel_rows;
+  return std::min<int64_t>(round_up(s.m, product_rows), more ? 512 : 256);
 }
 
 // Whether x is copied, part by part: its rows fill no tiles, or lie so far apart that few sets of a
@@ -195,10 +203,10 @@ int64_t part_row(int64_t k, int64_t x_stride) {
 int64_t scaled_panel(int64_t k, bool scaled) {
   return scaled ? panel_rows * depth_of_part(k) : 0;
 }
-int64_t thread_bytes(int64_t m, int64_t k, int64_t x_stride, bool scaled) {
-  const int64_t rows = rows_of_block(m, k, scaled), panels = is_cut(k) ? most_panels : 1;
-  return (rows * part_row(k, x_stride) + scaled_panel(k, scaled)) * size_bytes(DType::bf16) +
-         panels * rows * panel_rows * size_bytes(DType::f32);
+int64_t thread_bytes(const Shape& s, int threads) {
+  const int64_t rows = rows_of_block(s, threads), panels = is_cut(s.k) ? most_panels : 1;
+  const int64_t elements = rows * part_row(s.k, s.x_stride) + scaled_panel(s.k, s.scaled);
+  return elements * size_bytes(DType::bf16) + panels * rows * panel_rows * size_bytes(DType::f32);
 }
 
 int64_t row_scales_bytes(int64_t m) {
@@ -326,7 +334,8 @@ void run_work(Work work, int threads, std::byte* scratch) {
     work.last_panel = last;
     scratch += bytes;
   }
-  const int64_t block = rows_of_block(g.m, g.k, work.scaled);
+  const Shape shape = {g.m, g.n, g.k, g.x_stride, work.scaled != nullptr};
+  const int64_t block = rows_of_block(shape, threads), bytes = thread_bytes(shape, threads);
   const int64_t panels = panel_count(work), blocks = divide_up(g.m, block);
   const int64_t most = is_cut(g.k) ? most_panels : panels;
   // Every part of a product with a cut depth reads all of its x anew: few of them.
@@ -337,7 +346,7 @@ void run_work(Work work, int threads, std::byte* scratch) {
       const int64_t row = item / panels * block, panel = item % panels;
       const int64_t count = std::min({most, panels - panel, end - item});
       run_block(work, row, std::min(block, g.m - row), panel, panel + count,
-                scratch + thread * thread_bytes(g.m, g.k, g.x_stride, work.scaled));
+                scratch + thread * bytes);
       item += count;
     }
     work.unit.end();
@@ -349,7 +358,7 @@ void run_work(Work work, int threads, std::byte* scratch) {
 
 int64_t unit_workspace_bytes(const Gemm& op, int threads) {
   return last_x_bytes(op.m, op.k) + last_panel_bytes(op.n, op.k) +
-         threads * thread_bytes(op.m, op.k, op.x.stride, false);
+         threads * thread_bytes({op.m, op.n, op.k, op.x.stride, false}, threads);
 }
 
 bool takes_glu(int64_t n, int64_t k) {
@@ -357,10 +366,13 @@ bool takes_glu(int64_t n, int64_t k) {
 }
 
 int64_t unit_workspace_bytes(const Int8Product& p, int threads) {
-  if (!p.int8_x) return last_x_bytes(p.m, p.k) + threads * thread_bytes(p.m, p.k, p.x_stride, true);
+  if (!p.int8_x)
+    return last_x_bytes(p.m, p.k) +
+           threads * thread_bytes({p.m, p.n, p.k, p.x_stride, true}, threads);
   const int64_t pairs = p.k / 2;
   return row_scales_bytes(p.m) + p.m * p.k + last_x_bytes(p.m, pairs) +
-         last_panel_bytes(p.n, pairs) + threads * thread_bytes(p.m, pairs, pairs, false);
+         last_panel_bytes(p.n, pairs) +
+         threads * thread_bytes({p.m, p.n, pairs, pairs, false}, threads);
 }
 
 void run_on_unit(const GemmArgs& g, const Bf16Unit& unit, int threads, std::byte* scratch) {
