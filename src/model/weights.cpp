@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -14,6 +15,10 @@
 
 namespace tidemark {
 namespace {
+
+bool is_number(float value) {
+  return std::isfinite(value);
+}
 
 // Calls produce(first, values) on runs of [begin, begin + count) in parallel, and stores the values
 // as `dtype` in `out`.
@@ -93,11 +98,15 @@ class CheckpointWeights final : public WeightSource {
     for_each_part(weight, row_begin, rows,
                   [&](const WeightPart& part, int64_t first, int64_t count, int64_t offset) {
                     const TensorView& tensor = tensor_of(part);
-                    store_elements((part.row_begin + first) * weight.cols, count * weight.cols,
-                                   dtype, out.subspan(static_cast<size_t>(offset * row_bytes)),
+                    const int64_t from = (part.row_begin + first) * weight.cols;
+                    std::atomic<bool> is_finite = true;
+                    store_elements(from, count * weight.cols, dtype,
+                                   out.subspan(static_cast<size_t>(offset * row_bytes)),
                                    [&](int64_t begin, std::span<float> values) {
                                      read_elements(tensor, begin, part.scale, values);
+                                     if (!std::ranges::all_of(values, is_number)) is_finite = false;
                                    });
+                    if (!is_finite) refuse_number(part, from, count * weight.cols);
                   });
   }
 
@@ -108,6 +117,16 @@ class CheckpointWeights final : public WeightSource {
   }
 
  private:
+  // A model that computes with what is no number measures and verifies nothing.
+  [[noreturn]] void refuse_number(const WeightPart& part, int64_t begin, int64_t count) const {
+    const TensorView& tensor = tensor_of(part);
+    float value = 0;
+    int64_t at = begin - 1;
+    do read_elements(tensor, ++at, part.scale, std::span(&value, 1));
+    while (std::isfinite(value) && at + 1 < begin + count);
+    fail("{}: tensor '{}': element {} is {}, expected a finite number", checkpoint_.source(),
+         printable(spelling(part)), at, value);
+  }
   bool has(const WeightPart& part) const { return checkpoint_.find(spelling(part)) != nullptr; }
   const std::string& spelling(const WeightPart& part) const {
     for (const std::string& name : part.names)

@@ -183,6 +183,29 @@ TEST_F(ChangedCheckpoint, an_integer_weight_is_refused) {
             file() + ": tensor 'model.norm.weight': expected a floating-point dtype, found I32");
 }
 
+TEST_F(ChangedCheckpoint, what_is_no_finite_number_is_refused) {
+  open("qwen2.5");
+  const float infinite = -HUGE_VALF;
+  std::memcpy(tensors_.at("model.layers.1.mlp.up_proj.weight").data.data() + 4 * 5000, &infinite,
+              sizeof(infinite));
+  save();
+  const ModelSpec spec = load_spec(folder_.string());
+  const auto weights = load();
+  const auto fill_all = [&](DType dtype) {
+    for (size_t id = 0; id < spec.weights.size(); ++id) {
+      const Weight& weight = spec.weights[id];
+      std::vector<std::byte> out(
+          static_cast<size_t>(weight.rows * weight.cols * size_bytes(dtype)));
+      weights->fill(static_cast<WeightId>(id), 0, weight.rows, dtype, out);
+    }
+  };
+  for (const DType dtype : {DType::f32, DType::bf16})
+    EXPECT_EQ(error_of([&] { fill_all(dtype); }),
+              file() +
+                  ": tensor 'model.layers.1.mlp.up_proj.weight': element 5000 is -inf, "
+                  "expected a finite number");
+}
+
 TEST_F(ChangedCheckpoint, a_tensor_left_over_is_refused) {
   open("tinyllama");
   for (const char* name : {"model.layers.0.self_attn.q_norm.weight", "a", "b", "c", "d"})

@@ -165,6 +165,18 @@ HWY_INLINE void unpack_row(const T* from, int64_t count, float* to) {
   for (int64_t i = 0; i < count; i += lanes) store(load_row(from + i, count - i), to + i);
 }
 
+// Bounds that a NaN passes: a model that computes one must not look as if it had computed a number.
+// x86 gives the second operand where one is a NaN, Arm the NaN, Highway's scalar target the other.
+HWY_INLINE Vec at_least(float least, Vec x) {
+  if constexpr (HWY_TARGET == HWY_SCALAR)
+    return hn::IfThenElse(hn::Lt(x, all(least)), all(least), x);
+  return hn::Max(all(least), x);
+}
+HWY_INLINE Vec at_most(float most, Vec x) {
+  if constexpr (HWY_TARGET == HWY_SCALAR) return hn::IfThenElse(hn::Gt(x, all(most)), all(most), x);
+  return hn::Min(all(most), x);
+}
+
 HWY_INLINE float sum(Vec v) {
   return hn::GetLane(hn::SumOfLanes(floats, v));
 }
@@ -240,10 +252,10 @@ HWY_INLINE Vec exp2(Vec x) {
                          0.009618025603F,
                          0.001340043217F,
                          0.0001546973191F};
-  // Max keeps a NaN in its second argument. Adding 1.5 * 2^23 leaves the nearest integer in the low
+  // Adding 1.5 * 2^23 leaves the nearest integer in the low
   // bits.
   const Vec magic = all(12582912.0F);
-  const Vec clamped = hn::Max(all(-126.0F), x);
+  const Vec clamped = at_least(-126.0F, x);
   const Vec shifted = hn::Add(clamped, magic);
   const Vec rest = hn::Sub(clamped, hn::Sub(shifted, magic));
   const auto power = hn::ShiftLeft<23>(hn::BitCast(IntTag(), shifted));
@@ -255,7 +267,7 @@ HWY_INLINE Vec exp2(Vec x) {
 HWY_INLINE Vec exp2_to_bf16(Vec x) {
   constexpr float c[] = {0.9999280735F, 0.6932609855F, 0.2426111222F, 0.05517166907F};
   const Vec magic = all(12582912.0F);
-  const Vec clamped = hn::Max(all(-126.0F), x);
+  const Vec clamped = at_least(-126.0F, x);
   const Vec shifted = hn::Add(clamped, magic);
   const Vec rest = hn::Sub(clamped, hn::Sub(shifted, magic));
   const auto power = hn::ShiftLeft<23>(hn::BitCast(IntTag(), shifted));
@@ -271,7 +283,7 @@ HWY_INLINE Vec exp2_any_to_bf16(Vec x) {
 }
 #else
 HWY_INLINE Vec exp2_any_to_bf16(Vec x) {
-  return exp2_to_bf16(hn::Min(all(127.0F), x));
+  return exp2_to_bf16(at_most(127.0F, x));
 }
 #endif
 
@@ -280,7 +292,7 @@ HWY_INLINE Vec exp2_any_to_bf16(Vec x) {
 #if HWY_TARGET == HWY_AVX3
 HWY_INLINE Vec exp(Vec x) {
   // Of an infinite product the part that is lost would be no number.
-  const Vec finite = hn::Min(all(89.0F), hn::Max(all(-104.0F), x));
+  const Vec finite = at_most(89.0F, at_least(-104.0F, x));
   const Vec high = hn::Mul(finite, all(log2_e));
   const Vec lost = hn::MulSub(finite, all(log2_e), high);
   const Vec low = hn::MulAdd(finite, all(1.92596299e-8F), lost);
@@ -296,7 +308,7 @@ HWY_INLINE Vec exp(Vec x) {
                          0.001340043217F,
                          0.0001546973191F};
   const Vec magic = all(12582912.0F);
-  const Vec clamped = hn::Max(all(-87.33F), x);
+  const Vec clamped = at_least(-87.33F, x);
   const Vec high = all(1.44269504F), low = all(1.92596299e-8F);
   const Vec shifted = hn::MulAdd(clamped, high, magic);
   const Vec nearest = hn::Sub(shifted, magic);
@@ -315,7 +327,7 @@ HWY_INLINE Vec reciprocal(Vec x) {
 }
 
 HWY_INLINE Vec sigmoid(Vec x) {
-  return reciprocal(hn::Add(all(1.0F), exp(hn::Min(hn::Neg(x), all(87.0F)))));
+  return reciprocal(hn::Add(all(1.0F), exp(at_most(87.0F, hn::Neg(x)))));
 }
 
 HWY_INLINE Vec silu(Vec x) {
@@ -336,7 +348,7 @@ HWY_INLINE Vec softplus(Vec x) {
   constexpr float c[] = {0.9999998057F, -0.4999740556F, 0.3327548223F,  -0.2449547711F,
                          0.1774528135F, -0.1076822875F, 0.04409004324F, -0.00853932461F};
   const Vec u = exp(hn::Neg(hn::Abs(x)));
-  return hn::MulAdd(u, polynomial(u, c), hn::Max(hn::Zero(floats), x));
+  return hn::MulAdd(u, polynomial(u, c), at_least(0, x));
 }
 
 // Below 5/8 x * p(x^2), above 1 - 2 / (1 + e^2x).
@@ -358,7 +370,7 @@ HWY_INLINE Vec erf(Vec x) {
                            -0.04365193426F,  0.04639105123F,   -0.03186589637F, 0.009574278362F,
                            0.006630969924F,  -0.01040347254F,  0.004676661933F, 0.001536217172F,
                            -0.002039517818F, 9.703090125e-05F, 0.000259857077F};
-  const Vec a = hn::Min(hn::Abs(x), all(4.0F));
+  const Vec a = at_most(4.0F, hn::Abs(x));
   const Vec below = hn::Mul(x, polynomial(hn::Mul(x, x), near));
   const Vec u = hn::Mul(hn::Sub(a, all(2.5F)), all(1.0F / 1.5F));
   const Vec above = hn::CopySign(polynomial(u, far), x);
@@ -378,7 +390,7 @@ HWY_INLINE Vec activate(Vec x) {
     return hn::Mul(hn::Mul(all(0.5F), x), hn::Add(all(1.0F), tanh(inner)));
   }
   if constexpr (act == Act::relu2) {
-    const Vec positive = hn::Max(hn::Zero(floats), x);
+    const Vec positive = at_least(0, x);
     return hn::Mul(positive, positive);
   }
   return x;

@@ -15,8 +15,8 @@ HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
 
 inline Vec step_size(const Ssd& op, Vec dt) {
-  const Vec d = hn::Max(all(op.dt_min), softplus(dt));
-  return op.dt_max > 0 ? hn::Min(all(op.dt_max), d) : d;
+  const Vec d = at_least(op.dt_min, softplus(dt));
+  return op.dt_max > 0 ? at_most(op.dt_max, d) : d;
 }
 
 // One head's block: d[t], and the running sum of d * rate rounded to fp32 in sum[t] with what that
