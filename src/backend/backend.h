@@ -66,7 +66,7 @@ class Backend {
     if (running == 0) synchronize();
   }
   // Which kernel variant or library runs a node of the attached plan under an observer, for the
-  // records; and whether steps without one have it done by the launch of a node before.
+  // records; and whether steps without one have it done along with a node before.
   virtual std::string implementation(StepKind, size_t node) const = 0;
 };
 
