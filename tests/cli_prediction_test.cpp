@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <regex>
 
 #include "base/error.h"
 #include "run_program.h"
@@ -196,6 +197,38 @@ TEST(CliPrediction, OperatorsWithMoreOperationsThanARecordHoldsSaySo) {
   ASSERT_NE(at, std::string::npos) << ran.out;
   EXPECT_NE(ran.out.substr(at, ran.out.find('\n', at) - at).find("  > "), std::string::npos)
       << ran.out.substr(at, 200);
+}
+
+// More sequences and tokens than 64 bits have room for are no plan, and none that fits.
+TEST(CliPrediction, NoPlanIsSoLargeThatItsNumbersWrap) {
+  for (const char* arguments :
+       {"predict qwen2.5-0.5b --on h200 --context 1m --batch 1000000000",
+        "predict mamba-130m --on h200 --context 1m --batch 1000000000000 --new-tokens 1",
+        "limit qwen2.5-0.5b --memory 4194303TiB --batch 1099511627776",
+        "explain qwen2.5-0.5b --context 1m --batch 100000000 --chunk whole"})
+    expect_error(arguments, {"batch", "1048576"});
+  for (const char* arguments :
+       {"predict hymba-1.5b --on h200 --context 1m --batch 1048576",
+        "limit hymba-1.5b --on h200 --batch 1048576 --new-tokens 1048577",
+        "crossover qwen2.5-0.5b mamba2-780m --metric memory --batch 1048576 --new-tokens 2000000"})
+    expect_error(arguments, {"1099511627776 tokens in all sequences", "1048576 sequences"});
+  const Ran explained =
+      tidemark("explain qwen2.5-0.5b --context 1000k --batch 1048576 --chunk whole");
+  EXPECT_EQ(explained.code, 0) << explained.err;
+  EXPECT_FALSE(std::regex_search(explained.out, std::regex(" -[0-9]"))) << explained.out;
+}
+
+TEST(CliPrediction, ALimitAsksNoMoreThanAPlanCanHave) {
+  for (const auto& [batch, context] :
+       {std::pair(1, int64_t{1} << 40), std::pair(1048576, int64_t{1} << 20)}) {
+    const Ran ran = tidemark(
+        fmt::format("limit mamba-130m --memory 4194303TiB --new-tokens 1 --batch {}", batch));
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    size_t rows = 0;
+    const std::string all = fmt::format(" {}, all it can take ", context);
+    for (size_t at = 0; (at = ran.out.find(all, at)) != std::string::npos; ++at) ++rows;
+    EXPECT_EQ(rows, 3U) << ran.out;
+  }
 }
 
 // The position behind the meta tokens is the one whose keys attention counts.

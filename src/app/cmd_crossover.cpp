@@ -123,8 +123,8 @@ Pair pair_of(const Options& o, int64_t least_new_tokens) {
             .workload = planned_workload(o, least_new_tokens),
             .whole = o.chunk == "whole"};
   pair.last = std::min({tokens_option("--max-context", o.max_context),
-                        max_context(pair.a, pair.workload.new_tokens),
-                        max_context(pair.b, pair.workload.new_tokens)});
+                        max_context(pair.a, pair.workload), max_context(pair.b, pair.workload)});
+  pair.last = std::max<int64_t>(1, pair.last);  // where there is none, a plan says why
   return pair;
 }
 

@@ -67,7 +67,9 @@ void check_cells(const std::string& file, const SweepFile& sweep) {
     if (is_fake(c.model)) continue;
     if (!specs.contains(c.model))
       specs[c.model] = with_context(at(sweep.lines[i].model), [&] { return load_spec(c.model); });
-    if (const int64_t most = max_context(specs[c.model], c.new_tokens); c.context > most)
+    const int64_t most =
+        max_context(specs[c.model], {.batch = c.batch, .new_tokens = c.new_tokens});
+    if (c.context > most)
       fail("{}: context: expected at most the {} that {} has positions for, found {}",
            at(sweep.lines[i].context), most, c.model, c.context);
   }

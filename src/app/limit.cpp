@@ -49,7 +49,7 @@ class Search {
   const ModelSpec& spec_;
   const LimitRequest& request_;
   const MemoryOf& memory_of_;
-  const int64_t most_tokens_ = max_context(spec_, request_.workload.new_tokens);
+  const int64_t most_tokens_ = max_context(spec_, request_.workload);
 };
 
 Tag grown_most(const MemoryByTag& from, const MemoryByTag& to) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "app/limit.h"
 #include "app/session.h"
 #include "app/whatif.h"
 #include "backend/cuda_plan.h"
@@ -25,6 +26,52 @@ TEST(Prediction, MemoryIsThePlansToTheByte) {
     EXPECT_EQ(r.source, Source::predicted);
     EXPECT_EQ(r.cell.device, "epyc-9654");
     EXPECT_EQ(r.cell.family, spec.family);
+  }
+}
+
+// Nothing wraps up to the largest workload that a plan is made for: of half the tokens everything
+// takes about half, pairs of tokens a quarter.
+TEST(Prediction, BytesAndOperationsFitTheirIntegersAtTheLargestWorkloads) {
+  const auto backend = open_backend("cpu", 0, 0);
+  const DeviceProfile profile = load_profile("h200");
+  for (const Preset& preset : presets()) {
+    const ModelSpec spec = load_spec(std::string(preset.name));
+    for (const DType dtype : {DType::f32, DType::bf16, DType::w8a8})
+      for (const int64_t batch : {int64_t{1}, int64_t{1} << 20}) {
+        Workload w{
+            .batch = batch, .chunk = int64_t{1} << 40, .dtype = dtype, .logits = LogitsPolicy::all};
+        if (spec.positions == no_weight) w.new_tokens = (int64_t{1} << 40) / batch;
+        w.context = max_context(spec, w);
+        const Plan plan = build_plan(spec, w);
+        w.context /= 2;
+        w.new_tokens = (w.new_tokens + 1) / 2;
+        const Plan half = build_plan(spec, w);
+        const std::string what = fmt::format("{}, {}, batch {}", preset.name, name(dtype), batch);
+        for (const auto& memory_of :
+             {MemoryOf([&](const Plan& p) { return layout_on(*backend, p).size_bytes; }),
+              MemoryOf([](const Plan& p) { return layout_on_cuda(p).size_bytes; }),
+              MemoryOf(
+                  [&](const Plan& p) { return eager_memory(p, eager_options(spec), profile); })}) {
+          const MemoryByTag all = memory_of(plan), part = memory_of(half);
+          for (const Tag tag : all_tags) EXPECT_GE(all[tag], 0) << what << " " << name(tag);
+          EXPECT_GT(all.total(), part.total()) << what;
+          EXPECT_LE(static_cast<double>(all.total()), 4.1 * static_cast<double>(part.total()))
+              << what << ", a mask's pairs being four times as many";
+        }
+        const std::vector<Node>& nodes = plan.step(StepKind::tail).nodes;
+        for (size_t i = 0; i < nodes.size(); ++i) {
+          const Cost all = cost(nodes[i].op, plan);
+          const Cost part = cost(half.step(StepKind::tail).nodes[i].op, half);
+          for (const auto& [x, y] :
+               {std::pair(all.ops, part.ops), std::pair(all.bytes_read, part.bytes_read),
+                std::pair(all.bytes_written, part.bytes_written)}) {
+            EXPECT_GE(y, 0) << what << " " << name(nodes[i].op);
+            EXPECT_GE(x, y) << what << " " << name(nodes[i].op);
+            EXPECT_LE(static_cast<double>(x), 4.1 * static_cast<double>(y))
+                << what << " " << name(nodes[i].op);
+          }
+        }
+      }
   }
 }
 

@@ -7,17 +7,28 @@
 namespace tidemark {
 namespace {
 
-constexpr int64_t most_tokens = int64_t{1} << 40;
+// No device comes near either. Within them bytes fit in 64 bits for every preset: a token takes up
+// to a few MiB, most of it logits or the activations of a whole prefill, and a sequence up to a few
+// hundred MiB of state. Operations do not, and are Counts.
+constexpr int64_t most_tokens = int64_t{1} << 40;  // in all prompts; as many are generated
+constexpr int64_t most_sequences = int64_t{1} << 20;
 
-void check(const Workload& w) {
-  auto at_least_one = [](const char* key, int64_t value) {
+void check(const ModelSpec& spec, const Workload& w) {
+  auto within = [](const char* key, int64_t value, int64_t most) {
     if (value < 1) fail("{}: expected at least 1, found {}", key, value);
-    if (value > most_tokens) fail("{}: expected at most 2^40, found {}", key, value);
+    if (value > most) fail("{}: expected at most {}, found {}", key, most, value);
   };
-  at_least_one("context", w.context);
-  at_least_one("batch", w.batch);
-  at_least_one("new_tokens", w.new_tokens);
-  at_least_one("chunk", w.chunk);
+  within("batch", w.batch, most_sequences);
+  within("context", w.context, most_tokens);
+  within("new_tokens", w.new_tokens, most_tokens);
+  within("chunk", w.chunk, most_tokens);
+  auto in_all = [&](const char* key, int64_t tokens) {
+    if (tokens > most_tokens / w.batch)
+      fail("{}: expected at most {} tokens in all sequences, found {} sequences of {}", key,
+           most_tokens, w.batch, tokens);
+  };
+  in_all("context", spec.meta_tokens + w.context);
+  in_all("new_tokens", w.new_tokens);
   if (!is_model_dtype(w.dtype)) fail("dtype: expected {}, found {}", model_dtypes, name(w.dtype));
   if (w.logits_dtype != DType::f32 && w.logits_dtype != DType::bf16)
     fail("logits_dtype: expected f32 or bf16, found {}", name(w.logits_dtype));
@@ -156,14 +167,15 @@ int64_t size_bytes(const Tensor& tensor) {
   return tensor.rows * tensor.cols * size_bytes(tensor.dtype);
 }
 
-int64_t max_context(const ModelSpec& spec, int64_t new_tokens) {
-  if (spec.positions == no_weight) return most_tokens;
+int64_t max_context(const ModelSpec& spec, const Workload& w) {
+  const int64_t most = most_tokens / std::max<int64_t>(w.batch, 1) - spec.meta_tokens;
+  if (spec.positions == no_weight) return most;
   const int64_t learned = spec.weights[static_cast<size_t>(spec.positions)].rows;
-  return std::min(most_tokens, learned - spec.meta_tokens - new_tokens + 1);
+  return std::min(most, learned - spec.meta_tokens - w.new_tokens + 1);
 }
 
 Plan build_plan(const ModelSpec& spec, const Workload& workload) {
-  check(workload);
+  check(spec, workload);
   Plan plan;
   plan.workload = workload;
   plan.meta_tokens = spec.meta_tokens;
@@ -177,7 +189,7 @@ Plan build_plan(const ModelSpec& spec, const Workload& workload) {
   const int64_t tail = prompt - plan.body_count * chunk;
 
   Builder b(spec, plan);
-  if (spec.positions != no_weight && workload.context > max_context(spec, workload.new_tokens))
+  if (spec.positions != no_weight && workload.context > max_context(spec, workload))
     fail("context: {} has {} learned positions, found {} for the prompt and what is generated",
          spec.name, spec.weights[static_cast<size_t>(spec.positions)].rows, b.positions());
   const Operand ids = b.persistent(Tag::activation, "ids", workload.batch,

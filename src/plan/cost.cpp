@@ -68,7 +68,7 @@ Count pairs_with_sinks(int64_t past, int64_t length, int64_t window, int64_t sin
 }
 
 Cost cost_of(const Embedding& o, Sizes size) {
-  const int64_t rows = o.batch * o.length, elements = rows * o.width;
+  const Count rows = Count{o.batch} * o.length, elements = rows * o.width;
   const int64_t per_element =
       (o.scales ? 1 : 0) + (o.scale == 1.0F ? 0 : 1) + (o.positions ? 1 : 0);
   return {elements * per_element,
@@ -78,12 +78,12 @@ Cost cost_of(const Embedding& o, Sizes size) {
 }
 
 Cost cost_of(const Add& o, Sizes size) {
-  const int64_t elements = o.rows * o.width;
+  const Count elements = Count{o.rows} * o.width;
   return {o.y ? elements : 0, elements * (size(o.x) + size(o.y)), elements * size(o.out)};
 }
 
 Cost cost_of(const Norm& o, Sizes size) {
-  const int64_t vectors = o.rows * o.groups, elements = vectors * o.width;
+  const Count vectors = Count{o.rows} * o.groups, elements = vectors * o.width;
   const int64_t per_vector = o.kind == NormKind::rms ? rms_ops(o.width) - (o.weight ? 0 : o.width) +
                                                            (o.weight_offset == 0.0F ? 0 : o.width)
                                                      : 8 * o.width + 5;
@@ -92,7 +92,7 @@ Cost cost_of(const Norm& o, Sizes size) {
 }
 
 Cost cost_of(const GatedNorm& o, Sizes size) {
-  const int64_t vectors = o.rows * o.groups, elements = vectors * o.width;
+  const Count vectors = Count{o.rows} * o.groups, elements = vectors * o.width;
   return {vectors * (rms_ops(o.width) + (silu_ops + 1) * o.width),
           elements * (size(o.x) + size(o.z)) +
               (o.shared_weight ? 1 : o.groups) * o.width * size(o.weight),
@@ -100,48 +100,49 @@ Cost cost_of(const GatedNorm& o, Sizes size) {
 }
 
 Cost cost_of(const Gemm& o, Sizes size) {
-  const int64_t out = o.m * o.n;
+  const Count out = Count{o.m} * o.n;
   const int64_t groups = groups_of(o, o.k);
   const int64_t extra = (o.bias ? 1 : 0) + (o.scale == 1.0F ? 0 : 1) + (o.accumulate ? 1 : 0) +
                         2 * groups + (o.int8_x ? 1 : 0);
-  return {2 * out * o.k + out * extra + (o.int8_x ? o.m * int8_row_ops(o.k) : 0),
-          o.m * o.k * size(o.x) +
+  return {2 * out * o.k + out * extra + (o.int8_x ? Count{o.m} * int8_row_ops(o.k) : 0),
+          Count{o.m} * o.k * size(o.x) +
               o.n * (o.k * size(o.weight) + groups * size(o.scales) + size(o.bias)) +
               (o.accumulate ? out * size(o.out) : 0),
           out * size(o.out)};
 }
 
 Cost cost_of(const BlockGemm& o, Sizes size) {
-  const int64_t out = o.m * o.blocks * o.n;
+  const Count out = Count{o.m} * o.blocks * o.n;
   return {2 * out * o.k + (o.bias ? out : 0),
-          o.m * o.blocks * o.k * size(o.x) + o.blocks * o.n * (o.k * size(o.weight) + size(o.bias)),
+          Count{o.m} * o.blocks * o.k * size(o.x) +
+              o.blocks * o.n * (o.k * size(o.weight) + size(o.bias)),
           out * size(o.out)};
 }
 
 Cost cost_of(const Glu& o, Sizes size) {
-  const int64_t elements = o.rows * o.width;
+  const Count elements = Count{o.rows} * o.width;
   return {elements * (act_ops(o.act) + 1), elements * (size(o.gate) + size(o.up)),
           elements * size(o.out)};
 }
 
 Cost cost_of(const Activation& o, Sizes size) {
-  const int64_t elements = o.rows * o.width;
+  const Count elements = Count{o.rows} * o.width;
   return {elements * act_ops(o.act), elements * size(o.x), elements * size(o.out)};
 }
 
 Cost cost_of(const RowGate& o, Sizes size) {
-  const int64_t elements = o.rows * o.width;
-  return {o.rows * act_ops(o.act) + elements, o.rows * size(o.gate) + elements * size(o.x),
-          elements * size(o.out)};
+  const Count elements = Count{o.rows} * o.width;
+  return {Count{o.rows} * act_ops(o.act) + elements,
+          Count{o.rows} * size(o.gate) + elements * size(o.x), elements * size(o.out)};
 }
 
 Cost cost_of(const SoftCap& o, Sizes size) {
-  const int64_t elements = o.rows * o.width;
+  const Count elements = Count{o.rows} * o.width;
   return {3 * elements, elements * size(o.x), elements * size(o.x)};
 }
 
 Cost cost_of(const Route& o, Sizes size) {
-  const int64_t slots = o.rows * o.top_k;
+  const Count slots = Count{o.rows} * o.top_k;
   // The best of what is left, top times over `of` candidates.
   auto select = [](int64_t top, int64_t of) { return top * of - top * (top - 1) / 2; };
   int64_t per_row = o.score == RouterScore::softmax ? 5 * o.experts : 3 * o.experts;
@@ -155,23 +156,25 @@ Cost cost_of(const Route& o, Sizes size) {
   }
   if (o.normalize) per_row += 2 * o.top_k;
   if (o.scale != 1.0F) per_row += o.top_k;
-  return {o.rows * per_row, o.rows * o.experts * size(o.logits) + o.experts * size(o.bias),
+  return {Count{o.rows} * per_row,
+          Count{o.rows} * o.experts * size(o.logits) + o.experts * size(o.bias),
           slots * (size(o.weights) + size(o.token) + size(o.position)) +
               (o.experts + 1) * size(o.first)};
 }
 
 // Which experts are read depends on the tokens; counted are as many as the slots can reach.
 Cost cost_of(const ExpertGemm& o, Sizes size) {
-  const int64_t touched_experts = std::min(o.experts, o.slots), out = o.slots * o.n;
+  const int64_t touched_experts = std::min(o.experts, o.slots);
+  const Count out = Count{o.slots} * o.n;
   const int64_t groups = groups_of(o, o.k), extra = 2 * groups + (o.int8_x ? 1 : 0);
-  return {2 * out * o.k + out * extra + (o.int8_x ? o.slots * int8_row_ops(o.k) : 0),
-          o.slots * (o.k * size(o.x) + size(o.token)) + (o.experts + 1) * size(o.first) +
+  return {2 * out * o.k + out * extra + (o.int8_x ? Count{o.slots} * int8_row_ops(o.k) : 0),
+          Count{o.slots} * (o.k * size(o.x) + size(o.token)) + (o.experts + 1) * size(o.first) +
               touched_experts * o.n * (o.k * size(o.weight) + groups * size(o.scales)),
           out * size(o.out)};
 }
 
 Cost cost_of(const Combine& o, Sizes size) {
-  const int64_t out = o.rows * o.width, slots = o.rows * o.top_k;
+  const Count out = Count{o.rows} * o.width, slots = Count{o.rows} * o.top_k;
   return {2 * slots * o.width + (o.accumulate ? out : 0),
           slots * (o.width * size(o.x) + size(o.weights) + size(o.position)) +
               (o.accumulate ? out * size(o.out) : 0),
@@ -179,7 +182,8 @@ Cost cost_of(const Combine& o, Sizes size) {
 }
 
 Cost cost_of(const Rope& o, Sizes size) {
-  const int64_t rows = o.batch * o.length, pairs = o.rotary_dim / 2;
+  const Count rows = Count{o.batch} * o.length;
+  const int64_t pairs = o.rotary_dim / 2;
   const int64_t k_elements = o.kv_heads * o.head_dim, v_elements = o.kv_heads * o.value_dim;
   const int64_t rotated = (o.heads + (o.k ? o.kv_heads : 0)) * o.rotary_dim;
   Cost c;
@@ -198,7 +202,7 @@ Cost cost_of(const Rope& o, Sizes size) {
 Cost cost_of(const KvAppend& o, Sizes size) {
   const int64_t kept =
       std::clamp(o.sinks - o.past, int64_t{0}, o.length) + std::min(o.length, o.capacity - o.sinks);
-  const int64_t rows = o.batch * std::min(o.length, kept);
+  const Count rows = Count{o.batch} * std::min(o.length, kept);
   const int64_t k = o.kv_heads * o.head_dim, v = o.kv_heads * o.value_dim;
   return {0, rows * (k * size(o.k) + v * size(o.v)),
           rows * (k * size(o.k_cache) + v * size(o.v_cache))};
@@ -207,8 +211,8 @@ Cost cost_of(const KvAppend& o, Sizes size) {
 Cost cost_of(const Attention& o, Sizes size) {
   const Count seen = visible_pairs(o.past, o.length, o.window) +
                      pairs_with_sinks(o.past, o.length, o.window, o.sinks);
-  const Count pairs = o.batch * o.heads * seen;
-  const int64_t rows = o.batch * o.length;
+  const Count pairs = Count{o.batch} * o.heads * seen;
+  const Count rows = Count{o.batch} * o.length;
   Cost c;
   // scores 2P + scale, max, subtract, exp, sum, weighted values 2Pv; then one division by the sum.
   c.ops = pairs * (2 * o.head_dim + 2 * o.value_dim + 5) + rows * o.heads * o.value_dim;
@@ -216,7 +220,7 @@ Cost cost_of(const Attention& o, Sizes size) {
   const int64_t cached = o.window == 0 ? o.past + o.length
                                        : std::min(o.past, o.window - 1) + std::min(o.sinks, beyond);
   c.bytes_read = rows * o.heads * o.head_dim * size(o.q) +
-                 o.batch * o.kv_heads * cached *
+                 Count{o.batch} * o.kv_heads * cached *
                      (o.head_dim * size(o.k_cache) + o.value_dim * size(o.v_cache));
   if (o.window != 0)
     c.bytes_read += rows * o.kv_heads * (o.head_dim * size(o.k) + o.value_dim * size(o.v));
@@ -225,8 +229,8 @@ Cost cost_of(const Attention& o, Sizes size) {
 }
 
 Cost cost_of(const Conv1d& o, Sizes size) {
-  const int64_t elements = o.batch * o.length * o.channels;
-  const int64_t state = o.batch * o.channels * (o.width - 1) * size(o.state);
+  const Count elements = Count{o.batch} * o.length * o.channels;
+  const Count state = Count{o.batch} * o.channels * (o.width - 1) * size(o.state);
   return {elements * (2 * o.width + (o.silu ? silu_ops : 0)),
           elements * size(o.x) + o.channels * (o.width * size(o.weight) + size(o.bias)) +
               (o.past > 0 ? state : 0),
@@ -234,8 +238,8 @@ Cost cost_of(const Conv1d& o, Sizes size) {
 }
 
 Cost cost_of(const SelectiveScan& o, Sizes size) {
-  const int64_t rows = o.batch * o.length, elements = rows * o.channels;
-  const int64_t state = o.batch * o.channels * o.state_size * size(o.state);
+  const Count rows = Count{o.batch} * o.length, elements = rows * o.channels;
+  const Count state = Count{o.batch} * o.channels * o.state_size * size(o.state);
   Cost c;
   // per element: dt + bias, softplus, d * x, 7 per state, D * x + y, y * silu(z); A = exp once.
   c.ops = elements * (1 + softplus_ops + 1 + 7 * o.state_size + 2 + silu_ops + 1) +
@@ -249,8 +253,9 @@ Cost cost_of(const SelectiveScan& o, Sizes size) {
 }
 
 Cost cost_of(const Ssd& o, Sizes size) {
-  const int64_t rows = o.batch * o.length, p = o.head_dim, n = o.state_size;
-  const int64_t state = o.batch * o.heads * p * n * size(o.state);
+  const Count rows = Count{o.batch} * o.length;
+  const int64_t p = o.head_dim, n = o.state_size;
+  const Count state = Count{o.batch} * o.heads * p * n * size(o.state);
   const int64_t dt_ops = 1 + softplus_ops + (o.dt_min > 0.0F || o.dt_max > 0.0F ? 2 : 0);
   Cost c;
   if (o.form == SsdForm::recurrence) {
@@ -280,8 +285,9 @@ Cost cost_of(const Ssd& o, Sizes size) {
 }
 
 Cost cost_of(const GatedDelta& o, Sizes size) {
-  const int64_t rows = o.batch * o.length, pk = o.key_dim, pv = o.value_dim;
-  const int64_t state = o.batch * o.value_heads * pk * pv * size(o.state);
+  const Count rows = Count{o.batch} * o.length;
+  const int64_t pk = o.key_dim, pv = o.value_dim;
+  const Count state = Count{o.batch} * o.value_heads * pk * pv * size(o.state);
   const int64_t norm_ops = 2 * (3 * pk + 3) + 1;      // of q and k, q's scale
   const int64_t gate_ops = 3 + 1 + softplus_ops + 1;  // beta; g
   Cost c;
@@ -315,8 +321,8 @@ Cost cost_of(const GatedDelta& o, Sizes size) {
 }
 
 Cost cost_of(const RgLru& o, Sizes size) {
-  const int64_t elements = o.batch * o.length * o.width;
-  const int64_t state = o.batch * o.width * size(o.state);
+  const Count elements = Count{o.batch} * o.length * o.width;
+  const Count state = Count{o.batch} * o.width * size(o.state);
   // two sigmoids, log a and a, a^2, sqrt(1 - a^2), its product with i x, the update
   return {elements * (6 + 2 + 2 + 2 + 2 + 2) + o.width * (softplus_ops + 1),
           elements * (size(o.x) + size(o.input_gate) + size(o.recurrent_gate)) +
@@ -325,11 +331,12 @@ Cost cost_of(const RgLru& o, Sizes size) {
 }
 
 Cost cost_of(const SelectLast& o, Sizes size) {
-  return {0, o.batch * o.width * size(o.x), o.batch * o.width * size(o.out)};
+  return {0, Count{o.batch} * o.width * size(o.x), Count{o.batch} * o.width * size(o.out)};
 }
 
 Cost cost_of(const Argmax& o, Sizes size) {
-  return {o.batch * o.vocab, o.batch * o.vocab * size(o.logits), o.batch * size(o.ids)};
+  return {Count{o.batch} * o.vocab, Count{o.batch} * o.vocab * size(o.logits),
+          Count{o.batch} * size(o.ids)};
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ Footprint footprint(const ModelSpec& spec, DType dtype) {
   };
   auto kv_at = [&](int64_t context) { return bytes_of(plan_at(context), Tag::kv_cache); };
   // Beyond every sliding window there is, but not beyond learned positions.
-  const int64_t far = std::min(int64_t{1} << 24, max_context(spec, 1));
+  const int64_t far = std::min(int64_t{1} << 24, max_context(spec, {}));
   const Plan plan = plan_at(far);
   Footprint f;
   f.weight_bytes = bytes_of(plan, Tag::weights);

@@ -83,8 +83,9 @@ Operand add_tensor(Plan&, Tensor);
 // Throws Error naming the key when the workload is impossible.
 Plan build_plan(const ModelSpec&, const Workload&);
 
-// The longest context a plan can be made for: as far as learned positions reach, else 2^40.
-int64_t max_context(const ModelSpec&, int64_t new_tokens);
+// The longest context a plan can be made for, whatever the workload's own: as far as learned
+// positions reach, and no more than 2^40 tokens in all prompts. Below 1 there is none.
+int64_t max_context(const ModelSpec&, const Workload&);
 
 // Moves a step to another position of the sequence; touches only the operators' `past`.
 void set_past(Step&, int64_t past);
