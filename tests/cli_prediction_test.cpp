@@ -218,6 +218,15 @@ TEST(CliPrediction, NoPlanIsSoLargeThatItsNumbersWrap) {
   EXPECT_FALSE(std::regex_search(explained.out, std::regex(" -[0-9]"))) << explained.out;
 }
 
+// oneDNN, asked for its scratch memory, divides by 0 at 2^32 rows.
+TEST(CliPrediction, ProductsOfMoreRowsThan32BitsCountArePlanned) {
+  for (const char* dtype : {"f32", "bf16", "w8a8"}) {
+    const Ran ran = tidemark(
+        fmt::format("explain qwen2.5-0.5b --context 4096m --chunk whole --dtype {}", dtype));
+    EXPECT_EQ(ran.code, 0) << dtype << ran.err;
+  }
+}
+
 TEST(CliPrediction, ALimitAsksNoMoreThanAPlanCanHave) {
   for (const auto& [batch, context] :
        {std::pair(1, int64_t{1} << 40), std::pair(1048576, int64_t{1} << 20)}) {
