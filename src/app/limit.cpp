@@ -31,14 +31,16 @@ class Search {
   }
 
   // Memory grows with the context but for scratch, which follows the shape of the last chunk: a
-  // few tokens further on, or at a whole number of chunks, a longer context may fit again.
+  // few tokens further on, or at a whole number of chunks, a longer context may fit again. And a
+  // prompt with meta tokens is one step up to a context of a chunk, two from the next token on.
   int64_t further(int64_t context) const {
     std::vector<int64_t> candidates;
     for (int64_t i = 2; i <= 16; ++i) candidates.push_back(context + i);
-    if (!request_.whole_chunk)
+    if (const int64_t chunk = request_.workload.chunk; !request_.whole_chunk) {
+      candidates.push_back(chunk + 1);
       for (int64_t chunks = 1; chunks <= 2; ++chunks)
-        candidates.push_back((context / request_.workload.chunk + chunks) *
-                             request_.workload.chunk);
+        candidates.push_back((context / chunk + chunks) * chunk);
+    }
     int64_t best = context;
     for (const int64_t candidate : candidates)
       if (candidate <= most_tokens_ && candidate > best && fits(candidate)) best = candidate;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "backend/cuda_plan.h"
 #include "cost/eager.h"
 #include "model/load.h"
 
@@ -79,6 +80,27 @@ TEST(Limit, EndsWithLearnedPositions) {
       planned);
   EXPECT_TRUE(limit.unbounded);
   EXPECT_EQ(limit.context, 2040);  // 2048 in its config.json; the last token is only put out
+}
+
+// Up to a context as long as a chunk the whole prompt is one step, the meta tokens included: 512
+// tokens of Hymba run 640 rows at once, 513 run 512 and 129.
+TEST(Limit, LooksBeyondTheChunkThatHoldsMetaTokensToo) {
+  const ModelSpec spec = load_spec("hymba-1.5b");
+  LimitRequest request{.workload = {.chunk = 512, .dtype = DType::bf16}};
+  const auto bytes = [&](int64_t context) {
+    return layout_on_cuda(plan_at(spec, request, context)).size_bytes.total();
+  };
+  for (const int64_t budget : {bytes(460) - 1, bytes(513), bytes(513) - 1, bytes(618)}) {
+    request.budget_bytes = budget;
+    int64_t longest = 0;
+    for (int64_t context = 1; context <= 1024; ++context)
+      if (bytes(context) <= budget) longest = context;
+    EXPECT_EQ(
+        find_limit(spec, request, [](const Plan& plan) { return layout_on_cuda(plan).size_bytes; })
+            .context,
+        longest)
+        << budget;
+  }
 }
 
 // Scratch that falls with the context must not hide a longer one that fits.
