@@ -46,6 +46,22 @@ TEST(Calibrated, NothingComesFasterFromMemoryThanItCanDeliver) {
       }
 }
 
+TEST(Calibrated, ProductsRunNoFasterThanTheirPeak) {
+  for (const DeviceProfile& profile : calibrated_profiles())
+    for (const Preset& preset : presets())
+      for (const int64_t batch : {1, 24}) {
+        const Plan plan =
+            build_plan(load_spec(std::string(preset.name)),
+                       {.batch = batch, .context = 1024, .chunk = 1024, .dtype = DType::bf16});
+        for (const Node& node : plan.step(StepKind::tail).nodes) {
+          const Work w = work(node.op, plan);
+          EXPECT_LE(w.matrix_ops / time_of(w, profile).time_s(),
+                    profile.matrix_peak(w.dtype) * (1 + 1e-9))
+              << preset.name << " on " << profile.name << ": " << name(node.op);
+        }
+      }
+}
+
 TEST(Calibrated, AStepOfMoreSequencesTakesNoLess) {
   for (const DeviceProfile& profile : calibrated_profiles())
     for (const Preset& preset : presets()) {

@@ -44,13 +44,17 @@ Timing time_of(const Work& w, const DeviceProfile& profile, const Scales& scales
   const double kernel = scales.kernels[static_cast<size_t>(w.kind)];
   const double launch_s = profile.launch_s.value;
   const double peak_s = peak_time(w, profile);
+  double computed_s = peak_s / e.compute.at(peak_s);
   double moved_s = moving_time(w, profile);
   moved_s /= e.bandwidth.at(moved_s);
   // A share can be above 1: it was measured with what is cold here in a cache, or is of compute
   // alone. The launch counts, as it does in the bandwidth that was measured.
   if (cold == Cold::in_memory)
     moved_s = std::max(moved_s, w.cold_bytes / profile.bandwidth_bytes_per_s.value - launch_s);
-  return {.compute_s = peak_s / e.compute.at(peak_s) / kernel / scales.compute,
+  // Of compute it is of all units, which work side by side; products alone reach their peak at
+  // most.
+  computed_s = std::max(computed_s, w.matrix_ops / profile.matrix_peak(w.dtype) - launch_s);
+  return {.compute_s = computed_s / kernel / scales.compute,
           .bandwidth_s = moved_s / kernel / scales.bandwidth,
           .launch_s = launch_s / scales.launch,
           .error = e.error};

@@ -38,7 +38,7 @@ double moving_time(const Work&, const DeviceProfile&);
 enum class Cold { in_memory, in_cache };
 
 // max(peak_time / share, moving_time / share) + launch, and no less than memory takes to deliver
-// what is cold there.
+// what is cold there, nor than matrix products take at their peak.
 Timing time_of(const Work&, const DeviceProfile&, const Scales& = {}, Cold = Cold::in_memory);
 
 // Watts drawn while `bound` limits: idle power and a share of what is between it and board power.

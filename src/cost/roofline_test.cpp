@@ -95,6 +95,20 @@ TEST(Roofline, WhatIsColdComesNoFasterThanMemoryDelivers) {
   EXPECT_DOUBLE_EQ(time_of(warm, p).time_s(), 5e-3 + 1e-6);
 }
 
+TEST(Roofline, ProductsRunNoFasterThanTheirPeak) {
+  DeviceProfile p = round_device();
+  p.of(KernelClass::attention).compute = constant_curve(2);  // of products and all beside them
+  // 1e9 matrix operations at 1e12/s: 1 ms, with 0.1 ms of others half of 1.1 by the curve; with 1e8
+  // exponentials at 1e10/s half of 11 ms
+  const Work products{KernelClass::attention, DType::bf16, 1e9, 0, 1e7, 0, 0, 0};
+  EXPECT_DOUBLE_EQ(time_of(products, p).time_s(), 1e-3) << "launch included, as in the peak";
+  const Work beside{KernelClass::attention, DType::bf16, 1e9, 1e8, 0, 0, 0, 0};
+  EXPECT_DOUBLE_EQ(time_of(beside, p).compute_s, 5.5e-3);
+  Scales twice;
+  twice.compute = 2;
+  EXPECT_NEAR(time_of(products, p, twice).time_s(), 0.5e-3, 1e-6);
+}
+
 TEST(Roofline, ALastWaveOfBlocksTakesAsLongAsAFullOne) {
   DeviceProfile p = round_device();
   p.multiprocessors = {100, ""};
@@ -247,6 +261,7 @@ TEST(Predict, OnlyAStepThatACacheHoldsIsFasterThanMemory) {
   const Plan plan = build_plan(load_spec("mamba2-130m"), {.context = 64, .new_tokens = 2});
   DeviceProfile p = round_device();
   p.launch_s.value = 1e-12;
+  for (auto& [dtype, peak] : p.matrix_ops_per_s) peak.value = 1e30;
   for (Efficiency& e : p.efficiency) e.bandwidth = e.compute = constant_curve(1e6);
   const auto decode_s = [&] { return predict_decode(plan, p, 0, 0).wall_s; };
   double cold_bytes = 0;
