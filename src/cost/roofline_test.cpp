@@ -50,6 +50,26 @@ TEST(Work, EightBitWeightsComeFromMemoryAndMeetTheirActivations) {
   EXPECT_EQ(a8.matrix_ops, 2 * weights);
 }
 
+// A block of queries more than whole ones is no faster way to fill the device.
+TEST(Work, AttentionOfOneTokenMoreTakesNoLess) {
+  for (const char* device : {"h200", "rtx4090", "h200-calibrated"})
+    for (const char* model : {"gpt-neo-125m", "qwen2.5-0.5b", "phi-3-mini-4k"}) {
+      const ModelSpec spec = load_spec(model);
+      const DeviceProfile profile = load_profile(device);
+      double before_s = 0;
+      for (int64_t context = 2; context <= 1030; ++context) {
+        const Plan plan =
+            build_plan(spec, {.context = context, .chunk = context, .dtype = DType::bf16});
+        double s = 0;
+        for (const Node& node : plan.step(StepKind::tail).nodes)
+          if (std::holds_alternative<Attention>(node.op))
+            s += time_of(work(node.op, plan), profile).time_s();
+        EXPECT_GE(s, before_s * (1 - 1e-9)) << model << " on " << device << ": " << context;
+        before_s = s;
+      }
+    }
+}
+
 TEST(Roofline, TakesTheSlowerOfComputeAndBandwidth) {
   const DeviceProfile p = round_device();
   // 1e9 matrix operations at 0.5e12/s: 2 ms; 5e6 bytes at 5e9/s: 1 ms.

@@ -39,6 +39,12 @@ int64_t tiles_of(int64_t length) {
   return (length + tile - 1) / tile;
 }
 
+// Rows or queries beyond whole blocks count for what they are: one more is hardly more blocks to
+// run, and must not make the others faster because they fill the device better.
+double blocks_of_rows(int64_t rows) {
+  return std::max(1.0, static_cast<double>(rows) / tile);
+}
+
 KernelClass by_rows(int64_t rows, DType dtype) {
   if (rows <= gemv_rows) return KernelClass::gemv;
   return dtype == DType::f32 ? KernelClass::gemm_f32 : KernelClass::gemm;
@@ -70,9 +76,8 @@ Work work_of(const Gemm& o, const Context& c) {
   Work w =
       c.split(by_rows(o.m, dtype), dtype, 2 * product({o.m, o.n, o.k}),
               product({o.n, o.k}) * bytes_per_weight(o, o.k, c) + product({o.n}) * c.size(o.bias));
-  // Rows beyond whole blocks count for what they are: one row more is hardly more blocks to run.
   if (w.kind != KernelClass::gemv)
-    w.tiles = std::max(1.0, static_cast<double>(o.m) / tile) * static_cast<double>(tiles_of(o.n));
+    w.tiles = blocks_of_rows(o.m) * static_cast<double>(tiles_of(o.n));
   return w;
 }
 
@@ -101,7 +106,7 @@ Work work_of(const Attention& o, const Context& c) {
               pairs * per_pair, static_cast<double>(c.cost.bytes_read) - queries),
       pairs);
   // Every block of queries walks over its keys by itself; one query's keys are split among blocks.
-  if (o.length > 1) w.tiles = product({o.batch, o.heads, tiles_of(o.length)});
+  if (o.length > 1) w.tiles = product({o.batch, o.heads}) * blocks_of_rows(o.length);
   return w;
 }
 
