@@ -60,6 +60,35 @@ bool fitted_by_compute(KernelClass c) {
          c == KernelClass::ssd;
 }
 
+namespace {
+
+// Where a curve is steeper than its work grows, more work would take less time. Neighbours that do
+// so are noise about one time: they get its geometric mean (pool adjacent violators), each counting
+// the same.
+void keep_time_from_falling(Curve& curve) {
+  struct Pool {
+    double log_time = 0;  // summed over its points
+    int points = 0;
+    double mean() const { return log_time / points; }
+  };
+  std::vector<Pool> pools;
+  for (const CurvePoint& p : curve.points) {
+    pools.push_back({std::log(p.x / p.y), 1});
+    while (pools.size() > 1 && pools.back().mean() < pools[pools.size() - 2].mean()) {
+      const Pool last = pools.back();
+      pools.pop_back();
+      pools.back().log_time += last.log_time;
+      pools.back().points += last.points;
+    }
+  }
+  size_t i = 0;
+  for (const Pool& pool : pools)
+    for (int n = 0; n < pool.points; ++n, ++i)
+      if (pool.points > 1) curve.points[i].y = curve.points[i].x / std::exp(pool.mean());
+}
+
+}  // namespace
+
 Curve fit_curve(std::span<const double> x, std::span<const double> share) {
   std::map<int, std::pair<std::vector<double>, std::vector<double>>> bins;
   for (size_t i = 0; i < x.size(); ++i) {
@@ -70,6 +99,7 @@ Curve fit_curve(std::span<const double> x, std::span<const double> share) {
   Curve curve;
   for (const auto& [bin, values] : bins)
     curve.points.push_back({median(values.first), median(values.second)});
+  keep_time_from_falling(curve);
   return curve;
 }
 

@@ -17,7 +17,8 @@ struct KernelSample {
 // bandwidth is that of products of few rows.
 bool fitted_by_compute(KernelClass);
 
-// log-log piecewise curve through medians over bins of half a decade of the seconds at the peak.
+// log-log piecewise curve through medians over bins of half a decade of the seconds at the peak,
+// smoothed where more work would take less time.
 // `x` and `share` of each sample, equally long and not empty.
 Curve fit_curve(std::span<const double> x, std::span<const double> share);
 

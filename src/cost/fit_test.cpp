@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/error.h"
 
 namespace tidemark {
@@ -14,6 +16,23 @@ TEST(Fit, ACurveGoesThroughTheMediansOfItsBins) {
   EXPECT_DOUBLE_EQ(curve.points[0].x, 1.1e-6);
   EXPECT_DOUBLE_EQ(curve.points[0].y, 0.2);
   EXPECT_DOUBLE_EQ(curve.points[1].y, 0.8);
+}
+
+// What more work would take less time for is noise: 10, 8 and 6 us become what they are in the
+// geometric mean, as does nothing before or after.
+TEST(Fit, MoreWorkTakesNoLessTime) {
+  const std::vector<double> x = {1e-7, 1e-6, 4e-6, 1.2e-5, 1e-4};
+  const std::vector<double> times = {5e-6, 1e-5, 8e-6, 6e-6, 2e-4};
+  std::vector<double> share;
+  for (size_t i = 0; i < x.size(); ++i) share.push_back(x[i] / times[i]);
+  const Curve curve = fit_curve(x, share);
+  ASSERT_EQ(curve.points.size(), x.size());
+  const double pooled = std::cbrt(1e-5 * 8e-6 * 6e-6);
+  const double expected[] = {5e-6, pooled, pooled, pooled, 2e-4};
+  for (size_t i = 0; i < x.size(); ++i) {
+    EXPECT_DOUBLE_EQ(curve.points[i].x, x[i]);
+    EXPECT_NEAR(x[i] / curve.points[i].y, expected[i], 1e-12) << i;
+  }
 }
 
 TEST(Fit, LeavingOneOutSeesWhatTheFitItselfCannot) {
