@@ -190,6 +190,19 @@ TEST(CliPrediction, SaysWhatItIsOfAndWhatIsMissing) {
       << eager.out;
 }
 
+// Against the predictions it is of, not against the device's.
+TEST(CliPrediction, SaysWhichPredictionsAreBeyondTheModelsPositions) {
+  const Ran ran = tidemark("predict tinyllama-1.1b mamba2-130m --on rtx4090 h200 --context 1k,4k");
+  EXPECT_NE(ran.out.find("\nrtx4090: datasheet profile\nh200: datasheet profile\n"
+                         "tinyllama-1.1b at 4096: beyond the model's 2048 positions\n\n"),
+            std::string::npos)
+      << ran.out;
+  const Ran all = tidemark("predict tinyllama-1.1b --on rtx4090 --context 4k");
+  EXPECT_NE(all.out.find("\nrtx4090: datasheet profile, beyond the model's 2048 positions\n"),
+            std::string::npos)
+      << all.out;
+}
+
 TEST(CliPrediction, OperatorsWithMoreOperationsThanARecordHoldsSaySo) {
   const Ran ran = tidemark("predict jamba-reasoning-3b --on h200 --context 64m --ops");
   ASSERT_EQ(ran.code, 0) << ran.err;

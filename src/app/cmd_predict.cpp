@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -87,10 +88,24 @@ std::string basis_text(const std::vector<Record>& records, const Options& option
   std::string text = fmt::format("{}, batch {}, {} new tokens, chunk {}, {} logits\n",
                                  name(cell.dtype), cell.batch, cell.new_tokens,
                                  own ? options.workload.chunk : "whole", name(cell.logits));
+  // What is known against all of a device's predictions, and then against single ones.
+  std::map<std::string, std::vector<std::string>> of_all;
+  for (const Record& r : records) {
+    const auto [device, is_first] = of_all.try_emplace(r.cell.device, r.flags);
+    std::erase_if(device->second, [&](const std::string& flag) {
+      return std::ranges::find(r.flags, flag) == r.flags.end();
+    });
+  }
   std::set<std::string> seen;
+  const auto add = [&](const std::string& line) {
+    if (seen.insert(line).second) text += line;
+  };
   for (const Record& r : records)
-    if (seen.insert(r.cell.device).second)
-      text += fmt::format("{}: {}\n", r.cell.device, fmt::join(r.flags, ", "));
+    add(fmt::format("{}: {}\n", r.cell.device, fmt::join(of_all[r.cell.device], ", ")));
+  for (const Record& r : records)
+    for (const std::string& flag : r.flags)
+      if (std::ranges::find(of_all[r.cell.device], flag) == of_all[r.cell.device].end())
+        add(fmt::format("{} at {}: {}\n", r.cell.model, r.cell.context, flag));
   return text;
 }
 

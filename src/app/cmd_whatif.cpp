@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "app/commands.h"
@@ -146,8 +147,11 @@ int run(const Options& options) {
     fmt::print("{}\n", json.dump(2));
     return exit_ok;
   }
+  // What is known against the longest is all that is known.
+  const Row& longest =
+      *std::ranges::max_element(rows, {}, [](const Row& row) { return row.result.context; });
   fmt::print("{} on {} ({}), predicted: how many times as fast\n\n", spec.name, profile.name,
-             fmt::join(rows.front().result.before.flags, ", "));
+             fmt::join(longest.result.before.flags, ", "));
   print(rows);
   print_limits(options, spec, profile, scales, engine);
   return exit_ok;

@@ -119,9 +119,8 @@ Record measure_model(const Model& model, const MeasureRequest& request) {
   record.weights = model.weights->description();
   record.prompt = request.tokens_file.empty() ? fmt::format("random, seed {}", request.seed)
                                               : fs::path(request.tokens_file).filename().string();
-  const int64_t positions = cell.context + cell.new_tokens - 1;
-  if (const int64_t most = model.spec.declared_positions; most > 0 && positions > most)
-    record.flags.push_back(fmt::format("beyond the model's {} positions", most));
+  if (const auto flag = positions_flag(model.spec, cell.context, cell.new_tokens))
+    record.flags.push_back(*flag);
   if (!backend->supports(cell.dtype)) {
     record.outcome = Outcome::unsupported;
     record.reason = fmt::format("{} has no {} kernels", cell.device, name(cell.dtype));

@@ -69,6 +69,8 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
   record.cell.family = spec.family;
   if (const std::string missing = missing_kernels(profile.kind, workload.dtype); !missing.empty())
     record.flags.push_back(missing);
+  if (const auto flag = positions_flag(spec, workload.context, workload.new_tokens))
+    record.flags.push_back(*flag);
   if (eager) record.flags.push_back(fmt::format("engine model {}", name(prediction.engine)));
   const Provenance own = machine_provenance();
   record.provenance.version = own.version;

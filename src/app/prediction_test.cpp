@@ -91,6 +91,23 @@ TEST(Prediction, StateOf256RunsInBlocksWhereTheyMayShareSoMuch) {
   EXPECT_EQ(form("falcon-h1-0.5b", "rtx4090"), std::pair(SsdForm::chunked, int64_t{64}));
 }
 
+// As measurements say it: the last token generated is not read again.
+TEST(Prediction, SaysWhatIsBeyondTheModelsPositions) {
+  const ModelSpec spec = load_spec("tinyllama-1.1b");  // 2048 in its config.json
+  const auto flagged = [&](int64_t context, int64_t new_tokens, EngineModel engine) {
+    const Record r = predict_record(
+        spec, load_profile("h200"),
+        {.context = context, .new_tokens = new_tokens, .dtype = DType::bf16}, {.engine = engine});
+    return std::ranges::count(r.flags, "beyond the model's 2048 positions") == 1;
+  };
+  for (const EngineModel engine : {EngineModel::own, EngineModel::eager_full}) {
+    EXPECT_FALSE(flagged(2048, 1, engine));
+    EXPECT_FALSE(flagged(2000, 49, engine));
+    EXPECT_TRUE(flagged(2000, 50, engine));
+    EXPECT_TRUE(flagged(2049, 1, engine));
+  }
+}
+
 TEST(Prediction, AFrameworkMasksFromTheDeclaredWindowOn) {
   const ModelSpec spec = load_spec("qwen2.5-0.5b");  // sliding_window 32768, switched off
   EXPECT_EQ(spec.declared_window, 32768);

@@ -53,6 +53,13 @@ void require_support(const Backend& backend, DType dtype) {
     fail("--dtype: unsupported: {} has no {} kernels", backend.info().device, name(dtype));
 }
 
+std::optional<std::string> positions_flag(const ModelSpec& spec, int64_t context,
+                                          int64_t new_tokens) {
+  const int64_t most = spec.declared_positions;
+  if (most == 0 || context + new_tokens - 1 <= most) return std::nullopt;
+  return fmt::format("beyond the model's {} positions", most);
+}
+
 std::vector<int32_t> random_prompt(int64_t batch, int64_t context, int64_t vocab, uint64_t seed) {
   std::mt19937_64 random(seed);
   std::uniform_int_distribution<int32_t> draw(0, static_cast<int32_t>(vocab - 1));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "backend/backend.h"
@@ -28,6 +29,10 @@ void fill_weights(Executor& executor, const WeightSource& weights);
 
 // Fails where the backend has no kernels for models in `dtype`.
 void require_support(const Backend& backend, DType dtype);
+
+// "beyond the model's 2048 positions"; nothing where the context and what is generated and read
+// again are within what its makers name, or they name none.
+std::optional<std::string> positions_flag(const ModelSpec&, int64_t context, int64_t new_tokens);
 
 // Seeded random token ids [batch, context] below `vocab`.
 std::vector<int32_t> random_prompt(int64_t batch, int64_t context, int64_t vocab, uint64_t seed);
