@@ -48,15 +48,6 @@ bool same_policy(const Policy& x, const Policy& y) {
          x.request.workload.logits == y.request.workload.logits && x.engine == y.engine;
 }
 
-bool is_known(EngineModel engine, const ModelSpec& spec, DType dtype) {
-  try {
-    require_known(engine, spec, dtype);
-  } catch (const Error&) {
-    return false;
-  }
-  return true;
-}
-
 // What was asked for, chunked prefill with the last position's logits, a whole pass with all
 // logits, and the latter as a framework runs it.
 std::vector<Policy> policies(const ModelSpec& spec, const LimitRequest& asked) {
@@ -74,7 +65,8 @@ std::vector<Policy> policies(const ModelSpec& spec, const LimitRequest& asked) {
                      Policy{fmt::format("{}, engine model {}", policy_title(eager),
                                         name(EngineModel::eager_full)),
                             eager, EngineModel::eager_full}}) {
-    bool seen = !is_known(row.engine, spec, row.request.workload.dtype);
+    if (!unknown_part(row.engine, spec, row.request.workload.dtype).empty()) continue;
+    bool seen = false;
     for (const Policy& earlier : rows) seen = seen || same_policy(earlier, row);
     if (!seen) rows.push_back(std::move(row));
   }

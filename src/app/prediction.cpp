@@ -10,9 +10,19 @@ namespace tidemark {
 namespace {
 
 // A framework's kernels are counted, and their bytes, as they are in 16 bits.
-void require_eager_dtype(DType dtype) {
-  if (dtype != DType::bf16)
-    fail("--dtype: unsupported: the engine model eager-full has no {} kernels", name(dtype));
+std::string unknown_dtype(DType dtype) {
+  if (dtype == DType::bf16) return "";
+  return fmt::format("--dtype: unsupported: the engine model eager-full has no {} kernels",
+                     name(dtype));
+}
+
+std::string unknown_kernels(const Plan& plan) {
+  const std::string missing = missing_eager_kernels(plan);
+  return missing.empty() ? "" : "--engine-model: unsupported: " + missing;
+}
+
+void fail_with(const std::string& unknown) {
+  if (!unknown.empty()) fail("{}", unknown);
 }
 
 }  // namespace
@@ -27,10 +37,14 @@ EngineModel engine_option(const std::string& text) {
   fail("--engine-model: expected own or eager-full, found '{}'", text);
 }
 
+std::string unknown_part(EngineModel engine, const ModelSpec& spec, DType dtype) {
+  if (engine != EngineModel::eager_full) return "";
+  const std::string unknown = unknown_dtype(dtype);
+  return unknown.empty() ? unknown_kernels(build_plan(spec, {.context = 1})) : unknown;
+}
+
 void require_known(EngineModel engine, const ModelSpec& spec, DType dtype) {
-  if (engine != EngineModel::eager_full) return;
-  require_eager_dtype(dtype);
-  require_eager_kernels(build_plan(spec, {.context = 1}));
+  fail_with(unknown_part(engine, spec, dtype));
 }
 
 std::string missing_kernels(DeviceKind device, DType dtype) {
@@ -52,11 +66,11 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
                       const Prediction& prediction) {
   const bool eager = prediction.engine == EngineModel::eager_full;
   if (eager) {
-    require_eager_dtype(workload.dtype);
+    fail_with(unknown_dtype(workload.dtype));
     workload = eager_workload(workload);
   }
   Plan plan = build_plan(spec, workload);
-  if (eager) require_eager_kernels(plan);
+  if (eager) fail_with(unknown_kernels(plan));
   PredictOptions options{.scales = prediction.scales};
   if (eager) options.launches = eager_launches(profile, eager_options(spec));
   const MemoryByTag memory = predicted_memory(spec, plan, prediction.engine, profile);

@@ -19,7 +19,10 @@ std::string_view name(EngineModel);  // "own", "eager-full"
 // The one of that name; names the option in its error.
 EngineModel engine_option(const std::string& text);
 
-// Fails where the engine is a framework and it is not known what that runs: operators or dtype.
+// Of a framework, why it is not known what it runs: "--dtype: ..." or "--engine-model: ...". Empty
+// where it is.
+std::string unknown_part(EngineModel, const ModelSpec&, DType);
+// Fails with that.
 void require_known(EngineModel, const ModelSpec&, DType);
 
 // "no GPU kernels in w8a8 yet"; empty where this program can run what is predicted.

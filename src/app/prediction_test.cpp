@@ -180,6 +180,20 @@ TEST(Prediction, AFrameworksLoopsAreRefusedByName) {
                           name(dtype)));
 }
 
+// That a framework's kernels are not known is an answer; that a model has no plan is not.
+TEST(Prediction, WhatIsUnknownOfAFrameworkIsAskedWithoutHidingErrors) {
+  const auto unknown = [](const ModelSpec& spec, DType dtype) {
+    return unknown_part(EngineModel::eager_full, spec, dtype);
+  };
+  EXPECT_EQ(unknown(load_spec("qwen2.5-0.5b"), DType::bf16), "");
+  EXPECT_NE(unknown(load_spec("qwen2.5-0.5b"), DType::f32).find("--dtype"), std::string::npos);
+  EXPECT_NE(unknown(load_spec("jamba-v0.1"), DType::bf16).find("jamba-v0.1"), std::string::npos);
+  ModelSpec broken = load_spec("gpt-neo-125m");
+  broken.weights[static_cast<size_t>(broken.positions)].rows = 0;
+  EXPECT_THROW(unknown(broken, DType::bf16), Error);
+  EXPECT_EQ(unknown_part(EngineModel::own, broken, DType::f32), "");
+}
+
 // With rope the cache is joined by the operator that rotates, without by the one that appends.
 TEST(Prediction, AFrameworkJoinsItsCacheInEveryAttention) {
   const DeviceProfile profile = load_profile("rtx4090");

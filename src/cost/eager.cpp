@@ -234,15 +234,15 @@ EagerOptions eager_options(const ModelSpec& spec) {
   return options;
 }
 
-void require_eager_kernels(const Plan& plan) {
+std::string missing_eager_kernels(const Plan& plan) {
   std::set<std::string_view> refused;
   for (const Step& step : plan.steps)
     for (const Node& node : step.nodes)
       if (std::visit([]<class T>(const T&) { return is_refused<T>; }, node.op))
         refused.insert(name(node.op));
-  if (!refused.empty())
-    fail("--engine-model: unsupported: eager-full has no kernels for {} of {}",
-         fmt::join(refused, ", "), plan.model);
+  if (refused.empty()) return "";
+  return fmt::format("eager-full has no kernels for {} of {}", fmt::join(refused, ", "),
+                     plan.model);
 }
 
 Launches eager_launches(const DeviceProfile& profile, const EagerOptions& options) {

@@ -2,6 +2,8 @@
 // elementwise operators as separate kernels, every kernel launched by the host on its own.
 #pragma once
 
+#include <string>
+
 #include "base/memory_by_tag.h"
 #include "cost/launches.h"
 #include "model/spec.h"
@@ -35,13 +37,13 @@ struct EagerOptions {
 };
 EagerOptions eager_options(const ModelSpec&);
 
-// Fails where a framework loops over experts or over time, naming those operators: how many kernels
-// that makes is not known here.
-void require_eager_kernels(const Plan&);
+// Names the operators that make a framework loop over experts or over time: how many kernels that
+// makes is not known here. Empty where there are none.
+std::string missing_eager_kernels(const Plan&);
 
 // eager-full, on a device whose host takes host_launch_s per library kernel and host_jit_launch_s
 // per kernel compiled at run time. docs/prediction.md has the table of kernels. Of a plan that
-// require_eager_kernels accepts.
+// misses none.
 Launches eager_launches(const DeviceProfile&, const EagerOptions&);
 
 // What is alive at the worst moment of the pass, the making of the mask included. Beside the plan's
