@@ -60,6 +60,30 @@ void fill(JsonValue& value, const std::map<std::string, JsonValue>& parts) {
   }
 }
 
+JsonValue domain_of(Extent range) {
+  const Extent wide = widened(range);
+  return {wide.low, wide.high};
+}
+
+// Exact where the power is not negative; dividing keeps 0.2 the nearest to 0.2.
+double times_power_of_ten(double digits, int power) {
+  return power >= 0 ? digits * std::pow(10, power) : digits / std::pow(10, -power);
+}
+
+// Four to ten steps of 1, 2 or 5 to an extent, and two beyond for what an axis adds to its ends.
+std::vector<double> even_ticks(Extent range) {
+  const double most = (range.high - range.low) / 4;
+  const auto power = static_cast<int>(std::floor(std::log10(most)));
+  double digit = 1;
+  for (const double larger : {2, 5})
+    if (times_power_of_ten(larger, power) <= most) digit = larger;
+  const double step = times_power_of_ten(digit, power);
+  std::vector<double> values;
+  for (double n = std::floor(range.low / step) - 2; n <= std::ceil(range.high / step) + 2; ++n)
+    if (n > 0) values.push_back(times_power_of_ten(n * digit, power));
+  return values;
+}
+
 }  // namespace
 
 JsonValue filled(std::string_view text, const std::map<std::string, JsonValue>& parts) {
@@ -174,9 +198,15 @@ Extent extent(const JsonValue& rows, std::initializer_list<const char*> fields) 
   return found;
 }
 
+Extent widened(Extent range) {
+  const double middle = std::sqrt(range.low * range.high);
+  return {std::min(range.low, middle / 1.05), std::max(range.high, middle * 1.05)};
+}
+
 std::vector<double> log_ticks(Extent range) {
   if (range.low <= 0) return {};
   const double width = range.high / range.low;
+  if (width < 2) return even_ticks(widened(range));
   std::vector<double> digits = {1};
   if (width <= 300) digits = {1, 2, 5};
   if (width <= 6) digits = {1, 1.5, 2, 3, 4, 5, 6, 8};
@@ -184,19 +214,8 @@ std::vector<double> log_ticks(Extent range) {
   const auto last = static_cast<int>(std::ceil(std::log10(range.high)));
   std::vector<double> values;
   for (int power = first; power <= last; ++power)
-    for (double digit : digits)
-      // Both are exact where the power is not negative; dividing keeps 0.2 the nearest to 0.2.
-      values.push_back(power >= 0 ? digit * std::pow(10, power) : digit / std::pow(10, -power));
+    for (double digit : digits) values.push_back(times_power_of_ten(digit, power));
   return values;
-}
-
-std::vector<double> panel_ticks(const JsonValue& rows, std::initializer_list<const char*> fields) {
-  std::map<std::string, JsonValue> by_panel;
-  for (const JsonValue& row : rows) by_panel[row.at("panel")].push_back(row);
-  std::set<double> ticks;
-  for (const auto& [panel, its_rows] : by_panel)
-    for (double tick : log_ticks(extent(its_rows, fields))) ticks.insert(tick);
-  return {ticks.begin(), ticks.end()};
 }
 
 std::vector<double> power_of_two_ticks(Extent range) {
@@ -211,14 +230,32 @@ std::vector<double> power_of_two_ticks(Extent range) {
 
 JsonValue log_channel(const std::string& field, Extent range, const LogAxis& axis) {
   JsonValue described = {{"title", axis.title},
-                         {"values", axis.ticks.empty() ? log_ticks(range) : axis.ticks},
+                         {"values", log_ticks(range)},
                          {"labelOverlap", "greedy"},
                          {"labelSeparation", 6}};
   described["labelExpr"] = axis.label.empty() ? "format(datum.value, ',~r')" : axis.label;
-  return {{"field", field},
-          {"type", "quantitative"},
-          {"scale", {{"type", "log"}, {"nice", false}, {"padding", axis.padding}}},
-          {"axis", described}};
+  JsonValue scale = {{"type", "log"}, {"nice", false}, {"padding", axis.padding}};
+  if (range.low > 0) scale["domain"] = domain_of(range);
+  return {{"field", field}, {"type", "quantitative"}, {"scale", scale}, {"axis", described}};
+}
+
+void scale_by_panel(JsonValue& channel, const JsonValue& rows,
+                    std::initializer_list<const char*> fields) {
+  const Extent whole = extent(rows, fields);
+  if (whole.low <= 0) return;
+  std::map<std::string, JsonValue> rows_of;
+  for (const JsonValue& row : rows) rows_of[row.at("panel")].push_back(row);
+  if (rows_of.size() < 2) return;  // what the channel has is that of the only one
+  JsonValue domains, ticks;
+  for (const auto& [panel, its_rows] : rows_of) {
+    const Extent own = extent(its_rows, fields);
+    const Extent range = own.low > 0 ? own : whole;
+    domains[panel] = domain_of(range);
+    ticks[panel] = log_ticks(range);
+  }
+  // Vega-Lite has one scale and one axis for all panels; Vega evaluates these in each.
+  channel["scale"]["domain"] = {{"expr", domains.dump() + "[parent.panel]"}};
+  channel["axis"]["values"] = {{"expr", ticks.dump() + "[parent.panel]"}};
 }
 
 JsonValue model_colours(const Study& study) {

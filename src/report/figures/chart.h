@@ -24,11 +24,14 @@ struct Extent {
 };
 Extent extent(const JsonValue& rows, std::initializer_list<const char*> fields);
 
+// At least 5 % to either side of its middle: Vega draws every tick of an extent of no width, and
+// all of them in one place.
+Extent widened(Extent);
+
 // Where a logarithmic axis over an extent has its ticks: at powers of ten when it is wide, at 1, 2
-// and 5 of each, or closer when it is narrow.
+// and 5 of each or closer when it is narrow, evenly when it is narrower yet. Two of them at least
+// are within the widened extent.
 std::vector<double> log_ticks(Extent);
-// Those of every panel by its own extent, for panels with axes of their own.
-std::vector<double> panel_ticks(const JsonValue& rows, std::initializer_list<const char*> fields);
 
 // Powers of two around an extent, every second one where it is wide.
 std::vector<double> power_of_two_ticks(Extent);
@@ -38,9 +41,12 @@ struct LogAxis {
   std::string title{};
   std::string label{};  // Vega expression; "" for plain numbers
   int padding = 12;
-  std::vector<double> ticks{};  // empty: log_ticks of the extent
 };
 JsonValue log_channel(const std::string& field, Extent, const LogAxis&);
+// Domain and ticks of each panel by its own extent among `fields`, for a channel whose scale the
+// panels do not share; where a panel has no number, those of all.
+void scale_by_panel(JsonValue& channel, const JsonValue& rows,
+                    std::initializer_list<const char*> fields);
 
 // Takes the layer of that name out of a view: Vega has no scale for a layer without rows.
 void drop_layer(JsonValue& view, std::string_view layer);

@@ -143,6 +143,25 @@ TEST(LogTicks, AreCloserTheNarrowerTheRange) {
   EXPECT_TRUE(log_ticks({}).empty());
 }
 
+int64_t ticks_within(Extent range) {
+  const std::vector<double> ticks = log_ticks(range);
+  const Extent wide = widened(range);
+  return std::ranges::count_if(ticks, [&](double t) { return t >= wide.low && t <= wide.high; });
+}
+
+TEST(LogTicks, LabelEveryRangeTwiceAtLeast) {
+  for (double low = 1e-6; low < 1e6; low *= 1.37)
+    for (const double width :
+         {1.0, 1.0001, 1.01, 1.2, 1.49, 1.99, 2.0, 4.0, 5.9, 6.1, 299.0, 1e4}) {
+      const int64_t ticks = ticks_within({low, low * width});
+      EXPECT_TRUE(ticks >= 2 && ticks <= 12) << low << " to " << low * width << ": " << ticks;
+    }
+  const std::vector<double> flat = log_ticks({123.4, 123.4});
+  EXPECT_EQ(std::count(flat.begin(), flat.end(), 122), 1);
+  EXPECT_EQ(widened({100, 100}).low, 100 / 1.05);
+  EXPECT_EQ(widened({100, 300}).low, 100);
+}
+
 TEST(TokensText, UsesBinaryThousandsWhereTheyFit) {
   EXPECT_EQ(tokens_text(1024), "1K");
   EXPECT_EQ(tokens_text(57344), "56K");
@@ -167,6 +186,38 @@ TEST(TtftFigure, DrawsMediansWithIntervalsAndMarksWhatFailed) {
   EXPECT_FALSE(failed.contains("value"));
   EXPECT_EQ(failed["reason"], "kv_cache: too large");
   EXPECT_EQ(number(figure, 0, "TTFT (s)"), 0.25);
+}
+
+// The scale of each panel in the specification: {"Prefill": [low, high], ...}.
+JsonValue by_panel(const JsonValue& value) {
+  const auto text = value.at("expr").get<std::string>();
+  const std::string_view where = "[parent.panel]";
+  EXPECT_TRUE(text.ends_with(where)) << text;
+  return JsonValue::parse(text.substr(0, text.size() - where.size()));
+}
+
+TEST(ThroughputFigure, GivesEachPanelAScaleOfItsOwn) {
+  Study study{.records = {record("m", 1024), record("m", 2048)}};
+  for (Record& r : study.records) {
+    const double prefill = r.cell.context == 1024 ? 48455 : 48960;
+    r.metrics.prefill_tokens_per_s = summary(prefill, prefill, prefill);
+    r.metrics.decode_tokens_per_s = summary(100, 100, 100);  // the same at every context
+  }
+  study.records.push_back(record("m", 1024));
+  study.records.back().cell.batch = 4;
+  study.records.back().outcome = Outcome::failed;
+  const FigureContent figure = throughput_figure(study);
+  const JsonValue& y = figure.spec.at("spec").at("layer").at(0).at("encoding").at("y");
+  const JsonValue domains = by_panel(y.at("scale").at("domain"));
+  const JsonValue ticks = by_panel(y.at("axis").at("values"));
+  EXPECT_EQ(domains.at("Decode, batch 1"), JsonValue({100 / 1.05, 105.0}));
+  EXPECT_LT(domains.at("Prefill, batch 1").at(0), 48455);
+  EXPECT_EQ(domains.at("Decode, batch 4"), JsonValue({100.0, 48960.0})) << "that of all";
+  for (const auto& [panel, domain] : domains.items()) {
+    int64_t within = 0;
+    for (const JsonValue& tick : ticks.at(panel)) within += tick >= domain[0] && tick <= domain[1];
+    EXPECT_GE(within, 2) << panel;
+  }
 }
 
 TEST(TtftFigure, SaysWhyItIsEmpty) {

@@ -97,12 +97,11 @@ JsonValue line_view(const Study& study, const LineMetric& metric, const JsonValu
   const auto crosses = static_cast<double>(failing.size());
   const Extent range = extent(rows, {"value", "low", "high"});
   LogAxis axis{metric.title, metric.label};
-  if (metric.own_axes) {
-    axis.ticks = panel_ticks(rows, {"value", "low", "high"});
-    axis.padding = 12 + 13 * static_cast<int>(crosses);
-  }
+  if (metric.own_axes) axis.padding = 12 + 13 * static_cast<int>(crosses);
   JsonValue y = log_channel("value", range, axis);
-  if (!metric.own_axes && range.low > 0) {
+  if (metric.own_axes) {
+    scale_by_panel(y, rows, {"value", "low", "high"});
+  } else if (range.low > 0) {
     const double decades = std::log10(range.high / range.low);
     y["scale"] = {{"type", "log"},
                   {"domain",

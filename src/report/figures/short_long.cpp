@@ -100,6 +100,9 @@ FigureContent short_long_figure(const Study& study) {
   }
   if (rows.empty()) return {.empty = "No model of any configuration was measured at two contexts."};
 
+  JsonValue x = log_channel("value", extent(rows, {"value"}),
+                            {"Time (logarithmic)", std::string(seconds_label), 46});
+  scale_by_panel(x, rows, {"value"});
   JsonValue view = filled(
       R"json({
         "encoding": {
@@ -143,11 +146,7 @@ FigureContent short_long_figure(const Study& study) {
         ],
         "resolve": {"scale": {"x": "independent"}}
       })json",
-      {{"models", model_names(study)},
-       {"colours", model_colours(study)},
-       {"x", log_channel("value", extent(rows, {"value"}),
-                         {"Time (logarithmic)", std::string(seconds_label), 46,
-                          panel_ticks(rows, {"value"})})}});
+      {{"models", model_names(study)}, {"colours", model_colours(study)}, {"x", x}});
   const std::vector<std::string> panels = values_of(rows, "panel");
   const int height = 26 * static_cast<int>(model_names(study).size()) + 10;
   FigureContent content{.table = std::move(table)};
