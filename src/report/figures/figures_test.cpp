@@ -220,6 +220,16 @@ TEST(ThroughputFigure, GivesEachPanelAScaleOfItsOwn) {
   }
 }
 
+TEST(TtftFigure, KeepsItsDomainAsItIs) {
+  Study study{.records = {record("m", 1024)}};
+  study.records[0].metrics.ttft_s = summary(0.25, 0.24, 0.27);
+  const FigureContent figure = ttft_figure(study);
+  const JsonValue& scale = figure.spec.at("layer").at(0).at("encoding").at("y").at("scale");
+  EXPECT_EQ(scale.at("nice"), false) << "else to whole decades";
+  EXPECT_GT(scale.at("domain").at(0), 0.2);
+  EXPECT_LT(scale.at("domain").at(1), 0.33);
+}
+
 TEST(TtftFigure, SaysWhyItIsEmpty) {
   const FigureContent figure = ttft_figure({.records = {record("m", 1024)}});
   EXPECT_TRUE(figure.spec.is_null());

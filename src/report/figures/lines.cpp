@@ -103,7 +103,9 @@ JsonValue line_view(const Study& study, const LineMetric& metric, const JsonValu
     scale_by_panel(y, rows, {"value", "low", "high"});
   } else if (range.low > 0) {
     const double decades = std::log10(range.high / range.low);
+    // Or the bars' scale, which is merged with this one, would round it to whole decades.
     y["scale"] = {{"type", "log"},
+                  {"nice", false},
                   {"domain",
                    {range.low * std::pow(10, -0.05 * decades - 0.05),
                     range.high * std::pow(10, (0.05 + 0.06 * crosses) * decades + 0.05)}}};
