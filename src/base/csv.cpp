@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <sstream>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
@@ -19,17 +19,48 @@ auto in_field(const Csv& csv, const CsvRow& row, std::string_view column, Body&&
                       [&] { return body(text); });
 }
 
+// Each takes a field off the front of `text`.
+std::string take_plain(std::string_view& text) {
+  const size_t end = std::min(text.find_first_of(",\n"), text.size());
+  std::string field(text.substr(0, end));
+  text.remove_prefix(end);
+  if (!text.starts_with(',') && field.ends_with('\r')) field.pop_back();
+  return field;
+}
+
+std::string take_quoted(std::string_view& text) {
+  std::string field;
+  for (bool open = true; open;) {
+    text.remove_prefix(1);  // the quote
+    const size_t quote = text.find('"');
+    if (quote == text.npos) fail("expected a closing quote, found none");
+    field += text.substr(0, quote);
+    text.remove_prefix(quote + 1);
+    open = text.starts_with('"');  // two of them stand for one
+    if (open) field += '"';
+  }
+  if (text.starts_with("\r\n") || text == "\r") text.remove_prefix(1);
+  if (!text.empty() && text.front() != ',' && text.front() != '\n')
+    fail("expected a comma after a closing quote, found '{}'", printable(text.substr(0, 1)));
+  return field;
+}
+
+// Takes a row off the front of `text`: a line, or several where a quoted field spans them.
+std::vector<std::string> take_row(std::string_view& text) {
+  std::vector<std::string> fields;
+  for (bool more = true; more;) {
+    fields.push_back(text.starts_with('"') ? take_quoted(text) : take_plain(text));
+    more = text.starts_with(',');
+    if (!text.empty()) text.remove_prefix(1);  // the comma or the end of the line
+  }
+  return fields;
+}
+
 }  // namespace
 
 std::vector<std::string> split_fields(std::string_view line) {
-  if (line.ends_with('\r')) line.remove_suffix(1);
-  std::vector<std::string> fields(1);
-  for (const char c : line) {
-    if (c == ',')
-      fields.emplace_back();
-    else
-      fields.back() += c;
-  }
+  std::vector<std::string> fields = take_row(line);
+  if (!line.empty()) fail("expected one line, found more");
   return fields;
 }
 
@@ -43,18 +74,24 @@ double parse_number(std::string_view text) {
 
 Csv read_csv(const std::filesystem::path& file) {
   Csv csv{.file = file.string()};
-  std::istringstream text(read_text(file));
-  std::string line;
-  for (int64_t number = 1; std::getline(text, line); ++number) {
+  const std::string text = read_text(file);
+  std::string_view rest = text;
+  // Spreadsheets begin UTF-8 with a byte order mark.
+  if (rest.starts_with("\xEF\xBB\xBF")) rest.remove_prefix(3);
+  for (int64_t number = 1; !rest.empty();) {
+    const bool says_nothing = rest.starts_with('\n') || rest.starts_with("\r\n") || rest == "\r";
+    const std::string_view row = rest;
+    auto fields =
+        with_context(fmt::format("{}:{}", csv.file, number), [&] { return take_row(rest); });
     if (number == 1) {
-      csv.columns = split_fields(line);
-      continue;
+      csv.columns = std::move(fields);
+    } else if (!says_nothing) {
+      if (fields.size() != csv.columns.size())
+        fail("{}:{}: expected {} columns, found {}", csv.file, number, csv.columns.size(),
+             fields.size());
+      csv.rows.push_back({number, std::move(fields)});
     }
-    if (line.empty() || line == "\r") continue;
-    csv.rows.push_back({number, split_fields(line)});
-    const size_t found = csv.rows.back().fields.size();
-    if (found != csv.columns.size())
-      fail("{}:{}: expected {} columns, found {}", csv.file, number, csv.columns.size(), found);
+    number += std::ranges::count(row.substr(0, row.size() - rest.size()), '\n');
   }
   return csv;
 }

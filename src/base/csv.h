@@ -1,5 +1,6 @@
 // Tables of comma-separated values under a header, as data/, tests/data/ and readers' own files
-// have them. No field is quoted, empty lines say nothing.
+// have them: quoted as in RFC 4180 where a field holds commas, quotes or line ends. Empty lines say
+// nothing.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@
 namespace tidemark {
 
 struct CsvRow {
-  int64_t line = 0;  // in the file, from 1
+  int64_t line = 0;  // its first in the file, from 1
   std::vector<std::string> fields{};
 };
 
@@ -28,6 +29,7 @@ const std::string& text_at(const Csv&, const CsvRow&, std::string_view column);
 double number_at(const Csv&, const CsvRow&, std::string_view column);
 int64_t integer_at(const Csv&, const CsvRow&, std::string_view column);
 
+// Of one such line.
 std::vector<std::string> split_fields(std::string_view line);
 // A finite number with nothing before or after it.
 double parse_number(std::string_view text);

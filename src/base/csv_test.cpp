@@ -38,6 +38,30 @@ TEST(Csv, FieldsByTheNameOfTheirColumn) {
   EXPECT_EQ(integer_at(csv, csv.rows[1], "n"), -4);
 }
 
+// As spreadsheets save them.
+TEST(Csv, QuotedFieldsHoldCommasQuotesAndLines) {
+  const Csv csv = csv_of(
+      "\xEF\xBB\xBF\"model\",task\r\n\"a, b\",\"say \"\"hi\"\"\"\r\n\"two\nlines\",\"\"\n"
+      "plain,5\" wide\n\"last\",\"\"\"\"");
+  EXPECT_EQ(csv.columns, (std::vector<std::string>{"model", "task"}));
+  ASSERT_EQ(csv.rows.size(), 4U);
+  EXPECT_EQ(csv.rows[0].fields, (std::vector<std::string>{"a, b", "say \"hi\""}));
+  EXPECT_EQ(csv.rows[1].fields, (std::vector<std::string>{"two\nlines", ""}));
+  EXPECT_EQ(csv.rows[2].fields, (std::vector<std::string>{"plain", "5\" wide"}));
+  EXPECT_EQ(csv.rows[2].line, 5);
+  EXPECT_EQ(csv.rows[3].fields, (std::vector<std::string>{"last", "\""}));
+  EXPECT_EQ(split_fields("\"a,b\",f32,,"), (std::vector<std::string>{"a,b", "f32", "", ""}));
+  EXPECT_EQ(split_fields("a\r"), (std::vector<std::string>{"a"}));
+  EXPECT_EQ(split_fields(""), (std::vector<std::string>{""}));
+}
+
+TEST(Csv, WrongQuotesAreRefusedWithTheirLine) {
+  EXPECT_EQ(error_of([] { csv_of("a,b\n1,2\n3,\"4\n5,6\n"); }),
+            ":3: expected a closing quote, found none");
+  EXPECT_EQ(error_of([] { csv_of("a,b\n\"1\"x,2\n"); }),
+            ":2: expected a comma after a closing quote, found 'x'");
+}
+
 TEST(Csv, WrongOnesAreRefusedWithTheirLine) {
   EXPECT_EQ(error_of([] { csv_of("a,b\n1,2\n\n3\n"); }), ":4: expected 2 columns, found 1");
   const Csv csv = csv_of("a,b\n12abc,1.5\nnan,\n");
