@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 
 namespace tidemark {
 namespace {
@@ -50,6 +51,8 @@ std::vector<std::string> take_row(std::string_view& text) {
   std::vector<std::string> fields;
   for (bool more = true; more;) {
     fields.push_back(text.starts_with('"') ? take_quoted(text) : take_plain(text));
+    if (!is_utf8(fields.back()))
+      fail("expected text in UTF-8, found '{}'", printable(fields.back()));
     more = text.starts_with(',');
     if (!text.empty()) text.remove_prefix(1);  // the comma or the end of the line
   }

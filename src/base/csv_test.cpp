@@ -55,6 +55,11 @@ TEST(Csv, QuotedFieldsHoldCommasQuotesAndLines) {
   EXPECT_EQ(split_fields(""), (std::vector<std::string>{""}));
 }
 
+TEST(Csv, OtherEncodingsAreRefusedWithTheirLine) {
+  EXPECT_EQ(error_of([] { csv_of("a,b\nlat\xe9n,2\n"); }),
+            ":2: expected text in UTF-8, found 'lat\xe9n'");
+}
+
 TEST(Csv, WrongQuotesAreRefusedWithTheirLine) {
   EXPECT_EQ(error_of([] { csv_of("a,b\n1,2\n3,\"4\n5,6\n"); }),
             ":3: expected a closing quote, found none");

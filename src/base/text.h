@@ -6,6 +6,9 @@
 
 namespace tidemark {
 
+// What JSON and a store's text can hold.
+bool is_utf8(std::string_view);
+
 // Of ASCII letters.
 bool equal_without_case(std::string_view a, std::string_view b);
 

@@ -11,6 +11,14 @@ TEST(Text, EqualWithoutCase) {
   EXPECT_FALSE(equal_without_case("mamba", "samba"));
 }
 
+TEST(Text, Utf8) {
+  for (const char* text : {"", "latin", "lat\u00e9n", "\u4e2d\uffff", "\U0001f600\U0010ffff"})
+    EXPECT_TRUE(is_utf8(text)) << text;
+  for (const char* text : {"lat\xe9n", "\x80", "\xc0\xaf", "\xc3", "\xe0\x80\xaf", "\xe4\xb8",
+                           "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xff"})
+    EXPECT_FALSE(is_utf8(text)) << text;
+}
+
 TEST(Text, MarkdownCellsKeepTheirBars) {
   EXPECT_EQ(markdown_cell("|a||b"), "\\|a\\|\\|b");
 }
