@@ -228,6 +228,11 @@ TEST_F(CliStudy, NoOutputTakesThePlaceOfAnInput) {
   ASSERT_EQ(tidemark("export " + store + " --json -o " + json).code, 0);
   expect_error("report " + json + " -o " + json, {json, "what is read"});
   expect_error("report " + store + " --figure ttft --vega - --svg -", {"standard output"});
+  // However the path is written.
+  expect_error("report " + store + " --figure ttft --vega " + path("v") + " --svg " + path("./v"),
+               {"expected one output to go there, found two"});
+  expect_error("predict mamba2-130m --on h200 --json " + path("p") + " --store " + path("p"),
+               {"expected one output to go there, found two"});
   expect_error("whatif mamba2-130m --on h200 --scale bandwidth=2x --json --figure -",
                {"standard output"});
   const Ran trace = tidemark("trace " + golden + "mamba-tiny --context 8 --dtype f32 -o -");

@@ -78,6 +78,10 @@ TEST(Cli, WrongRequestsAreOneLine) {
   expect_error("run mamba2-130m --threshold -0.1", {"--threshold", "-0.1"});
   expect_error("trace mamba2-130m --device cuda:x", {"device", "cuda:N", "cuda:x"});
   expect_error("verify /no/such/folder", {"/no/such/folder", "config.json"});
+  for (const char* output : {"run mamba2-130m --json ''", "predict mamba2-130m --on h200 --json ''",
+                             "predict mamba2-130m --on h200 --store ''", "trace mamba2-130m -o ''",
+                             "report s.sqlite -o ''"})
+    expect_error(output, {": expected a value, found ''"});
 }
 
 // Little output, which fails when the program ends, and much, which fails while it is printed.

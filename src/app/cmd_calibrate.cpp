@@ -45,7 +45,7 @@ std::vector<Record> records(const Options& options) {
 }
 
 int run(const Options& options) {
-  check_outputs({options.output}, {options.from, options.store});
+  check_outputs({options.output}, {options.from}, options.store);
   const Calibration c = fit_records(records(options));
   if (options.output != "-") {
     Table table{.columns = {{"kernels", Align::left}, {"error", Align::right}, {"", Align::left}},

@@ -174,8 +174,7 @@ void print(const std::vector<Record>& records, const KindOf& kinds, const Option
 int run(const Options& options) {
   std::vector<std::string> inputs = options.models;
   inputs.insert(inputs.end(), options.devices.begin(), options.devices.end());
-  inputs.push_back(options.store);
-  check_outputs({options.json}, inputs);
+  check_outputs({options.json}, inputs, options.store);
   std::vector<Record> records;
   KindOf kinds;
   for (const std::string& model : options.models) {

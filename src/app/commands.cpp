@@ -1,5 +1,6 @@
 #include "app/commands.h"
 
+#include "app/options.h"
 #include "measure/provenance.h"
 #include "store/store.h"
 
@@ -31,6 +32,7 @@ void add_commands(CLI::App& app, int& exit_code) {
   add_trace_command(app, exit_code);
   add_completion_command(app, exit_code);
   add_run_cell_command(app, exit_code);
+  refuse_empty_values(app);
 }
 
 }  // namespace tidemark

@@ -1,5 +1,6 @@
 #include "app/options.h"
 
+#include <filesystem>
 #include <set>
 
 #include "base/error.h"
@@ -73,16 +74,29 @@ int64_t bytes_option(const std::string& option, const std::string& text) {
   return bytes;
 }
 
-void check_outputs(const std::vector<std::string>& outputs,
-                   const std::vector<std::string>& inputs) {
+void check_outputs(const std::vector<std::string>& outputs, const std::vector<std::string>& inputs,
+                   const std::string& store) {
+  const auto place = [](const std::string& output) {
+    std::error_code error;
+    return output == "-" ? output : std::filesystem::weakly_canonical(output, error).string();
+  };
   std::set<std::string> seen;
+  if (!store.empty()) seen.insert(place(store));
   for (const std::string& output : outputs) {
     if (output.empty()) continue;
-    if (!seen.insert(output).second)
+    if (!seen.insert(place(output)).second)
       fail("{}: expected one output to go there, found two",
            output == "-" ? "standard output" : output);
     if (output != "-") check_output(output, inputs);
   }
+}
+
+void refuse_empty_values(CLI::App& app) {
+  const CLI::Validator not_empty(
+      [](std::string& value) { return value.empty() ? "expected a value, found ''" : ""; }, "");
+  for (CLI::App* command : app.get_subcommands({}))
+    for (CLI::Option* option : command->get_options())
+      if (option->get_items_expected_max() > 0) option->check(not_empty);
 }
 
 void write_output(const std::string& file, const std::string& text) {

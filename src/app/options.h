@@ -46,9 +46,13 @@ int64_t chunk_option(const std::string& text, int64_t context);
 int64_t bytes_option(const std::string& option, const std::string& text);
 
 // Before the work begins: whether each of `outputs` (a file, "-", or "" for none) can be written,
-// is none of `inputs` (check_output), and goes somewhere of its own.
+// is none of `inputs` (check_output), and goes somewhere of its own, which `store`, if any, has
+// not.
 void check_outputs(const std::vector<std::string>& outputs,
-                   const std::vector<std::string>& inputs = {});
+                   const std::vector<std::string>& inputs = {}, const std::string& store = "");
+// Of options of all commands: "" stands for what was not asked for, so an output given so, by a
+// variable without a value, would silently go nowhere.
+void refuse_empty_values(CLI::App& app);
 // To a file, or with "-" to standard output.
 void write_output(const std::string& file, const std::string& text);
 // Records as one JSON document, the same from every command (docs/measuring.md).
