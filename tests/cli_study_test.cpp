@@ -240,6 +240,16 @@ TEST_F(CliStudy, NoOutputTakesThePlaceOfAnInput) {
   EXPECT_TRUE(nlohmann::json::parse(trace.out).contains("traceEvents")) << trace.out.substr(0, 99);
 }
 
+TEST_F(CliStudy, AStoreThatCannotBeIsRefusedBeforeAnythingIsComputed) {
+  for (const std::string& store : {path("no/such/folder/s"), std::string("/dev/full")}) {
+    const Ran ran = tidemark("predict mamba2-130m --on h200 --store " + store);
+    EXPECT_EQ(ran.code, 2);
+    EXPECT_EQ(ran.out, "");
+    EXPECT_NE(ran.err.find(store), std::string::npos) << ran.err;
+  }
+  EXPECT_FALSE(std::filesystem::exists("/dev/full-journal"));
+}
+
 // ---- crossover
 
 // Both metrics are powers of the context, c·n^e, so that straight lines between the measured

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "app/calibrate.h"
 #include "app/commands.h"
@@ -33,14 +34,14 @@ std::vector<Record> records(const Options& options) {
       found.push_back(std::move(row.record));
     return found;
   }
+  std::optional<Store> store;  // opened before the measuring, which takes its time
+  if (!options.store.empty()) store.emplace(options.store, Store::Open::create);
   found = measure_grid({.device = options.device,
                         .threads = options.threads,
                         .budget_s = options.budget_s,
                         .progress = [](const std::string& what) { say("{}", what); }});
-  if (!options.store.empty()) {
-    Store store(options.store, Store::Open::create);
-    for (const Record& record : found) insert(store, record);
-  }
+  if (store)
+    for (const Record& record : found) insert(*store, record);
   return found;
 }
 

@@ -2,6 +2,7 @@
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 
 #include "app/commands.h"
@@ -175,24 +176,27 @@ int run(const Options& options) {
   std::vector<std::string> inputs = options.models;
   inputs.insert(inputs.end(), options.devices.begin(), options.devices.end());
   check_outputs({options.json}, inputs, options.store);
+  std::vector<ModelSpec> specs;
+  for (const std::string& model : options.models) specs.push_back(load_spec(model));
+  std::vector<DeviceProfile> profiles;
+  for (const std::string& device : options.devices) profiles.push_back(load_profile(device));
+  const std::vector<int64_t> contexts = token_list_option("--context", options.context);
+  const EngineModel engine = engine_option(options.engine);
+  std::optional<Store> store;
+  if (!options.store.empty()) store.emplace(options.store, Store::Open::create);
   std::vector<Record> records;
   KindOf kinds;
-  for (const std::string& model : options.models) {
-    const ModelSpec spec = load_spec(model);
-    for (const std::string& device : options.devices) {
-      const DeviceProfile profile = load_profile(device);
+  for (const ModelSpec& spec : specs)
+    for (const DeviceProfile& profile : profiles) {
       kinds[profile.name] = profile.kind;
-      for (const int64_t context : token_list_option("--context", options.context))
+      for (const int64_t context : contexts)
         records.push_back(predict_record(spec, profile, workload_of(options.workload, context),
-                                         {.engine = engine_option(options.engine)}));
+                                         {.engine = engine}));
     }
-  }
   if (options.json != "-") print(records, kinds, options);
   if (!options.json.empty()) write_records(options.json, records);
-  if (!options.store.empty()) {
-    Store store(options.store, Store::Open::create);
-    for (const Record& record : records) insert(store, record);
-  }
+  if (store)
+    for (const Record& record : records) insert(*store, record);
   return exit_ok;
 }
 

@@ -181,6 +181,9 @@ Store& Store::operator=(Store&&) noexcept = default;
 Store::Store(const std::filesystem::path& path, Open open) : path_(path) {
   if (open == Open::read && !std::filesystem::is_regular_file(path))
     fail("{}: no such store", path.string());
+  // SQLite would leave a journal beside a device before it finds that it cannot write there.
+  if (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path))
+    fail("{}: expected a store, found what is no regular file", path.string());
   // Also to be read: a reader that may write takes the files of the write-ahead log away again.
   int flags = SQLITE_OPEN_READWRITE | (open == Open::create ? SQLITE_OPEN_CREATE : 0);
   std::string name = path.string();

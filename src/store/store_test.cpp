@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -279,6 +280,21 @@ TEST_F(StoreTest, SaysWhatIsWrongWithAFile) {
   }
   EXPECT_EQ(error_of(folder_ / "newer.sqlite", Store::Open::read),
             (folder_ / "newer.sqlite").string() + ": store version: expected 1, found 99");
+}
+
+TEST_F(StoreTest, OnlyARegularFileIsOne) {
+  const auto error_of = [&](const std::filesystem::path& path) -> std::string {
+    try {
+      Store(path, Store::Open::create);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  ASSERT_EQ(mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  const std::string why = ": expected a store, found what is no regular file";
+  EXPECT_EQ(error_of(folder_ / "pipe"), (folder_ / "pipe").string() + why);
+  EXPECT_EQ(error_of(folder_), folder_.string() + why);
 }
 
 }  // namespace
