@@ -28,6 +28,19 @@ TEST(Cli, AllOfADevicesMemoryIsItsLimit) {
   expect_error("limit mamba2-130m --on rtx4090 --memory 1GiB", {"--memory", "--on"});
 }
 
+TEST(Cli, TheKeysOfALimitAreDocumented) {
+  const Ran ran = tidemark("limit mamba2-130m --memory 8GiB --json");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  std::ifstream docs(TIDEMARK_SOURCE "/docs/measuring.md");
+  std::string line;
+  while (std::getline(docs, line) && !line.starts_with("| `limit` |")) continue;
+  EXPECT_EQ(line.find("freed_at_last_use"), std::string::npos) << "is never written";
+  const auto json = nlohmann::json::parse(ran.out);
+  for (const auto& object : {json, json.at("limits").at(0)})
+    for (const auto& [key, value] : object.items())
+      EXPECT_NE(line.find("`" + key + "`"), std::string::npos) << key;
+}
+
 TEST(Cli, PredictionsAreRecords) {
   const Ran ran =
       tidemark("predict mamba2-130m --on h200 --context 512,1k --new-tokens 4 --json -");
