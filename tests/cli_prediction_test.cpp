@@ -150,6 +150,12 @@ TEST(CliPrediction, WhatAFrameworkLoopsOverIsRefusedAndTheOtherCellsGoOn) {
 }
 
 // Twice the bandwidth makes nothing slower and at most twice as fast, and decode is bound by it.
+TEST(CliPrediction, WhatIfDrawsWhatReportDraws) {
+  const Ran ran = tidemark("whatif mamba2-130m --on h200 --scale bandwidth=2x --figure -");
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_NE(ran.out.find("vega-lite/v6.json"), std::string::npos) << ran.out.substr(0, 200);
+}
+
 TEST(CliPrediction, WhatIfNamesItsRatios) {
   const auto at = json_of(
       "whatif mamba2-130m --on rtx4090 --scale bandwidth=2x --context 1k --json")["contexts"][0];

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/units.h"
 #include "model/load.h"
+#include "report/figures/chart.h"
 #include "report/table.h"
 
 namespace tidemark {
@@ -68,7 +69,7 @@ nlohmann::ordered_json to_json(const Gain& gain) {
   return json;
 }
 
-// Speed-up against context, a line per scale and a panel per metric: Vega-Lite 5.
+// Speed-up against context, a line per scale and a panel per metric.
 nlohmann::ordered_json figure(const Options& options, const std::vector<Row>& rows) {
   nlohmann::ordered_json values = nlohmann::ordered_json::array();
   for (const Row& row : rows)
@@ -79,7 +80,7 @@ nlohmann::ordered_json figure(const Options& options, const std::vector<Row>& ro
                             {"metric", metric},
                             {"scaled", gain.what},
                             {"speedup", *speedup}});
-  return {{"$schema", "https://vega.github.io/schema/vega-lite/v5.json"},
+  return {{"$schema", vega_lite_schema},
           {"title", fmt::format("{} on {}: predicted speed-up", options.model, options.device)},
           {"data", {{"values", std::move(values)}}},
           {"mark", {{"type", "line"}, {"point", true}}},

@@ -94,9 +94,8 @@ JsonValue filled(std::string_view text, const std::map<std::string, JsonValue>& 
 
 JsonValue chart(JsonValue rows, JsonValue view, const std::vector<std::string>& panels,
                 PanelSize single, PanelSize panel, int columns) {
-  JsonValue spec = {{"$schema", "https://vega.github.io/schema/vega-lite/v6.json"},
-                    {"config", config()},
-                    {"data", {{"values", std::move(rows)}}}};
+  JsonValue spec = {
+      {"$schema", vega_lite_schema}, {"config", config()}, {"data", {{"values", std::move(rows)}}}};
   if (panels.size() <= 1) {
     spec["width"] = single.width;
     spec["height"] = single.height;

@@ -14,6 +14,10 @@ namespace tidemark {
 // A specification written as JSON in which every string "@name" stands for parts.at("name").
 JsonValue filled(std::string_view text, const std::map<std::string, JsonValue>& parts);
 
+// Of every specification: that which web/vendor draws.
+inline constexpr std::string_view vega_lite_schema =
+    "https://vega.github.io/schema/vega-lite/v6.json";
+
 struct PanelSize {
   int width = 300, height = 220;
 };
