@@ -90,6 +90,7 @@ TEST(Cli, WrongRequestsAreOneLine) {
   expect_error("run mamba2-130m --threshold nan", {"--threshold", "nan"});
   expect_error("run mamba2-130m --threshold -0.1", {"--threshold", "-0.1"});
   expect_error("trace mamba2-130m --device cuda:x", {"device", "cuda:N", "cuda:x"});
+  expect_error("run mamba2-130m --seed -1", {"--seed: expected a whole number from 0 up", "-1"});
   expect_error("verify /no/such/folder", {"/no/such/folder", "config.json"});
   for (const char* output : {"run mamba2-130m --json ''", "predict mamba2-130m --on h200 --json ''",
                              "predict mamba2-130m --on h200 --store ''", "trace mamba2-130m -o ''",

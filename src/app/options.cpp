@@ -40,7 +40,16 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
 void add_weight_options(CLI::App& command, WeightOptions& options) {
   command.add_flag("--synthetic", options.synthetic,
                    "Draw weights from the seed even where there are real ones");
+  // What parses an unsigned number takes -1 for the largest.
+  const CLI::Validator from_0(
+      [](std::string& text) {
+        return text.starts_with('-')
+                   ? fmt::format("expected a whole number from 0 up, found '{}'", printable(text))
+                   : "";
+      },
+      "");
   command.add_option("--seed", options.seed, "Of synthetic weights and prompts")
+      ->check(from_0)
       ->capture_default_str();
 }
 
