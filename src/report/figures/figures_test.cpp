@@ -3,6 +3,7 @@
 
 #include "report/figures/chart.h"
 #include "report/figures/figure.h"
+#include "report/figures/figure_text.h"
 #include "report/figures/operators.h"
 #include "report/figures/series.h"
 
@@ -186,6 +187,31 @@ TEST(TtftFigure, DrawsMediansWithIntervalsAndMarksWhatFailed) {
   EXPECT_FALSE(failed.contains("value"));
   EXPECT_EQ(failed["reason"], "kv_cache: too large");
   EXPECT_EQ(number(figure, 0, "TTFT (s)"), 0.25);
+}
+
+TEST(TpotFigure, HasNoCrossForACellWithoutADecode) {
+  Study study{.records = {record("m", 1024), record("m", 2048), record("m", 4096)}};
+  study.records[0].metrics.tpot_s = summary(0.25, 0.24, 0.27);
+  study.records[0].metrics.decode_tokens_per_s = summary(4, 3.9, 4.1);
+  study.records[1].outcome = study.records[2].outcome = Outcome::out_of_memory;
+  study.records[2].cell.new_tokens = 1;
+  EXPECT_EQ(values(tpot_figure(study)).size(), 2U);
+  EXPECT_EQ(tpot_figure(study).table.rows.size(), 2U);
+  int64_t prefill = 0, decode = 0;
+  const FigureContent throughput = throughput_figure(study);
+  for (const JsonValue& row : values(throughput))
+    ++(row.at("panel").get<std::string>().starts_with("Prefill") ? prefill : decode);
+  EXPECT_EQ(prefill, 2);
+  EXPECT_EQ(decode, 2);
+}
+
+TEST(FigureText, TellsTimesInTheUnitThatSuitsThem) {
+  const FigureContent content{
+      .table = {.columns = {"TPOT (s)", "Runs"}, .rows = {{0.00000912345, 3}, {1.5, 4}}}};
+  const std::string text = figure_text(figure_named("tpot"), content, {});
+  EXPECT_NE(text.find("9.123 \u00b5s"), std::string::npos) << text;
+  EXPECT_NE(text.find("1.500 s"), std::string::npos) << text;
+  EXPECT_EQ(text.find("(s)"), std::string::npos) << text;
 }
 
 // The scale of each panel in the specification: {"Prefill": [low, high], ...}.

@@ -22,6 +22,7 @@ FigureContent tpot_figure(const Study& study) {
                                  "two new tokens (--new-tokens 2).",
                       .of = [](const Record& r) { return r.metrics.tpot_s; },
                       .text = time_text,
+                      .of_decode = true,
                       .label = std::string(seconds_label)});
 }
 

@@ -22,12 +22,18 @@ bool has_interval(const Summary& s) {
   return s.ci_coverage > 0 && s.ci_low > 0 && s.ci_high >= s.ci_low;
 }
 
+// Whatever became of it: that it failed is no result of its decode.
+bool has_no_decode(const Record& record, const LineMetric& metric) {
+  return metric.of_decode && record.cell.new_tokens <= 1;
+}
+
 }  // namespace
 
 JsonValue line_rows(const Study& study, const LineMetric& metric) {
   const Configurations configurations(study);
   JsonValue rows = JsonValue::array();
   for (const Record* r : newest_records(study)) {
+    if (has_no_decode(*r, metric)) continue;
     JsonValue row = {{"panel", configurations.of(r->cell)},
                      {"model", r->cell.model},
                      {"source", name(r->source)},
@@ -70,6 +76,7 @@ DataTable line_table(const Study& study, const LineMetric& metric) {
                  table.columns[4], table.columns[5], table.columns[6], "Outcome"};
   for (const Record* r : newest_records(study)) {
     const std::optional<Summary> s = metric.of(*r);
+    if (has_no_decode(*r, metric)) continue;
     if (!s && r->outcome == Outcome::ok) continue;
     std::vector<JsonValue> row = {r->cell.model, configurations.of(r->cell), name(r->source),
                                   r->cell.context};

@@ -16,8 +16,9 @@ struct LineMetric {
   std::string missing{};  // "no record has a TTFT"
   std::function<std::optional<Summary>(const Record&)> of{};
   std::function<std::string(double)> text{};
-  bool own_axes = false;  // every panel has its own scale
-  std::string label{};    // Vega expression of an axis label; "" for plain numbers
+  bool of_decode = false;  // cells of one new token have none
+  bool own_axes = false;   // every panel has its own scale
+  std::string label{};     // Vega expression of an axis label; "" for plain numbers
 };
 
 // One row per value drawn: panel, model, source, context, value, and texts for the tooltip; and one

@@ -27,7 +27,8 @@ JsonValue phase_rows(const Study& study, const LineMetric& metric, const std::st
 
 FigureContent throughput_figure(const Study& study) {
   const LineMetric prefill = metric("Prefill", &Metrics::prefill_tokens_per_s);
-  const LineMetric decode = metric("Decode", &Metrics::decode_tokens_per_s);
+  LineMetric decode = metric("Decode", &Metrics::decode_tokens_per_s);
+  decode.of_decode = true;
   JsonValue rows = phase_rows(study, prefill, "Prefill");
   bool any = false;
   for (JsonValue& row : phase_rows(study, decode, "Decode")) rows.push_back(std::move(row));
