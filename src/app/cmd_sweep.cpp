@@ -126,7 +126,7 @@ class ProgressLine {
     if (seconds < 5400) return fmt::format("{:.0f} min", seconds / 60);
     return fmt::format("{:.1f} h", seconds / 3600);
   }
-  bool terminal_ = isatty(STDERR_FILENO) != 0;
+  bool terminal_ = can_redraw(stderr);
 };
 
 int sweep(const Options& options) {

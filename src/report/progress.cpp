@@ -39,7 +39,7 @@ std::string progress_line(std::string_view label, double done, double elapsed_s,
 }
 
 ProgressBar::ProgressBar(std::FILE* file)
-    : file_(file), terminal_(isatty(fileno(file)) != 0), start_s_(now_s()) {}
+    : file_(file), terminal_(can_redraw(file)), start_s_(now_s()) {}
 
 ProgressBar::~ProgressBar() {
   clear();

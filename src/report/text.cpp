@@ -58,6 +58,11 @@ size_t escape_length(std::string_view text) {
 
 }  // namespace
 
+bool can_redraw(std::FILE* file) {
+  const char* term = std::getenv("TERM");
+  return isatty(fileno(file)) != 0 && (term == nullptr || std::strcmp(term, "dumb") != 0);
+}
+
 Style style_of(std::FILE* file) {
   const int descriptor = fileno(file);
   if (isatty(descriptor) == 0) return {.color = false, .width = 0};

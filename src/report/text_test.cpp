@@ -1,7 +1,10 @@
 #include "report/text.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "report/progress.h"
@@ -102,6 +105,33 @@ TEST(Progress, LineEstimatesWhatIsLeft) {
   EXPECT_NE(progress_line("load", 0.5, 7230, 80).find("2 h 00 min left"), std::string::npos);
   for (int width : {40, 80, 100, 200})
     EXPECT_LT(display_width(progress_line(std::string(300, 'x'), 0.5, 86400, width)), width);
+}
+
+// What a bar writes to a terminal of that TERM.
+std::string drawn_on(const char* term) {
+  const std::string before = std::getenv("TERM") ? std::getenv("TERM") : "";
+  setenv("TERM", term, 1);
+  const int master = posix_openpt(O_RDWR | O_NOCTTY);
+  grantpt(master);
+  unlockpt(master);
+  std::FILE* file = fopen(ptsname(master), "r+");
+  {
+    ProgressBar progress(file);
+    progress.show("load", 0.5);
+  }
+  std::fputs("end", file);
+  std::fflush(file);
+  std::string text(4096, '\0');
+  text.resize(static_cast<size_t>(std::max<ssize_t>(0, read(master, text.data(), text.size()))));
+  fclose(file);
+  close(master);
+  setenv("TERM", before.c_str(), 1);
+  return text;
+}
+
+TEST(Progress, SilentWhereALineCannotBeDrawnOver) {
+  EXPECT_NE(drawn_on("xterm").find("load"), std::string::npos);
+  EXPECT_EQ(drawn_on("dumb"), "end");
 }
 
 TEST(Progress, SilentInAPipe) {
