@@ -246,6 +246,23 @@ TEST(ThroughputFigure, GivesEachPanelAScaleOfItsOwn) {
   }
 }
 
+TEST(TtftFigure, DrawsTheIntervalsOfPredictions) {
+  Study study{.records = {record("m", 1024), record("m", 2048)}};
+  for (Record& r : study.records) r.source = Source::predicted;
+  study.records[0].metrics.ttft_s =
+      Summary{.median = 0.25, .p5 = 0.2, .p95 = 0.3, .ci_low = 0.2, .ci_high = 0.3};
+  study.records[1].metrics.ttft_s = Summary{.median = 0.5};
+  const FigureContent figure = ttft_figure(study);
+  const JsonValue predicted = row_with(figure, {{"context", 1024}});
+  EXPECT_EQ(predicted["low"], 0.2);
+  EXPECT_EQ(predicted["high"], 0.3);
+  EXPECT_EQ(predicted["interval"], "200.0 ms \u2013 300.0 ms (predicted)");
+  EXPECT_EQ(predicted["spread"], "not known");
+  EXPECT_EQ(number(figure, 0, "Interval low (s)"), 0.2);
+  EXPECT_TRUE(figure.table.rows[0][7].is_null()) << "no coverage";
+  EXPECT_EQ(row_with(figure, {{"context", 2048}})["interval"], "not known");
+}
+
 TEST(TtftFigure, KeepsItsDomainAsItIs) {
   Study study{.records = {record("m", 1024)}};
   study.records[0].metrics.ttft_s = summary(0.25, 0.24, 0.27);

@@ -17,9 +17,9 @@ std::string joined_flags(const Record& record) {
   return record.flags.empty() ? "none" : fmt::format("{}", fmt::join(record.flags, ", "));
 }
 
-// A prediction of several samples has no interval; nor has a value that stands for one reading.
+// A prediction has one without a coverage; a value that stands for one reading has none.
 bool has_interval(const Summary& s) {
-  return s.ci_coverage > 0 && s.ci_low > 0 && s.ci_high >= s.ci_low;
+  return (s.ci_coverage > 0 || s.n == 0) && s.ci_low > 0 && s.ci_high >= s.ci_low;
 }
 
 // Whatever became of it: that it failed is no result of its decode.
@@ -48,7 +48,8 @@ JsonValue line_rows(const Study& study, const LineMetric& metric) {
         row["low"] = summary->ci_low;
         row["high"] = summary->ci_high;
         row["interval"] = interval_text(*summary, metric.text);
-        row["spread"] = metric.text(summary->p5) + " \u2013 " + metric.text(summary->p95);
+        if (summary->n > 0)
+          row["spread"] = metric.text(summary->p5) + " \u2013 " + metric.text(summary->p95);
       }
       row["runs"] = summary->n;
       row["flags"] = joined_flags(*r);
@@ -80,7 +81,9 @@ DataTable line_table(const Study& study, const LineMetric& metric) {
     if (!s && r->outcome == Outcome::ok) continue;
     std::vector<JsonValue> row = {r->cell.model, configurations.of(r->cell), name(r->source),
                                   r->cell.context};
-    if (s && has_interval(*s))
+    if (s && has_interval(*s) && s->n == 0)
+      row.insert(row.end(), {s->median, s->ci_low, s->ci_high, nullptr, nullptr, nullptr, s->n});
+    else if (s && has_interval(*s))
       row.insert(row.end(),
                  {s->median, s->ci_low, s->ci_high, 100 * s->ci_coverage, s->p5, s->p95, s->n});
     else if (s)

@@ -49,11 +49,13 @@ std::string policy_text(int64_t chunk, LogitsPolicy logits);
 // "8K" and "1M" where 1024 divides it, "57,300" elsewhere.
 std::string tokens_text(double tokens);
 
-// "12.1 ms - 12.6 ms (95.1 %)": the interval of the median and its coverage.
+// "12.1 ms - 12.6 ms (95.1 %)": the interval of the median and its coverage, which a prediction,
+// of no runs, has not.
 template <class Text>
 std::string interval_text(const Summary& s, Text text) {
   if (s.n == 1) return "none: one run";
-  return text(s.ci_low) + " \u2013 " + text(s.ci_high) + " (" + percent_text(s.ci_coverage) + ")";
+  return text(s.ci_low) + " \u2013 " + text(s.ci_high) + " (" +
+         (s.n == 0 ? "predicted" : percent_text(s.ci_coverage)) + ")";
 }
 
 }  // namespace tidemark
