@@ -171,19 +171,24 @@ TEST(Cli, RunChecksEverythingBeforeItMeasures) {
   }
 }
 
-// Killed in the second cell, which is far too long to end: the first is in the file.
 // A record could not be written as JSON, nor into a store.
-TEST(Cli, ANameThatIsNotUtf8IsRefusedBeforeItIsMeasured) {
+TEST(Cli, ANameThatIsNoPlainTextIsRefusedBeforeItIsMeasured) {
   const std::string folder = testing::TempDir() + "tidemark_lat\xe9n";
   std::filesystem::remove_all(folder);
   std::filesystem::copy(golden + "mamba2-tiny", folder);
   const Ran ran = tidemark("run '" + folder + "' --context 8 --budget 0 --json -");
   EXPECT_EQ(ran.code, 2);
   EXPECT_EQ(ran.out, "");
-  EXPECT_NE(ran.err.find("lat\xe9n': expected a name in UTF-8"), std::string::npos) << ran.err;
+  EXPECT_NE(ran.err.find("lat\xe9n': expected a name in UTF-8 without control characters"),
+            std::string::npos)
+      << ran.err;
   std::filesystem::remove_all(folder);
+  const Ran redrawn = tidemark("run \"$(printf 'a\033[31mb')\" --context 8");
+  EXPECT_EQ(redrawn.code, 2);
+  EXPECT_NE(redrawn.err.find("'a\\x1b[31mb': expected a name"), std::string::npos) << redrawn.err;
 }
 
+// Killed in the second cell, which is far too long to end: the first is in the file.
 TEST(Cli, RunKeepsWhatItHasMeasured) {
   const std::string json = testing::TempDir() + "tidemark_kept.json";
   std::filesystem::remove(json);

@@ -83,8 +83,9 @@ ModelSpec read_spec(const Json& config) {
 }  // namespace
 
 ModelSpec load_spec(const std::string& model) {
-  // Here, not when a record of hours is written.
-  if (!is_utf8(model)) fail("model '{}': expected a name in UTF-8", printable(model));
+  // Here, not when a record of hours is written, or a terminal has taken the name for a command.
+  if (!is_utf8(model) || std::ranges::any_of(model, [](unsigned char c) { return c < ' '; }))
+    fail("model '{}': expected a name in UTF-8 without control characters", printable(model));
   const std::filesystem::path config = std::filesystem::path(model) / "config.json";
   std::error_code error;
   if (std::filesystem::exists(config, error)) {
