@@ -68,9 +68,7 @@ Style style_of(std::FILE* file) {
   if (isatty(descriptor) == 0) return {.color = false, .width = 0};
   Style style;
   const char* no_color = std::getenv("NO_COLOR");
-  const char* term = std::getenv("TERM");
-  style.color = (no_color == nullptr || *no_color == '\0') &&
-                (term == nullptr || std::strcmp(term, "dumb") != 0);
+  style.color = (no_color == nullptr || *no_color == '\0') && can_redraw(file);
   winsize size{};
   if (ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) style.width = size.ws_col;
   return style;

@@ -15,9 +15,9 @@ struct Style {
 };
 // Colour and a width only on a terminal; no colour when NO_COLOR is set (no-color.org) or TERM is
 // "dumb". A pipe gets every column in full.
-// Whether a line there can be drawn over: a terminal that knows escape sequences.
-bool can_redraw(std::FILE* file);
 Style style_of(std::FILE*);
+// Whether a line there can be drawn over: a terminal that knows escape sequences.
+bool can_redraw(std::FILE*);
 
 enum class Ink { plain, bold, dim, red, green, yellow, cyan };
 std::string inked(std::string_view text, Ink, const Style&);

@@ -11,6 +11,7 @@
 #include "backend/cpu/onednn.h"
 #include "backend/cpu/packed_weight.h"
 #include "backend/cpu/parallel.h"
+#include "plan/gated_product.h"
 
 namespace tidemark::cpu {
 namespace {
@@ -119,10 +120,9 @@ std::string_view variant(const Gemm& op, const CpuContext& context) {
 }
 
 bool takes_along(const Gemm& op, const Glu& glu, const CpuContext& context) {
-  const bool is_whole = glu.gate == op.out && glu.out == op.out && 2 * glu.width == op.n &&
-                        glu.up == columns_from(op.out, glu.width) && glu.rows == op.m;
-  return is_whole && !op.scales && !op.accumulate && op.out_per_past == 0 &&
-         !context.is_f32(op.out) && choose(op, context) == Way::unit && takes_glu(op.n, op.k);
+  return gates_halves(glu, op) && glu.out == op.out && !op.scales && !op.accumulate &&
+         op.out_per_past == 0 && !context.is_f32(op.out) && choose(op, context) == Way::unit &&
+         takes_glu(op.n, op.k);
 }
 
 void run_gated(const Gemm& op, Act act, const CpuContext& context) {

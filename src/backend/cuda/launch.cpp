@@ -21,6 +21,7 @@
 #include "backend/cuda/selective_scan.h"
 #include "backend/cuda/ssd.h"
 #include "base/error.h"
+#include "plan/gated_product.h"
 
 namespace tidemark::cuda {
 namespace {
@@ -655,10 +656,8 @@ bool take_norm(const Step& step, size_t index, GemvArgs& args, CudaContext& c) {
 // In these `x` is what the product reads.
 bool take_glu(const Op& op, const Gemm& gemm, const Operand& x, GemvArgs& args, CudaContext& c) {
   const auto* glu = std::get_if<Glu>(&op);
-  Operand up = gemm.out;
-  up.offset += gemm.n / 2;
-  if (!glu || 2 * glu->width != gemm.n || glu->gate != gemm.out || glu->up != up ||
-      c.dtype(glu->out) != c.dtype(gemm.out) || share_memory(glu->out, x, c))
+  if (!glu || !gates_halves(*glu, gemm) || c.dtype(glu->out) != c.dtype(gemm.out) ||
+      share_memory(glu->out, x, c))
     return false;
   args.tail = GemvTail::glu, args.act = glu->act;
   args.out = c.at(glu->out), args.out_stride = glu->out.stride;
