@@ -31,7 +31,8 @@ TEST(Parallel, PartsCoverAllItemsOnce) {
       }
 }
 
-// A slow thread holds no more than its part: the others do what is left.
+// A slow thread holds no more than its part, a quarter where two take turns: the other does what is
+// left. Which of the two first parts is the slow one's is nobody's choice.
 TEST(Parallel, ASlowThreadDoesLess) {
   std::vector<std::atomic<int64_t>> done(2);
   std::atomic<bool> first = true;
@@ -43,7 +44,8 @@ TEST(Parallel, ASlowThreadDoesLess) {
     }
     done[static_cast<size_t>(thread)] += end - begin;
   });
-  EXPECT_EQ(std::min(done[0], done[1]), 250);
+  EXPECT_LE(std::min(done[0], done[1]), 250);
+  EXPECT_EQ(done[0] + done[1], 1000);
 }
 
 }  // namespace

@@ -166,15 +166,16 @@ HWY_INLINE void unpack_row(const T* from, int64_t count, float* to) {
 }
 
 // Bounds that a NaN passes: a model that computes one must not look as if it had computed a number.
-// x86 gives the second operand where one is a NaN, Arm the NaN, Highway's scalar target the other.
+// x86 gives the second operand where one is a NaN; Highway's scalar target and its FMAXNM of Arm
+// give the number.
+constexpr bool max_gives_second = HWY_ARCH_X86 && HWY_TARGET != HWY_SCALAR;
 HWY_INLINE Vec at_least(float least, Vec x) {
-  if constexpr (HWY_TARGET == HWY_SCALAR)
-    return hn::IfThenElse(hn::Lt(x, all(least)), all(least), x);
-  return hn::Max(all(least), x);
+  if constexpr (max_gives_second) return hn::Max(all(least), x);
+  return hn::IfThenElse(hn::Lt(x, all(least)), all(least), x);
 }
 HWY_INLINE Vec at_most(float most, Vec x) {
-  if constexpr (HWY_TARGET == HWY_SCALAR) return hn::IfThenElse(hn::Gt(x, all(most)), all(most), x);
-  return hn::Min(all(most), x);
+  if constexpr (max_gives_second) return hn::Min(all(most), x);
+  return hn::IfThenElse(hn::Gt(x, all(most)), all(most), x);
 }
 
 HWY_INLINE float sum(Vec v) {
