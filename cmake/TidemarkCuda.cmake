@@ -27,6 +27,8 @@ if(TIDEMARK_CUDA)
         set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION -std=c++20)
       endif()
       set(CMAKE_CUDA_STANDARD 20)
+      # cuBLASLt, cuDNN and CUPTI are loaded at run time: from here, too, by what is built here.
+      list(APPEND CMAKE_BUILD_RPATH ${CUDAToolkit_LIBRARY_DIR})
       set(TIDEMARK_HAVE_CUDA ON)
     endif()
   endif()

@@ -1,9 +1,9 @@
 #include "backend/nvml.h"
 
-#include <dlfcn.h>
-
 #include <array>
 #include <utility>
+
+#include "backend/resolve.h"
 
 namespace tidemark {
 namespace {
@@ -15,11 +15,6 @@ enum Policy : int { by_power = 0, by_temperature = 1 };
 struct ViolationTime {
   unsigned long long reference_us = 0, violation_ns = 0;
 };
-
-template <class Function>
-void resolve(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-}
 
 }  // namespace
 

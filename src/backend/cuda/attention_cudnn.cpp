@@ -6,7 +6,6 @@
 #include "backend/cuda/attention_cudnn.h"
 
 #include <cudnn.h>
-#include <dlfcn.h>
 
 #include <array>
 #include <limits>
@@ -14,6 +13,7 @@
 #include <tuple>
 #include <vector>
 
+#include "backend/resolve.h"
 #include "base/error.h"
 
 namespace tidemark::cuda {
@@ -34,12 +34,6 @@ struct Functions {
   decltype(&cudnnBackendFinalize) finalize = nullptr;
   decltype(&cudnnBackendExecute) execute = nullptr;
 };
-
-template <class Function>
-bool resolve(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-  return function != nullptr;
-}
 
 bool resolve_all(void* library, Functions& f) {
   return resolve(library, "cudnnCreate", f.create) && resolve(library, "cudnnDestroy", f.destroy) &&

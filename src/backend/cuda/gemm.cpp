@@ -6,13 +6,14 @@
 #include <vector>
 
 #include "backend/arena.h"
+#include "backend/cuda/cublaslt.h"
 
 namespace tidemark::cuda {
 namespace {
 
 void check_lt(cublasStatus_t status, std::string_view what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  const std::string text = fmt::format("cuBLASLt: {}: {}", what, cublasLtGetStatusString(status));
+  const std::string text = fmt::format("cuBLASLt: {}: {}", what, cublaslt().status_string(status));
   if (status == CUBLAS_STATUS_ALLOC_FAILED) throw OutOfMemory(text);
   throw Error(text);
 }
@@ -48,41 +49,42 @@ struct GemmLibrary::Kernel {
   float microseconds = 0;  // 0: not timed
 
   explicit Kernel(const Shape& s) {
-    check_lt(cublasLtMatmulDescCreate(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "operation");
-    set(cublasLtMatmulDescSetAttribute, operation, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
+    check_lt(cublaslt().make_operation(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "operation");
+    set(cublaslt().set_operation, operation, CUBLASLT_MATMUL_DESC_TRANSA, CUBLAS_OP_T);
     if (s.bias) {
-      set(cublasLtMatmulDescSetAttribute, operation, CUBLASLT_MATMUL_DESC_EPILOGUE,
+      set(cublaslt().set_operation, operation, CUBLASLT_MATMUL_DESC_EPILOGUE,
           CUBLASLT_EPILOGUE_BIAS);
-      set(cublasLtMatmulDescSetAttribute, operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
+      set(cublaslt().set_operation, operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
           cuda_type(s.dtype));
     }
     const auto u = [](int64_t v) { return static_cast<uint64_t>(v); };
     const cudaDataType_t in = cuda_type(s.dtype), result = cuda_type(s.out_dtype);
-    check_lt(cublasLtMatrixLayoutCreate(&weight, in, u(s.k), u(s.n), s.weight_stride), "layout");
-    check_lt(cublasLtMatrixLayoutCreate(&x, in, u(s.k), u(s.m), s.x_stride), "layout");
-    check_lt(cublasLtMatrixLayoutCreate(&out, result, u(s.n), u(s.m), s.out_stride), "layout");
+    check_lt(cublaslt().make_layout(&weight, in, u(s.k), u(s.n), s.weight_stride), "layout");
+    check_lt(cublaslt().make_layout(&x, in, u(s.k), u(s.m), s.x_stride), "layout");
+    check_lt(cublaslt().make_layout(&out, result, u(s.n), u(s.m), s.out_stride), "layout");
   }
   ~Kernel() {
-    cublasLtMatrixLayoutDestroy(out);
-    cublasLtMatrixLayoutDestroy(x);
-    cublasLtMatrixLayoutDestroy(weight);
-    cublasLtMatmulDescDestroy(operation);
+    cublaslt().unmake_layout(out);
+    cublaslt().unmake_layout(x);
+    cublaslt().unmake_layout(weight);
+    cublaslt().unmake_operation(operation);
   }
   Kernel(const Kernel&) = delete;
   Kernel& operator=(const Kernel&) = delete;
 };
 
 GemmLibrary::GemmLibrary() {
-  check_lt(cublasLtCreate(&handle_), "create");
+  check_lt(cublaslt().create(&handle_), "create");
 }
 
 GemmLibrary::~GemmLibrary() {
   kernels_.clear();
-  cublasLtDestroy(handle_);
+  cublaslt().destroy(handle_);
 }
 
 std::string GemmLibrary::version() {
-  const size_t v = cublasLtGetVersion();  // 130002: 13.0.2 as major * 10000 + minor * 100 + patch
+  const size_t v =
+      cublaslt().get_version();  // 130002: 13.0.2 as major * 10000 + minor * 100 + patch
   return fmt::format("cuBLASLt {}.{}.{}", v / 10000, v / 100 % 100, v % 100);
 }
 
@@ -107,12 +109,11 @@ cublasStatus_t GemmLibrary::multiply(const GemmArgs& a, const Kernel& kernel,
                                      const cublasLtMatmulAlgo_t& algorithm, void* workspace,
                                      int64_t workspace_bytes, cudaStream_t stream) const {
   if (a.bias)
-    set(cublasLtMatmulDescSetAttribute, kernel.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-        a.bias);
+    set(cublaslt().set_operation, kernel.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, a.bias);
   const float beta = a.accumulate ? 1.0F : 0.0F;
-  return cublasLtMatmul(handle_, kernel.operation, &a.scale, a.weight, kernel.weight, a.x, kernel.x,
-                        &beta, a.out, kernel.out, a.out, kernel.out, &algorithm, workspace,
-                        static_cast<size_t>(workspace_bytes), stream);
+  return cublaslt().matmul(handle_, kernel.operation, &a.scale, a.weight, kernel.weight, a.x,
+                           kernel.x, &beta, a.out, kernel.out, a.out, kernel.out, &algorithm,
+                           workspace, static_cast<size_t>(workspace_bytes), stream);
 }
 
 GemmLibrary::Kernel& GemmLibrary::find(const GemmArgs& a, int64_t workspace_bytes) {
@@ -123,12 +124,11 @@ GemmLibrary::Kernel& GemmLibrary::find(const GemmArgs& a, int64_t workspace_byte
   if (a.bias && a.scale != 1.0F) return kernel;  // the epilogue adds the bias unscaled
 
   cublasLtMatmulPreference_t preference = nullptr;
-  check_lt(cublasLtMatmulPreferenceCreate(&preference), "preference");
-  const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t,
-                        decltype(&cublasLtMatmulPreferenceDestroy)>
-      owner(preference, cublasLtMatmulPreferenceDestroy);
+  check_lt(cublaslt().make_preference(&preference), "preference");
+  const std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, decltype(CublasLt::unmake_preference)>
+      owner(preference, cublaslt().unmake_preference);
   const auto prefer = [&](cublasLtMatmulPreferenceAttributes_t attribute, auto value) {
-    set(cublasLtMatmulPreferenceSetAttribute, preference, attribute, value);
+    set(cublaslt().set_preference, preference, attribute, value);
   };
   prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<uint64_t>(workspace_bytes));
   // Partial products of a split k are added in fp32, like all sums here.
@@ -139,9 +139,8 @@ GemmLibrary::Kernel& GemmLibrary::find(const GemmArgs& a, int64_t workspace_byte
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, static_cast<uint32_t>(shape.out_alignment));
   prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, static_cast<uint32_t>(shape.out_alignment));
   if (a.bias)
-    set(cublasLtMatmulDescSetAttribute, kernel.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-        a.bias);
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+    set(cublaslt().set_operation, kernel.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, a.bias);
+  const cublasStatus_t status = cublaslt().find_algorithms(
       handle_, kernel.operation, kernel.weight, kernel.x, kernel.out, kernel.out, preference,
       candidates_wanted, kernel.candidates.data(), &kernel.count);
   if (status != CUBLAS_STATUS_SUCCESS) kernel.count = 0;
@@ -202,8 +201,8 @@ std::string GemmLibrary::describe(const GemmArgs& a) const {
   const auto get = [&](cublasLtMatmulAlgoConfigAttributes_t attribute) {
     int value = 0;
     size_t written = 0;
-    cublasLtMatmulAlgoConfigGetAttribute(&at->second.algorithm, attribute, &value, sizeof value,
-                                         &written);
+    cublaslt().algorithm_attribute(&at->second.algorithm, attribute, &value, sizeof value,
+                                   &written);
     return value;
   };
   return fmt::format("cublasLt algo {} tile {} stages {} splitk {}", get(CUBLASLT_ALGO_CONFIG_ID),
