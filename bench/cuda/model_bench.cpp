@@ -8,7 +8,6 @@
 #include <random>
 #include <vector>
 
-#include "backend/cuda/profile.h"
 #include "backend/cuda_devices.h"
 #include "backend/executor.h"
 #include "base/bf16.h"
@@ -43,20 +42,20 @@ void fill(const Tensor& tensor, std::span<std::byte> out) {
 
 // Device time by operator, from CUPTI; kernels one after the other.
 void print_profile(const char* what, const StepProfile& profile, const Step& step) {
-  if (!profile.problem.empty()) return fmt::print("  {}: {}\n", what, profile.problem);
+  if (!profile.device) return fmt::print("  {}: no CUPTI\n", what);
   std::map<std::string, std::pair<double, int>> by_role;
   double sum = 0;
   for (size_t i = 0; i < step.nodes.size(); ++i) {
     auto& [us, count] =
         by_role[fmt::format("{} ({})", name(step.nodes[i].role), name(step.nodes[i].op))];
-    us += profile.nodes[i].device_s * 1e6;
-    sum += profile.nodes[i].device_s;
+    us += profile.nodes[i].time_s * 1e6;
+    sum += profile.nodes[i].time_s;
     ++count;
   }
   fmt::print(
       "  {}: wall {:.3f} ms = device {:.3f} + host dispatch {:.3f} + idle {:.3f}; nodes {:.3f}:",
-      what, profile.wall_s * 1e3, profile.device_s * 1e3, profile.host_dispatch_s * 1e3,
-      profile.idle_s * 1e3, sum * 1e3);
+      what, profile.wall_s * 1e3, profile.device->busy_s * 1e3,
+      profile.device->host_dispatch_s * 1e3, profile.device->idle_s * 1e3, sum * 1e3);
   for (const auto& [role, time] : by_role)
     fmt::print(" {} {:.1f}x{}", role, time.first / time.second, time.second);
   fmt::print("\n");
@@ -101,12 +100,13 @@ void bench(const std::string& model, int64_t context, int64_t chunk, int64_t new
       model, context, w.chunk, ttft[2], ttft[0], tpot[1], tpot[0], t1 - t0,
       static_cast<double>(executor.layout().size_bytes.total()) / (1 << 20));
   if (nodes) {
-    GpuProfiler profiler(*backend);
-    for (const StepKind kind : {StepKind::tail, StepKind::decode}) {
-      const int64_t past =
-          kind == StepKind::decode ? context : executor.plan().body_count * w.chunk;
-      profiler.profile(kind, past);
-      print_profile(name(kind).data(), profiler.profile(kind, past), executor.plan().step(kind));
+    for (const Phase phase : {Phase::prefill, Phase::decode}) {
+      const StepKind kind = phase == Phase::decode ? StepKind::decode : StepKind::tail;
+      const int64_t last = phase == Phase::decode ? 0 : executor.plan().body_count;
+      const auto now_s = [] { return now_ms() * 1e-3; };
+      executor.profile_step(phase, last, now_s);
+      print_profile(name(kind).data(), executor.profile_step(phase, last, now_s),
+                    executor.plan().step(kind));
     }
     std::map<std::string, int> kernels;
     for (StepKind kind : {StepKind::tail, StepKind::decode}) {

@@ -91,6 +91,9 @@ void measure_into(const Model& model, const Plan& plan, Backend& backend,
   if (backend.steps_ahead() == 0) {  // else operators run one after the other in a profile alone
     flag_slow_profile(record.prefill, "prefills", record);
     flag_slow_profile(record.decode, "decode steps", record);
+  } else if (record.prefill &&
+             !(record.prefill->device && (!record.decode || record.decode->device))) {
+    record.flags.push_back("operators are timed with launching and waiting: no CUPTI");
   }
   const int64_t taken = record.memory.predicted.total() + record.memory.driver_bytes.value_or(0);
   if (cell.memory_limit_bytes > 0 && record.memory.driver_bytes && taken > cell.memory_limit_bytes)

@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <map>
 
+#include "measure/harness.h"
 #include "plan/explain.h"
 #include "plan/live_memory.h"
 
@@ -19,36 +19,21 @@ struct Timed {
   double start_s = 0, end_s = 0;
 };
 
-// Times every operator with the device idle before and after it.
-class SliceTimer : public NodeObserver {
- public:
-  SliceTimer(Backend& backend, size_t most) : backend_(backend) { slices_.reserve(most); }
-
-  void start() {
-    slices_.clear();
-    step_ = -1;
-    begin_ = std::chrono::steady_clock::now();
+// The steps of a phase one after the other, every operator on its own.
+std::vector<Timed> timed_pass(Executor& executor, Phase phase) {
+  const int64_t steps = phase == Phase::decode ? 1 : executor.plan().body_count + 1;
+  std::vector<Timed> slices;
+  double begin_s = 0;
+  for (int64_t step = 0; step < steps; ++step) {
+    const StepProfile profile = executor.profile_step(phase, step, steady_now_s);
+    for (size_t i = 0; i < profile.nodes.size(); ++i) {
+      const double start_s = begin_s + profile.nodes[i].start_s;
+      slices.push_back({step, i, start_s, start_s + profile.nodes[i].time_s});
+    }
+    begin_s += profile.wall_s;
   }
-  void before(const Node&, size_t index) override {
-    backend_.synchronize();
-    if (index == 0) ++step_;
-    slices_.push_back({step_, index, now_s(), 0});
-  }
-  void after(const Node&, size_t) override {
-    backend_.synchronize();
-    slices_.back().end_s = now_s();
-  }
-  const std::vector<Timed>& slices() const { return slices_; }
-
- private:
-  double now_s() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  }
-  Backend& backend_;
-  std::vector<Timed> slices_;
-  int64_t step_ = -1;
-  std::chrono::steady_clock::time_point begin_;
-};
+  return slices;
+}
 
 struct StepPlace {
   StepKind kind;
@@ -119,32 +104,18 @@ int64_t filled_cache_bytes(const Plan& plan, const Step& step, int64_t past) {
 std::vector<Trace> trace_pass(Executor& executor) {
   const Plan& plan = executor.plan();
   const Workload& w = plan.workload;
-  const size_t most =
-      static_cast<size_t>(plan.body_count) * plan.step(StepKind::body).nodes.size() +
-      plan.step(StepKind::tail).nodes.size();
-  SliceTimer timer(executor.backend(), most);
   std::vector<Trace> traces;
-  const std::string title = fmt::format("{}, {} tokens", plan.model, w.context);
-
-  executor.prefill();
-  timer.start();
-  executor.prefill(&timer);
-  traces.push_back(trace_of(
-      executor, timer.slices(),
-      [&](int64_t step) {
-        return StepPlace{step < plan.body_count ? StepKind::body : StepKind::tail, step * w.chunk};
-      },
-      title + ", prefill"));
-  if (w.new_tokens > 1) {
-    timer.start();
-    executor.decode(w.context, &timer);
-    traces.push_back(trace_of(
-        executor, timer.slices(),
-        [&](int64_t) {
-          return StepPlace{StepKind::decode, plan.prompt()};
-        },
-        title + ", decode"));
-  }
+  const auto add = [&](Phase phase, const std::function<StepPlace(int64_t)>& place_of) {
+    timed_pass(executor, phase);  // what runs for the first time is slow
+    traces.push_back(
+        trace_of(executor, timed_pass(executor, phase), place_of,
+                 fmt::format("{}, {} tokens, {}", plan.model, w.context, name(phase))));
+  };
+  add(Phase::prefill, [&](int64_t step) {
+    return StepPlace{step < plan.body_count ? StepKind::body : StepKind::tail, step * w.chunk};
+  });
+  if (w.new_tokens > 1)
+    add(Phase::decode, [&](int64_t) { return StepPlace{StepKind::decode, plan.prompt()}; });
   return traces;
 }
 

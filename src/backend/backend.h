@@ -3,11 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/device_time.h"
 #include "plan/memory.h"
 #include "plan/plan.h"
 
@@ -30,6 +33,17 @@ class NodeObserver {
   virtual ~NodeObserver() = default;
   virtual void before(const Node&, size_t index) = 0;
   virtual void after(const Node&, size_t index) = 0;
+};
+
+// When a node of a watched step began, from the start of the step, and how long it took.
+struct NodeTime {
+  double start_s = 0, time_s = 0;
+};
+struct StepProfile {
+  std::vector<NodeTime> nodes;  // in the step's order
+  double wall_s = 0;
+  // What wall_s is made of, where `nodes` are by the device's own clock.
+  std::optional<DeviceTime> device{};
 };
 
 class Backend {
@@ -57,6 +71,11 @@ class Backend {
   // Runs one step at `past`. Returns when the work is queued; synchronize() waits for it.
   virtual void run_step(StepKind, int64_t past, NodeObserver* observer) = 0;
   virtual void synchronize() = 0;
+  // Runs a step node by node, none along with another, and times each: by the device's own clock
+  // where it has one that can be read, else by `now_s` with the device idle before and after.
+  // `out.nodes` has as many as the step.
+  virtual void profile_step(StepKind, int64_t past, const std::function<double()>& now_s,
+                            StepProfile& out);
   // How many steps beyond the one that is waited for may be queued, so that the device need not
   // stand still while the host learns of its end; 0 where run_step() does the work itself.
   virtual int steps_ahead() const { return 0; }

@@ -19,4 +19,8 @@ std::string cuda_absence();
 // for.
 std::unique_ptr<Backend> make_cuda_backend(int index, int64_t memory_limit_bytes);
 
+// Gives up what this process holds of the GPU that its last backend ran on, the context included,
+// so that the processes it starts find the device as it did. No backend may be left on it.
+void release_cuda_device();
+
 }  // namespace tidemark

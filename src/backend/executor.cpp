@@ -87,17 +87,28 @@ void Executor::prefill_step(int64_t i, NodeObserver* observer) {
   backend_.run_step(kind, i * plan_.workload.chunk, observer);
 }
 
-void Executor::prefill(NodeObserver* observer) {
-  for (int64_t i = 0; i <= plan_.body_count; ++i) prefill_step(i, observer);
+StepProfile Executor::profile_step(Phase phase, int64_t i, const std::function<double()>& now_s) {
+  const bool decode = phase == Phase::decode;
+  const StepKind kind = decode                 ? StepKind::decode
+                        : i < plan_.body_count ? StepKind::body
+                                               : StepKind::tail;
+  const int64_t past = decode ? plan_.prompt() : i * plan_.workload.chunk;
+  StepProfile profile{.nodes = std::vector<NodeTime>(plan_.step(kind).nodes.size())};
+  backend_.profile_step(kind, past, now_s, profile);
+  return profile;
+}
+
+void Executor::prefill() {
+  for (int64_t i = 0; i <= plan_.body_count; ++i) prefill_step(i);
   backend_.synchronize();
 }
 
-void Executor::queue_decode(int64_t past, NodeObserver* observer) {
-  backend_.run_step(StepKind::decode, plan_.meta_tokens + past, observer);
+void Executor::queue_decode(int64_t past) {
+  backend_.run_step(StepKind::decode, plan_.meta_tokens + past, nullptr);
 }
 
-void Executor::decode(int64_t past, NodeObserver* observer) {
-  queue_decode(past, observer);
+void Executor::decode(int64_t past) {
+  queue_decode(past);
   backend_.synchronize();
 }
 

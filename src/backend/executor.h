@@ -35,13 +35,15 @@ class Executor {
   std::vector<float> read(TensorId) const;
 
   // The whole chunked prefill, to the first output token; waits for it.
-  void prefill(NodeObserver* observer = nullptr);
+  void prefill();
   // One token per sequence at position `past` (context, context + 1, ...); waits for it.
-  void decode(int64_t past, NodeObserver* observer = nullptr);
+  void decode(int64_t past);
   // The same without waiting.
-  void queue_decode(int64_t past, NodeObserver* observer = nullptr);
+  void queue_decode(int64_t past);
   // One step of the prefill; step i of body_count + 1.
   void prefill_step(int64_t i, NodeObserver* observer = nullptr);
+  // Step i of a phase, node by node (Backend::profile_step). A decode has one, at `context`.
+  StepProfile profile_step(Phase, int64_t i, const std::function<double()>& now_s);
 
  private:
   int64_t ids_row() const;  // ids of one sequence, meta tokens included

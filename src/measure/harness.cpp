@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <numeric>
+#include <set>
 
 #include "base/quantile.h"
 #include "measure/operator_rows.h"
@@ -56,39 +57,34 @@ void warm_up(Executor& executor, const std::function<void(double)>& tell) {
   }
 }
 
-// Adds up the time of every row over one pass.
-class RowTimer : public NodeObserver {
- public:
-  RowTimer(const PhaseRows& rows, const Plan& plan, Phase phase,
-           const std::function<double()>& now_s)
-      : rows_(rows), body_count_(plan.body_count), phase_(phase), now_s_(now_s) {}
+int64_t steps_of(const Plan& plan, Phase phase) {
+  return phase == Phase::decode ? 1 : plan.body_count + 1;
+}
 
-  void start_pass(std::span<double> row_s) {
-    row_s_ = row_s;
-    step_ = -1;
-  }
-  void before(const Node&, size_t index) override {
-    if (index == 0) ++step_;
-    start_s_ = now_s_();
-  }
-  void after(const Node&, size_t index) override {
-    row_s_[rows_.row_of[static_cast<size_t>(kind())][index]] += now_s_() - start_s_;
-  }
-
- private:
-  StepKind kind() const {
-    if (phase_ == Phase::decode) return StepKind::decode;
-    return step_ < body_count_ ? StepKind::body : StepKind::tail;
-  }
-
-  const PhaseRows& rows_;
-  int64_t body_count_;
-  Phase phase_;
-  const std::function<double()>& now_s_;
-  std::span<double> row_s_;
-  int64_t step_ = -1;
-  double start_s_ = 0;
+// One pass that is watched node by node.
+struct WatchedPass {
+  std::vector<double> row_s;
+  double wall_s = 0;
+  std::optional<DeviceTime> device;
 };
+
+WatchedPass watch_pass(Executor& executor, const PhaseRows& rows, Phase phase,
+                       const std::function<double()>& now_s) {
+  const Plan& plan = executor.plan();
+  WatchedPass pass{.row_s = std::vector<double>(rows.rows.size(), 0.0), .device = {}};
+  for (int64_t i = 0; i < steps_of(plan, phase); ++i) {
+    const StepProfile step = executor.profile_step(phase, i, now_s);
+    const StepKind kind = phase == Phase::decode ? StepKind::decode
+                          : i < plan.body_count  ? StepKind::body
+                                                 : StepKind::tail;
+    const std::vector<size_t>& row_of = rows.row_of[static_cast<size_t>(kind)];
+    for (size_t node = 0; node < step.nodes.size(); ++node)
+      pass.row_s[row_of[node]] += step.nodes[node].time_s;
+    pass.wall_s += step.device ? step.device->busy_s : step.wall_s;
+    if (step.device) (pass.device ? *pass.device : pass.device.emplace()) += *step.device;
+  }
+  return pass;
+}
 
 void set_implementations(Executor& executor, PhaseRows& rows) {
   for (size_t kind = 0; kind < rows.row_of.size(); ++kind)
@@ -105,11 +101,11 @@ void set_implementations(Executor& executor, PhaseRows& rows) {
 
 // The passes that are left when a quarter at each end of the wall times is dropped, one at least
 // from three passes on.
-std::vector<size_t> middle_half(const std::vector<double>& wall_s) {
-  std::vector<size_t> order(wall_s.size());
+std::vector<size_t> middle_half(const std::vector<WatchedPass>& passes) {
+  std::vector<size_t> order(passes.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return wall_s[a] < wall_s[b]; });
+                   [&](size_t a, size_t b) { return passes[a].wall_s < passes[b].wall_s; });
   const size_t drop = order.size() < 3 ? 0 : std::max<size_t>(1, order.size() / 4);
   return {order.begin() + static_cast<int64_t>(drop), order.end() - static_cast<int64_t>(drop)};
 }
@@ -120,41 +116,42 @@ OperatorProfile profile(Executor& executor, const MeasureOptions& options, Phase
   const Plan& plan = executor.plan();
   PhaseRows rows = phase_rows(plan, phase);
   set_implementations(executor, rows);
-  RowTimer timer(rows, plan, phase, options.now_s);
-  std::vector<std::vector<double>> pass_row_s(static_cast<size_t>(max_passes),
-                                              std::vector<double>(rows.rows.size(), 0.0));
-  std::vector<double> wall_s;
-  wall_s.reserve(pass_row_s.size());
+  // Kernels that run only while each is watched have not run yet: one step of each kind, uncounted.
+  for (const int64_t i : std::set<int64_t>{0, steps_of(plan, phase) - 1})
+    executor.profile_step(phase, i, options.now_s);
 
+  std::vector<WatchedPass> passes;
   double spent_s = 0;
-  for (auto& row_s : pass_row_s) {
-    timer.start_pass(row_s);
+  while (static_cast<int64_t>(passes.size()) < max_passes) {
     const double start_s = options.now_s();
-    if (phase == Phase::prefill) {
-      executor.prefill(&timer);
-    } else {
-      executor.decode(plan.workload.context, &timer);
-    }
-    wall_s.push_back(options.now_s() - start_s);
-    spent_s += wall_s.back();
-    const auto passes = static_cast<double>(wall_s.size());
-    if (spent_s + spent_s / passes > options.profile_budget_s) break;
-    tell(passes / static_cast<double>(max_passes));
+    passes.push_back(watch_pass(executor, rows, phase, options.now_s));
+    spent_s += options.now_s() - start_s;
+    const auto count = static_cast<double>(passes.size());
+    if (spent_s + spent_s / count > options.profile_budget_s) break;
+    tell(count / static_cast<double>(max_passes));
   }
 
-  const std::vector<size_t> middle = middle_half(wall_s);
+  const std::vector<size_t> middle = middle_half(passes);
   const auto mean = [&](auto value_of_pass) {
     double sum = 0;
-    for (size_t pass : middle) sum += value_of_pass(pass);
+    for (size_t pass : middle) sum += value_of_pass(passes[pass]);
     return sum / static_cast<double>(middle.size());
   };
   OperatorProfile result;
-  result.passes = static_cast<int64_t>(wall_s.size());
-  result.wall_s = mean([&](size_t pass) { return wall_s[pass]; });
+  result.passes = static_cast<int64_t>(passes.size());
+  result.wall_s = mean([](const WatchedPass& pass) { return pass.wall_s; });
   result.gap_s = result.wall_s;
   if (unprofiled_s > 0) result.overhead = result.wall_s / unprofiled_s;
+  const bool by_device = std::all_of(passes.begin(), passes.end(), [](const WatchedPass& pass) {
+    return pass.device.has_value();
+  });
+  if (by_device)
+    result.device = {
+        .busy_s = result.wall_s,
+        .host_dispatch_s = mean([](const WatchedPass& p) { return p.device->host_dispatch_s; }),
+        .idle_s = mean([](const WatchedPass& p) { return p.device->idle_s; })};
   for (size_t row = 0; row < rows.rows.size(); ++row) {
-    rows.rows[row].time_s = mean([&](size_t pass) { return pass_row_s[pass][row]; });
+    rows.rows[row].time_s = mean([&](const WatchedPass& pass) { return pass.row_s[row]; });
     result.gap_s -= rows.rows[row].time_s;
   }
   result.rows = std::move(rows.rows);
@@ -260,6 +257,9 @@ void measure(Executor& executor, const MeasureOptions& options, Record& record) 
     metrics.decode_tokens_per_s = summarize(rates(batch, tpot_s));
   }
 
+  // Before what watching operators takes for itself.
+  if (const int64_t bytes = executor.backend().overhead_bytes(); bytes > 0)
+    record.memory.driver_bytes = bytes;
   const double runs_part = told;
   const auto tell_operators = [&](double fraction) {
     tell("operators", runs_part + (1 - runs_part) * fraction);
@@ -277,8 +277,6 @@ void measure(Executor& executor, const MeasureOptions& options, Record& record) 
 
   record.memory.predicted = executor.layout().size_bytes;
   record.memory.high_water = executor.backend().high_water();
-  if (const int64_t bytes = executor.backend().overhead_bytes(); bytes > 0)
-    record.memory.driver_bytes = bytes;
   record.memory.peak_rss_bytes = peak_rss_bytes();
 }
 

@@ -2,94 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include "clockwork_backend.h"
 #include "measure/operator_rows.h"
 #include "measure/provenance.h"
 
 namespace tidemark {
 namespace {
-
-// A backend on a clock of its own: every node takes a given time, every step a little more.
-class ClockworkBackend : public Backend {
- public:
-  double now_s = 1000;
-  double step_gap_s = 0.5;  // of every step, outside its nodes
-  int slow_every = 0;       // every so many steps take ten times as long; 0: none
-  std::vector<std::pair<StepKind, int64_t>> ran;
-  int observed_steps = 0;
-
-  BackendInfo info() const override {
-    return {.device = "clockwork",
-            .name = "Brass",
-            .isa = "cogs",
-            .threads = 3,
-            .libraries = {"spring 1.0"},
-            .memory_bytes = 1 << 20};
-  }
-  bool supports(DType) const override { return true; }
-  int64_t workspace_bytes(const Node&, const Plan&) const override { return 0; }
-  void attach(const Plan& plan, const MemoryLayout& layout) override {
-    plan_ = &plan;
-    layout_ = layout;
-  }
-  void detach() override {}
-  void upload(TensorId, std::span<const std::byte>, int64_t) override {}
-  void download(TensorId, std::span<std::byte>, int64_t) const override {}
-  MemoryByTag high_water() const override { return layout_.size_bytes; }
-  void run_step(StepKind kind, int64_t past, NodeObserver* observer) override {
-    ran.emplace_back(kind, past);
-    observed_steps += observer != nullptr;
-    const bool slow = slow_every > 0 && ran.size() % static_cast<size_t>(slow_every) == 0;
-    now_s += step_gap_s * (slow ? 10 : 1);
-    const Step& step = plan_->step(kind);
-    for (size_t i = 0; i < step.nodes.size(); ++i) {
-      if (observer != nullptr) observer->before(step.nodes[i], i);
-      now_s += node_s(kind, i);
-      if (observer != nullptr) observer->after(step.nodes[i], i);
-    }
-  }
-  void synchronize() override {}
-  std::string implementation(StepKind kind, size_t node) const override {
-    const auto* gemm = std::get_if<Gemm>(&plan_->step(kind).nodes[node].op);
-    return gemm != nullptr && gemm->m == 1 ? "gemv" : "plain";
-  }
-
-  // Body: 1, 2 s. Tail: 3, 4, 5 s. Decode: 0.25, 0.25 s.
-  static double node_s(StepKind kind, size_t i) {
-    if (kind == StepKind::body) return 1.0 + static_cast<double>(i);
-    if (kind == StepKind::tail) return 3.0 + static_cast<double>(i);
-    return 0.25;
-  }
-
- private:
-  const Plan* plan_ = nullptr;
-  MemoryLayout layout_;
-};
-
-// 10 tokens in chunks of 4: two body steps [gemm, gemm], a tail of 2 tokens with one more gemm.
-Plan small_plan(int64_t new_tokens) {
-  Plan plan;
-  plan.model = "small";
-  plan.workload = {.batch = 2, .context = 10, .new_tokens = new_tokens, .chunk = 4};
-  plan.body_count = 2;
-  plan.tensors = {{.name = "t", .rows = 64, .cols = 64}};
-  const Operand t{.tensor = 0, .offset = 0, .stride = 64};
-  const auto node = [&](int64_t rows, Role role, int32_t layer) {
-    return Node{Gemm{.x = t, .weight = t, .bias = {}, .out = t, .m = rows, .n = 8, .k = 16}, role,
-                layer};
-  };
-  plan.steps[0] = {.kind = StepKind::body,
-                   .length = 4,
-                   .nodes = {node(8, Role::mlp_up, 0), node(8, Role::mlp_up, 0)}};
-  plan.steps[1] = {
-      .kind = StepKind::tail,
-      .length = 2,
-      .nodes = {node(4, Role::mlp_up, 0), node(1, Role::mlp_up, 0), node(2, Role::lm_head, -1)}};
-  if (new_tokens > 1)
-    plan.steps[2] = {.kind = StepKind::decode,
-                     .length = 1,
-                     .nodes = {node(2, Role::mlp_up, 0), node(2, Role::lm_head, -1)}};
-  return plan;
-}
 
 Record measured(ClockworkBackend& backend, int64_t new_tokens, MeasureOptions options = {}) {
   options.now_s = [&] { return backend.now_s; };
@@ -159,6 +77,30 @@ TEST(Harness, OperatorTimesAndGapCloseToTheWall) {
   EXPECT_NEAR(r.decode->wall_s, 1, 1e-9);
   EXPECT_NEAR(r.decode->gap_s, 0.5, 1e-9);
   EXPECT_EQ(r.decode->passes, 20);
+}
+
+TEST(Harness, ADevicesOwnClockTimesItsOperators) {
+  ClockedBackend backend;
+  const Record r = measured(backend, 4);
+  ASSERT_TRUE(r.prefill && r.prefill->device && r.decode && r.decode->device);
+  EXPECT_NEAR(r.prefill->rows[0].time_s, 0.05, 1e-9);
+  EXPECT_NEAR(r.prefill->rows[2].time_s, 0.05, 1e-9);
+  EXPECT_NEAR(r.prefill->wall_s, 0.183, 1e-9) << "the device was busy for so long";
+  EXPECT_NEAR(r.prefill->gap_s, 0.003, 1e-9);
+  EXPECT_NEAR(*r.prefill->overhead, 0.183 / 19.5, 1e-9);
+  EXPECT_NEAR(r.prefill->device->busy_s, 0.183, 1e-9);
+  EXPECT_NEAR(r.prefill->device->host_dispatch_s, 19.5 / 4, 1e-9);
+  EXPECT_NEAR(r.prefill->device->idle_s, 19.5 * 0.75 - 0.183, 1e-9);
+  EXPECT_NEAR(r.decode->wall_s, 0.006, 1e-9);
+}
+
+// What runs for the first time while it is watched is slow, and in no pass that counts.
+TEST(Harness, TheFirstWatchedStepsAreNotCounted) {
+  ClockworkBackend backend;
+  backend.cold_s = 100;
+  const Record r = measured(backend, 4);
+  EXPECT_NEAR(r.prefill->wall_s, 19.5, 1e-9);
+  EXPECT_NEAR(r.decode->wall_s, 1, 1e-9);
 }
 
 // The slow pass is left out, in the rows, the gap and the wall alike.

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/device_time.h"
 #include "base/error.h"
 #include "base/memory_by_tag.h"
 #include "base/vocab.h"
@@ -106,23 +107,17 @@ struct OperatorRow {
   bool operator==(const OperatorRow&) const = default;
 };
 
-// Of predictions, seen from the device: separate values, never added to operator times.
-struct DeviceTime {
-  double busy_s = 0;
-  double host_dispatch_s = 0;
-  double idle_s = 0;
-  bool operator==(const DeviceTime&) const = default;
-};
-
 // The operator-level runs of one phase, apart from the pass-level ones. Times are means over the
 // middle half of the passes by wall time: outliers are left out, and unlike medians the row times
-// and gap_s still add up to wall_s. A decode pass is one step at past = context.
+// and gap_s still add up to wall_s. A decode pass is one step at past = context. On a GPU whose own
+// clock is read, everything but `device` is what kernels take there one after the other: waits
+// between launches that are there only while each is watched would be a part of no operator.
 struct OperatorProfile {
   int64_t passes = 0;
-  double wall_s = 0;                 // of a profiled pass
-  double gap_s = 0;                  // wall_s minus the rows: time spent in no operator
-  std::optional<double> overhead{};  // wall_s / the unprofiled median
-  std::optional<DeviceTime> device{};
+  double wall_s = 0;                   // of a profiled pass; of a GPU, how long it was busy
+  double gap_s = 0;                    // wall_s minus the rows: time spent in no operator
+  std::optional<double> overhead{};    // wall_s / the unprofiled median
+  std::optional<DeviceTime> device{};  // never added to operator times
   std::vector<OperatorRow> rows{};
   bool operator==(const OperatorProfile&) const = default;
 };
@@ -171,6 +166,9 @@ struct Record {
   Provenance provenance{};
   bool operator==(const Record&) const = default;
 };
+
+// "NVIDIA H200"; of a CPU its name, which older records have as `cpu` alone on some machines.
+std::string machine_of(const Record&);
 
 std::string_view name(Source);
 std::string_view name(Outcome);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backend/arena.h"
+#include "backend/cuda/profile.h"
 #include "backend/cuda_devices.h"
 #include "base/error.h"
 
@@ -315,6 +316,11 @@ void CudaBackend::run_step_plain(StepKind kind, int64_t past, NodeObserver& betw
   context_.queue.overlap = overlap;
 }
 
+void CudaBackend::profile_step(StepKind kind, int64_t past, const std::function<double()>& now_s,
+                               StepProfile& out) {
+  if (!profile_on_device(*this, kind, past, out)) Backend::profile_step(kind, past, now_s, out);
+}
+
 void CudaBackend::run_step(StepKind kind, int64_t past, NodeObserver* observer) {
   if (observer) return launch_watched(kind, past, *observer, true);
   queue_step(kind, past);
@@ -381,6 +387,10 @@ std::vector<BackendInfo> list_cuda_devices() {
 
 std::string cuda_absence() {
   return cuda::driver_problem();
+}
+
+void release_cuda_device() {
+  if (cuda::driver_problem().empty()) cuda::check(cudaDeviceReset(), "release");
 }
 
 std::unique_ptr<Backend> make_cuda_backend(int index, int64_t memory_limit_bytes) {

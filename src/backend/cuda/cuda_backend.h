@@ -32,11 +32,12 @@ class CudaBackend : public Backend {
   MemoryByTag high_water() const override;
   void run_step(StepKind, int64_t past, NodeObserver* observer) override;
   void synchronize() override;
+  void profile_step(StepKind, int64_t past, const std::function<double()>& now_s,
+                    StepProfile& out) override;
   int steps_ahead() const override { return 1; }
   void wait_for_steps(int running) override;
   std::string implementation(StepKind, size_t node) const override;
 
-  size_t node_count(StepKind kind) const { return plan_.step(kind).nodes.size(); }
   // Nodes one after the other on the stream, with no graph, no fusion, no overlap and no waiting:
   // what a profiler watches, which is told of every launch.
   void run_step_plain(StepKind, int64_t past, NodeObserver& between);

@@ -1,7 +1,6 @@
 #include "backend/cuda/profile.h"
 
 #include <cupti.h>
-#include <dlfcn.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -9,9 +8,9 @@
 #include <mutex>
 
 #include "backend/cuda/cuda_backend.h"
-#include "base/error.h"
+#include "backend/resolve.h"
 
-namespace tidemark {
+namespace tidemark::cuda {
 namespace {
 
 struct Functions {
@@ -24,12 +23,6 @@ struct Functions {
   decltype(&cuptiActivityPopExternalCorrelationId) pop = nullptr;
   decltype(&cuptiGetTimestamp) timestamp = nullptr;
 };
-
-template <class Function>
-bool resolve(void* library, const char* name, Function& function) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-  return function != nullptr;
-}
 
 bool resolve_all(void* library, Functions& f) {
   return resolve(library, "cuptiActivityRegisterCallbacks", f.register_callbacks) &&
@@ -50,7 +43,7 @@ struct DeviceInterval {
 // CUPTI hands buffers to plain functions and has one set of callbacks a process: what they fill.
 struct Records {
   std::mutex mutex;
-  const Functions* f = nullptr;
+  Functions f;
   std::vector<DeviceInterval> intervals;
   std::map<uint32_t, uint64_t> node_of_call;  // correlation id -> external id
 };
@@ -79,7 +72,7 @@ void CUPTIAPI take_buffer(CUcontext, uint32_t, uint8_t* buffer, size_t, size_t v
   Records& all = records();
   const std::lock_guard lock(all.mutex);
   CUpti_Activity* record = nullptr;
-  while (valid > 0 && all.f->next(buffer, valid, &record) == CUPTI_SUCCESS) {
+  while (valid > 0 && all.f.next(buffer, valid, &record) == CUPTI_SUCCESS) {
     switch (record->kind) {
       case CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL:
         keep<CUpti_ActivityKernel9>(record, all);
@@ -113,108 +106,94 @@ constexpr auto correlation_kind = CUPTI_EXTERNAL_CORRELATION_KIND_CUSTOM0;
 // Marks every launch with its node's index.
 class Marker : public NodeObserver {
  public:
-  Marker(const Functions& f, std::vector<NodeProfile>& nodes) : f_(f), nodes_(nodes) {}
-  void before(const Node&, size_t index) override {
-    f_.push(correlation_kind, index);
-    f_.timestamp(&start_ns_);
-  }
-  void after(const Node&, size_t index) override {
-    uint64_t end_ns = 0, popped = 0;
-    f_.timestamp(&end_ns);
+  explicit Marker(const Functions& f) : f_(f) {}
+  void before(const Node&, size_t index) override { f_.push(correlation_kind, index); }
+  void after(const Node&, size_t) override {
+    uint64_t popped = 0;
     f_.pop(correlation_kind, &popped);
-    nodes_[index].host_s = static_cast<double>(end_ns - start_ns_) * 1e-9;
   }
 
  private:
   const Functions& f_;
-  std::vector<NodeProfile>& nodes_;
-  uint64_t start_ns_ = 0;
 };
+
+// Once a process. The library stays loaded: CUPTI keeps threads and callbacks of its own.
+bool load() {
+  void* file = nullptr;
+  for (const char* name : {"libcupti.so.13", "libcupti.so.12", "libcupti.so"})
+    if (!file) file = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+  Functions& f = records().f;
+  // Refused where another profiler is attached.
+  return file && resolve_all(file, f) &&
+         f.register_callbacks(give_buffer, take_buffer) == CUPTI_SUCCESS;
+}
+
+bool start_recording(const Functions& f) {
+  for (const CUpti_ActivityKind k : kinds)
+    if (f.enable(k) != CUPTI_SUCCESS) {
+      for (const CUpti_ActivityKind enabled : kinds) f.disable(enabled);
+      return false;
+    }
+  return true;
+}
+
+double seconds(uint64_t from_ns, uint64_t to_ns) {
+  return to_ns > from_ns ? static_cast<double>(to_ns - from_ns) * 1e-9 : 0;
+}
 
 }  // namespace
 
-struct GpuProfiler::Recorder {
-  void* file = nullptr;
-  Functions f;
-  std::string problem;
-};
-
-GpuProfiler::GpuProfiler(Backend& backend)
-    : backend_(backend), recorder_(std::make_unique<Recorder>()) {
-  Recorder& r = *recorder_;
-  for (const char* name : {"libcupti.so.13", "libcupti.so.12", "libcupti.so"})
-    if (!r.file) r.file = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-  if (!r.file) {
-    r.problem = "CUPTI (libcupti.so) is not there";
-  } else if (!resolve_all(r.file, r.f)) {
-    r.problem = "libcupti.so lacks a function of the activity API";
-  } else {
-    records().f = &r.f;
-    if (r.f.register_callbacks(give_buffer, take_buffer) != CUPTI_SUCCESS)
-      r.problem = "CUPTI refuses to record: another profiler may be attached";
-  }
-}
-
-// The library stays loaded: CUPTI keeps threads and callbacks of its own.
-GpuProfiler::~GpuProfiler() {
-  if (recorder_->problem.empty()) recorder_->f.flush(1);
-}
-
-StepProfile GpuProfiler::profile(StepKind kind, int64_t past) {
-  StepProfile result;
-  const Recorder& r = *recorder_;
-  if (!r.problem.empty()) {
-    result.problem = r.problem;
-    return result;
-  }
-  auto& backend = dynamic_cast<cuda::CudaBackend&>(backend_);
-  backend.synchronize();
+bool profile_on_device(CudaBackend& backend, StepKind kind, int64_t past, StepProfile& out) {
+  static const bool loaded = load();
+  if (!loaded) return false;
   Records& all = records();
+  const Functions& f = all.f;
+  backend.synchronize();
   {
     const std::lock_guard lock(all.mutex);
     all.intervals.clear();
     all.node_of_call.clear();
   }
-  for (const CUpti_ActivityKind k : kinds)
-    if (r.f.enable(k) != CUPTI_SUCCESS)
-      fail("CUPTI: activity kind {} cannot be recorded", static_cast<int>(k));
-  result.nodes.resize(backend.node_count(kind));
-  Marker marker(r.f, result.nodes);
+  if (!start_recording(f)) return false;
+  Marker marker(f);
   uint64_t begin_ns = 0, dispatched_ns = 0, end_ns = 0;
-  r.f.timestamp(&begin_ns);
+  f.timestamp(&begin_ns);
   backend.run_step_plain(kind, past, marker);
-  r.f.timestamp(&dispatched_ns);
+  f.timestamp(&dispatched_ns);
   backend.synchronize();
-  r.f.timestamp(&end_ns);
-  for (const CUpti_ActivityKind k : kinds) r.f.disable(k);
-  r.f.flush(1);
+  f.timestamp(&end_ns);
+  for (const CUpti_ActivityKind k : kinds) f.disable(k);
+  f.flush(1);
 
   const std::lock_guard lock(all.mutex);
   std::sort(
       all.intervals.begin(), all.intervals.end(),
       [](const DeviceInterval& a, const DeviceInterval& b) { return a.start_ns < b.start_ns; });
   // Time with nothing on the device, before and after the host was done launching.
-  uint64_t covered_ns = begin_ns, gap_ns = 0, gap_dispatching_ns = 0;
+  DeviceTime device;
+  uint64_t covered_ns = begin_ns;
   const auto add_gap = [&](uint64_t from, uint64_t to) {
-    if (to <= from) return;
-    gap_ns += to - from;
-    if (from < dispatched_ns) gap_dispatching_ns += std::min(to, dispatched_ns) - from;
+    const double gap_s = seconds(from, to),
+                 dispatching_s = seconds(from, std::min(to, dispatched_ns));
+    device.host_dispatch_s += dispatching_s;
+    device.idle_s += gap_s - dispatching_s;
   };
+  std::vector<bool> seen(out.nodes.size());
   for (const DeviceInterval& interval : all.intervals) {
     add_gap(covered_ns, interval.start_ns);
     covered_ns = std::max(covered_ns, interval.end_ns);
     const auto node = all.node_of_call.find(interval.correlation);
-    if (node == all.node_of_call.end() || node->second >= result.nodes.size()) continue;
-    NodeProfile& n = result.nodes[node->second];
-    n.device_s += static_cast<double>(interval.end_ns - interval.start_ns) * 1e-9;
-    ++n.launches;
+    if (node == all.node_of_call.end() || node->second >= out.nodes.size()) continue;
+    NodeTime& time = out.nodes[node->second];
+    if (!seen[node->second]) time.start_s = seconds(begin_ns, interval.start_ns);
+    seen[node->second] = true;
+    time.time_s += seconds(interval.start_ns, interval.end_ns);
   }
   add_gap(covered_ns, end_ns);
-  result.wall_s = static_cast<double>(end_ns - begin_ns) * 1e-9;
-  result.host_dispatch_s = static_cast<double>(gap_dispatching_ns) * 1e-9;
-  result.idle_s = static_cast<double>(gap_ns - gap_dispatching_ns) * 1e-9;
-  result.device_s = result.wall_s - result.host_dispatch_s - result.idle_s;
-  return result;
+  out.wall_s = seconds(begin_ns, end_ns);
+  device.busy_s = out.wall_s - device.host_dispatch_s - device.idle_s;
+  out.device = device;
+  return true;
 }
 
-}  // namespace tidemark
+}  // namespace tidemark::cuda

@@ -1,15 +1,10 @@
 // Built where CUPTI's headers are missing.
 #include "backend/cuda/profile.h"
 
-namespace tidemark {
+namespace tidemark::cuda {
 
-struct GpuProfiler::Recorder {};
-GpuProfiler::GpuProfiler(Backend& backend) : backend_(backend) {}
-GpuProfiler::~GpuProfiler() = default;
-StepProfile GpuProfiler::profile(StepKind, int64_t) {
-  StepProfile profile;
-  profile.problem = "built without CUPTI";
-  return profile;
+bool profile_on_device(CudaBackend&, StepKind, int64_t, StepProfile&) {
+  return false;
 }
 
-}  // namespace tidemark
+}  // namespace tidemark::cuda

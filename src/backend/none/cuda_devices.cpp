@@ -17,4 +17,6 @@ std::unique_ptr<Backend> make_cuda_backend(int index, int64_t) {
   fail("device cuda:{}: {}", index, cuda_absence());
 }
 
+void release_cuda_device() {}
+
 }  // namespace tidemark
