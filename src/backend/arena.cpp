@@ -17,12 +17,12 @@ namespace {
 
 constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
 
-int64_t mem_available_bytes() {
+int64_t meminfo_bytes(std::string_view wanted) {
   std::ifstream file("/proc/meminfo");
   std::string key;
   int64_t kib = 0;
   while (file >> key >> kib) {
-    if (key == "MemAvailable:") return kib * 1024;
+    if (key == wanted) return kib * 1024;
     file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
   }
   return unlimited;
@@ -36,22 +36,24 @@ std::optional<int64_t> read_number(const std::string& path) {
   return std::nullopt;
 }
 
-// What the control group at `folder` and those above it still allow.
-int64_t group_headroom_bytes(std::string folder, const char* limit, const char* usage) {
-  int64_t headroom = unlimited;
+enum class Of { limit, headroom };
+
+// What the control group at `folder` and those above it allow, or still allow.
+int64_t group_bytes(Of of, std::string folder, const char* limit, const char* usage) {
+  int64_t bytes = unlimited;
   while (true) {
     const auto most = read_number(folder + "/" + limit);
-    const auto used = read_number(folder + "/" + usage);
-    if (most && used) headroom = std::min(headroom, std::max<int64_t>(0, *most - *used));
-    if (folder == "/sys/fs/cgroup" || folder == "/sys/fs/cgroup/memory") return headroom;
+    const auto used = of == Of::limit ? 0 : read_number(folder + "/" + usage);
+    if (most && used) bytes = std::min(bytes, std::max<int64_t>(0, *most - *used));
+    if (folder == "/sys/fs/cgroup" || folder == "/sys/fs/cgroup/memory") return bytes;
     folder.resize(folder.rfind('/'));
   }
 }
 
-int64_t control_group_headroom_bytes() {
+int64_t control_group_bytes(Of of) {
   // Lines "id:controllers:path"; version 2 has one with empty controllers.
   std::ifstream file("/proc/self/cgroup");
-  int64_t headroom = unlimited;
+  int64_t bytes = unlimited;
   for (std::string line; std::getline(file, line);) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
@@ -59,14 +61,13 @@ int64_t control_group_headroom_bytes() {
     std::string path = line.substr(second + 1);
     if (path == "/" || path.starts_with("/..")) path.clear();
     if (controllers.empty())
-      headroom = std::min(
-          headroom, group_headroom_bytes("/sys/fs/cgroup" + path, "memory.max", "memory.current"));
+      bytes =
+          std::min(bytes, group_bytes(of, "/sys/fs/cgroup" + path, "memory.max", "memory.current"));
     else if (("," + controllers + ",").find(",memory,") != std::string::npos)
-      headroom = std::min(
-          headroom, group_headroom_bytes("/sys/fs/cgroup/memory" + path, "memory.limit_in_bytes",
-                                         "memory.usage_in_bytes"));
+      bytes = std::min(bytes, group_bytes(of, "/sys/fs/cgroup/memory" + path,
+                                          "memory.limit_in_bytes", "memory.usage_in_bytes"));
   }
-  return headroom;
+  return bytes;
 }
 
 }  // namespace
@@ -79,7 +80,11 @@ OutOfMemory::OutOfMemory(Tag tag, int64_t wanted_bytes, int64_t available_bytes)
                       format_bytes(available_bytes))) {}
 
 int64_t available_host_bytes() {
-  return std::min(mem_available_bytes(), control_group_headroom_bytes());
+  return std::min(meminfo_bytes("MemAvailable:"), control_group_bytes(Of::headroom));
+}
+
+int64_t host_memory_bytes() {
+  return std::min(meminfo_bytes("MemTotal:"), control_group_bytes(Of::limit));
 }
 
 void check_fits(const MemoryByTag& wanted, int64_t available_bytes) {

@@ -22,6 +22,8 @@ class OutOfMemory : public Error {
 
 // Bytes this process may still take: the least of MemAvailable and the limits of its control group.
 int64_t available_host_bytes();
+// What there is to take in all: the least of the machine's memory and those limits.
+int64_t host_memory_bytes();
 
 // Throws OutOfMemory naming the tag at which the arenas, taken in order, exceed `available_bytes`.
 void check_fits(const MemoryByTag& wanted, int64_t available_bytes);

@@ -21,12 +21,9 @@ struct Commit {
 };
 Commit built_from();
 
-// From the text of /proc/cpuinfo: the model name of x86, or on ARM the board's model or the parts
-// of the cores ("4 x ARM Cortex-A76").
-std::string cpu_model(std::string_view cpuinfo);
-
-// The most address space the process has had; nullopt where the system does not say.
-std::optional<int64_t> peak_address_space_bytes();
+// The memory the process has taken, whether it was touched or not, without files that it maps;
+// nullopt where the system does not say.
+std::optional<int64_t> taken_memory_bytes();
 
 // The process's resident high-water mark since its start or the last reset; nullopt where the
 // system does not say.

@@ -9,28 +9,14 @@
 #include <fstream>
 #include <type_traits>
 
+#include "backend/arena.h"
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/max_isa.h"
 #include "backend/cpu/packed_weight.h"
+#include "base/cpu_model.h"
 
 namespace tidemark {
 namespace {
-
-std::string processor_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with("model name") || line.starts_with("Processor"))
-      return line.substr(line.find(':') + 2);
-  return "unknown processor";
-}
-
-int64_t memory_total_bytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string key;
-  int64_t kib = 0;
-  file >> key >> kib;
-  return kib * 1024;
-}
 
 // What of the instruction set matters to speed: our kernels' target and what oneDNN may add.
 std::string isa() {
@@ -76,12 +62,12 @@ CpuBackend::CpuBackend(int threads, int64_t memory_limit_bytes, const cpu::Bf16U
 
 BackendInfo CpuBackend::info() const {
   return {.device = "cpu",
-          .name = processor_name(),
+          .name = this_cpu(),
           .isa = isa(),
           .threads = threads_,
           .libraries = {"oneDNN " + OneDnnGemms::version(),
                         fmt::format("Highway {}.{}.{}", HWY_MAJOR, HWY_MINOR, HWY_PATCH)},
-          .memory_bytes = memory_total_bytes()};
+          .memory_bytes = host_memory_bytes()};
 }
 
 bool CpuBackend::supports(DType dtype) const {
