@@ -21,13 +21,13 @@ std::unique_ptr<PowerSensor> gpu_power_sensor(ReadGpu read, std::function<double
   if (state->energy_j > 0)
     counters.push_back({.name = "NVML energy", .read_uj = [read]() -> std::optional<int64_t> {
                           const auto now = read();
-                          if (!now) return std::nullopt;
+                          if (!now || now->energy_j <= 0) return std::nullopt;
                           return std::llround(now->energy_j * 1e6);
                         }});
   else if (state->power_w > 0)
     rails.push_back({.name = "NVML power", .read_w = [read]() -> std::optional<double> {
                        const auto now = read();
-                       if (!now) return std::nullopt;
+                       if (!now || now->power_w <= 0) return std::nullopt;  // a failed reading
                        return now->power_w;
                      }});
   else

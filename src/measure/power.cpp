@@ -49,7 +49,10 @@ std::vector<EnergyCounter> rapl_counters(const fs::path& sysfs, std::string& rea
 // hwmon: millivolts and milliamperes per channel (ina3221), or microwatts (power meters, ina2xx).
 std::vector<PowerRail> rails_of(const fs::path& monitor) {
   std::vector<PowerRail> rails;
-  for (int channel = 1; channel <= 8; ++channel) {
+  // An ina3221 has three; its driver's in4 to in6 are shunt voltages, its curr4 the sum of
+  // currents.
+  const int channels = read_line(monitor / "name") == "ina3221" ? 3 : 8;
+  for (int channel = 1; channel <= channels; ++channel) {
     const auto file = [&](const char* what, const char* suffix) {
       return monitor / fmt::format("{}{}_{}", what, channel, suffix);
     };
@@ -229,13 +232,19 @@ std::optional<Energy> energy_per_pass(PowerSensor& sensor, std::optional<double>
                                       double window_s, const std::function<void()>& pass,
                                       const std::function<double()>& now_s) {
   window_s = std::max(window_s, sensor.min_window_s());
+  // A sensor tells of what was up to an update ago, which at the start shall be such passes, too.
+  const auto repeat_for = [&](double least_s) {
+    const double start_s = now_s();
+    int64_t passes = 0;
+    do {
+      pass();
+      ++passes;
+    } while (now_s() - start_s < least_s);
+    return passes;
+  };
+  repeat_for(2 * sensor.update_interval_s());
   sensor.start();
-  const double start_s = now_s();
-  int64_t passes = 0;
-  do {
-    pass();
-    ++passes;
-  } while (now_s() - start_s < window_s);
+  const int64_t passes = repeat_for(window_s);
   const auto window = sensor.stop();
   if (!window) return std::nullopt;
   Energy energy{.total_j = window->energy_j / static_cast<double>(passes),
