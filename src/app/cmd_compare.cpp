@@ -43,7 +43,7 @@ std::vector<StoredRecord> side(const std::string& text) {
 std::string value_text(const MetricComparison& c, double value) {
   if (c.metric == "outcome") return "";
   if (c.metric == "memory") return format_bytes(static_cast<int64_t>(value));
-  if (c.metric == "energy") return number_text(value) + " J";
+  if (c.metric.ends_with("energy")) return number_text(value) + " J";
   return time_text(value);
 }
 
@@ -98,7 +98,8 @@ nlohmann::ordered_json to_json(const Comparison& comparison, const CompareOption
   }
   return {{"threshold", options.threshold},  {"significance", options.significance},
           {"worse", comparison.any_worse()}, {"only_a", comparison.only_a},
-          {"only_b", comparison.only_b},     {"comparisons", std::move(rows)}};
+          {"only_b", comparison.only_b},     {"other_machines", comparison.other_machines},
+          {"comparisons", std::move(rows)}};
 }
 
 int run(const Options& options) {
@@ -110,6 +111,7 @@ int run(const Options& options) {
   if (options.json) {
     fmt::print("{}\n", to_json(comparison, compare_options).dump(2));
   } else {
+    for (const std::string& other : comparison.other_machines) fmt::print("{}\n", other);
     print_table(comparison, options.changes);
     int64_t worse = 0, better = 0;
     for (const MetricComparison& c : comparison.metrics) {

@@ -47,7 +47,7 @@ void check_uniform(const std::vector<const Record*>& records) {
     values["--new-tokens"].insert(fmt::format("{}", c.new_tokens));
     values["--threads"].insert(fmt::format("{}", c.threads));
     values["--commit"].insert(commit_label(r->provenance));
-    values["machine"].insert(r->provenance.device_name);
+    values["machine"].insert(machine_of(*r));
     values["memory limit"].insert(format_bytes(c.memory_limit_bytes));
   }
   for (const auto& [option, found] : values)
@@ -239,7 +239,6 @@ std::string tokens_text(double context) {
 std::string interval_text(const Crossing& c, const Options& o) {
   if (o.metric == "memory") return "exactly there";
   if (c.from && c.to && *c.from == *c.to) return "no interval: single runs";
-  if (o.metric == "energy" && o.on.empty()) return "no interval: one reading per context";
   return fmt::format("the intervals overlap from {} to {}",
                      c.from ? tokens_text(*c.from) + " tokens" : "the first context",
                      c.to ? tokens_text(*c.to) + " tokens" : "the last context");

@@ -34,6 +34,7 @@ Study read_study(const Options& options) {
                     ? "Tidemark: " + std::filesystem::path(options.records).stem().string()
                     : options.title;
   study.records = read_study_records(options.records, options.commit);
+  tell_machines_apart(study.records);
   const auto shown = [&](const char* figure) {
     return options.figure.empty() || options.figure == figure;
   };

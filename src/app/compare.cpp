@@ -40,20 +40,25 @@ Samples energies(const Repeats& repeats, std::optional<Energy> Record::*phase) {
   return samples;
 }
 
-std::map<std::string, Repeats> by_cell(std::span<const Record> records, std::string_view side) {
+// One machine a device, of those that said what they are: a process that died may not have.
+struct Side {
   std::map<std::string, Repeats> cells;
+  std::map<std::string, std::string> machines;  // by device
+};
+
+Side side_of(std::span<const Record> records, std::string_view which) {
+  Side side;
   for (const Record& record : records) {
     if (record.source != Source::measured) continue;
-    Repeats& repeats = cells[cell_key(record.cell)];
-    if (!repeats.empty()) {
-      const Provenance &p = repeats.front()->provenance, &q = record.provenance;
-      if (p.cpu != q.cpu || p.device_name != q.device_name)
-        fail("{}: {} at context {} was measured on two machines, '{}' and '{}'", side,
-             record.cell.model, record.cell.context, p.device_name, q.device_name);
-    }
-    repeats.push_back(&record);
+    side.cells[cell_key(record.cell)].push_back(&record);
+    if (record.provenance.device_name.empty()) continue;
+    const std::string machine = machine_of(record);
+    const auto [known, added] = side.machines.try_emplace(record.cell.device, machine);
+    if (!added && known->second != machine)
+      fail("{}: {} is of two machines, '{}' and '{}' ({} at context {})", which, record.cell.device,
+           known->second, machine, record.cell.model, record.cell.context);
   }
-  return cells;
+  return side;
 }
 
 void compare_samples(const Cell& cell, const char* metric, const Samples& a, const Samples& b,
@@ -172,8 +177,14 @@ bool Comparison::any_worse() const {
 
 Comparison compare(std::span<const Record> a, std::span<const Record> b,
                    const CompareOptions& options) {
-  const auto cells_a = by_cell(a, "the first"), cells_b = by_cell(b, "the second");
+  const Side side_a = side_of(a, "the first"), side_b = side_of(b, "the second");
+  const auto &cells_a = side_a.cells, &cells_b = side_b.cells;
   Comparison result;
+  for (const auto& [device, machine] : side_a.machines)
+    if (const auto other = side_b.machines.find(device);
+        other != side_b.machines.end() && other->second != machine)
+      result.other_machines.push_back(
+          fmt::format("{} of A is '{}', of B '{}'", device, machine, other->second));
   std::vector<MetricComparison> tested, exact;
   for (const auto& [key, all_a] : cells_a) {
     const auto found = cells_b.find(key);
@@ -201,6 +212,8 @@ Comparison compare(std::span<const Record> a, std::span<const Record> b,
                     tested);
     compare_samples(cell, "energy", energies(ok_a, &Record::prefill_energy),
                     energies(ok_b, &Record::prefill_energy), tested);
+    compare_samples(cell, "decode energy", energies(ok_a, &Record::decode_energy),
+                    energies(ok_b, &Record::decode_energy), tested);
     compare_memory(cell, ok_a, ok_b, options, exact);
   }
   const auto pairs = static_cast<int64_t>(cells_a.size()) - result.only_a;

@@ -183,6 +183,20 @@ std::vector<Record> read_study_records(const std::filesystem::path& file,
   return records;
 }
 
+void tell_machines_apart(std::vector<Record>& records) {
+  std::map<std::string, std::set<std::string>> machines;  // by device, of those that said it
+  const auto measured_on = [](const Record& r) {
+    return r.source == Source::measured ? machine_of(r) : std::string();
+  };
+  for (const Record& r : records)
+    if (const std::string machine = measured_on(r); !machine.empty())
+      machines[r.cell.device].insert(machine);
+  for (Record& r : records)
+    if (const std::string machine = measured_on(r);
+        !machine.empty() && machines[r.cell.device].size() > 1)
+      r.cell.device += " (" + machine + ")";
+}
+
 std::vector<Accuracy> read_accuracies(const std::filesystem::path& file) {
   const Csv csv = read_csv(file);
   if (!has_column(csv, "model") || !has_column(csv, "score"))

@@ -14,6 +14,10 @@ namespace tidemark {
 // it, by its beginning; "" takes all.
 std::vector<Record> read_study_records(const std::filesystem::path&, const std::string& commit);
 
+// Where the measured records of a device, "cpu", are of more machines than one, each says which:
+// "cpu (AMD EPYC)". Else a figure would draw them as one curve.
+void tell_machines_apart(std::vector<Record>&);
+
 // A CSV file with the header model,task,score; task may be missing.
 std::vector<Accuracy> read_accuracies(const std::filesystem::path&);
 

@@ -29,6 +29,11 @@ std::string escaped(std::string_view text) {
 
 }  // namespace
 
+std::string machine_of(const Record& record) {
+  const Provenance& p = record.provenance;
+  return record.cell.device == "cpu" && !p.cpu.empty() ? p.cpu : p.device_name;
+}
+
 std::string_view name(Source s) {
   return source_names[static_cast<size_t>(s)];
 }
