@@ -207,9 +207,9 @@ TEST_F(CliStudy, ASweepIsCheckedBeforeItRuns) {
          {"s.toml:3: model 'no-such-model'"});
   expect("[grid]\nmodel = ['fake:ok', 'gpt-neo-125m']\ncontext = [5,\n'100k']\n",
          {"s.toml:4: context: expected at most the 2017 that gpt-neo-125m has positions for"});
-  expect("[sweep]\nprocess_memory = '1MiB'\n[grid]\nmodel = 'fake:ok'\ncontext = 5\n",
+  expect("[sweep]\nprocess_memory = '64KiB'\n[grid]\nmodel = 'fake:ok'\ncontext = 5\n",
          {"s.toml:2: sweep.process_memory: expected more than the ", "before it measures",
-          "found 1.00 MiB"});
+          "found 64.00 KiB"});
 }
 
 // ---- outputs

@@ -5,6 +5,7 @@
 #include "app/options.h"
 #include "base/error.h"
 #include "base/say.h"
+#include "base/text.h"
 #include "report/progress.h"
 #include "report/run_report.h"
 
@@ -58,6 +59,8 @@ std::vector<Job> checked_jobs(const Options& options, const std::vector<Model>& 
   };
   expect_from_0("--budget", options.budget_s);
   expect_from_0("--threshold", options.threshold);
+  if (!is_utf8(options.tokens))  // it stands in the records
+    fail("--tokens: expected a name in UTF-8, found '{}'", printable(options.tokens));
   open_backend(options.device.device, options.device.threads, 0);
   std::vector<Job> jobs;
   for (size_t i = 0; i < models.size(); ++i)
@@ -90,10 +93,10 @@ void measure_all(const Options& options, std::vector<Job> jobs, std::vector<Reco
     records.push_back(measure_model(*job.model, job.request));
     bar.clear();
     if (to_stdout) continue;
-    if (!options.json.empty()) write_records(options.json, records);
     if (records.size() == 1) fmt::print("{}\n", machine_text(records[0].provenance, style));
     fmt::print("{}\n", record_text(records.back(), options.operators, style));
     std::fflush(stdout);
+    if (!options.json.empty()) write_records(options.json, records);
   }
   if (!to_stdout && records.size() > 1) fmt::print("{}", comparison_text(records, style));
 }

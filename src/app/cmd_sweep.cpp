@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <map>
 
@@ -74,7 +75,7 @@ void check_cells(const std::string& file, const SweepFile& sweep) {
            at(sweep.lines[i].context), most, c.model, c.context);
   }
   // A cell's process begins as this one has.
-  const int64_t least = peak_address_space_bytes().value_or(0);
+  const int64_t least = taken_memory_bytes().value_or(0);
   if (sweep.process_memory_line > 0 && sweep.process_memory_bytes < least)
     fail(
         "{}: sweep.process_memory: expected more than the {} that a process takes before it "
@@ -156,15 +157,16 @@ int sweep(const Options& options) {
           file.process_memory_bytes > 0 ? file.process_memory_bytes : run.provenance.memory_bytes;
     return limits;
   };
-  SweepProgress last;
-  run.before = [&](const Job& job, const SweepProgress& p) { line.running(job, last = p); };
+  run.before = [&](const Job& job, const SweepProgress& p) { line.running(job, p); };
   run.after = [&](const Job& job, const Record& record, const SweepProgress& p) {
-    line.finished(job, record, last = p);
+    line.finished(job, record, p);
   };
   const bool complete = run_sweep(store, jobs, run, stop_requests);
+  // Other sweeps' results, too.
+  const std::set<SweepPlace> finished = finished_places(store, commit_label(run.provenance));
   say("{}: {} of {} cells have a result{}", options.store,
-      complete ? static_cast<int64_t>(jobs.size()) : last.done, jobs.size(),
-      complete ? "" : "; the same command goes on from here");
+      std::ranges::count_if(jobs, [&](const Job& job) { return finished.contains(job.place); }),
+      jobs.size(), complete ? "" : "; the same command goes on from here");
   return complete ? exit_ok : exit_negative;
 }
 

@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
 
@@ -22,6 +24,16 @@ bool is_utf8(std::string_view text) {
     i += length;
   }
   return true;
+}
+
+std::string as_utf8(std::string_view text) {
+  if (is_utf8(text)) return std::string(text);
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    out += byte < 0x80 ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned>(byte));
+  }
+  return out;
 }
 
 bool equal_without_case(std::string_view a, std::string_view b) {

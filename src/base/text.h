@@ -9,6 +9,9 @@ namespace tidemark {
 // What JSON and a store's text can hold.
 bool is_utf8(std::string_view);
 
+// As it is, or where it is not UTF-8 with "\xff" for each byte that is not ASCII.
+std::string as_utf8(std::string_view);
+
 // Of ASCII letters.
 bool equal_without_case(std::string_view a, std::string_view b);
 

@@ -23,5 +23,13 @@ TEST(Text, MarkdownCellsKeepTheirBars) {
   EXPECT_EQ(markdown_cell("|a||b"), "\\|a\\|\\|b");
 }
 
+TEST(Text, BytesThatAreNoUtf8AreSpelledOut) {
+  EXPECT_EQ(as_utf8("caf\xc3\xa9"), "caf\xc3\xa9");
+  EXPECT_EQ(as_utf8("a\xff"
+                    "b\xc3"),
+            "a\\xff"
+            "b\\xc3");
+}
+
 }  // namespace
 }  // namespace tidemark

@@ -107,6 +107,13 @@ class Transaction {
   bool done_ = false;
 };
 
+// From the write-ahead log into the file itself, which then is the whole store, to be copied alone,
+// though the process be killed. Where others read, the log keeps it until they are done; within a
+// transaction nothing happens.
+void into_the_file(const Store& store) {
+  sqlite3_wal_checkpoint_v2(store.handle(), nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+}
+
 int64_t pragma(const Store& store, const char* sql) {
   Statement statement(store, sql);
   statement.step();
@@ -131,6 +138,7 @@ void write_schema_once(const Store& store) {
                        .c_str());
   }
   transaction.commit();
+  into_the_file(store);
 }
 
 // For a store to which nobody writes: SQLite then needs no files of a log beside it.
@@ -152,7 +160,9 @@ bool insert_row(Store& store, const char* sql, const std::optional<SweepPlace>& 
       .bind(place ? std::optional<std::string_view>(place->request) : std::nullopt)
       .bind(place ? place->repeat : 0);
   statement.step();
-  return sqlite3_changes(store.handle()) > 0;
+  const bool inserted = sqlite3_changes(store.handle()) > 0;
+  into_the_file(store);
+  return inserted;
 }
 
 Statement select(const Store& store, std::string_view columns, const Filter& filter) {

@@ -218,6 +218,24 @@ size_t records_read_by_another(const std::filesystem::path& path) {
   return static_cast<size_t>(WEXITSTATUS(status));
 }
 
+// What was kept is in the file itself: whoever copies that, though the writer has not closed it,
+// has all.
+TEST_F(StoreTest, TheFileAloneIsTheStore) {
+  Store store = create("written.sqlite");
+  const auto copied = [&] {
+    const auto copy = folder_ / "copy.sqlite";
+    std::filesystem::copy_file(folder_ / "written.sqlite", copy,
+                               std::filesystem::copy_options::overwrite_existing);
+    return read_records(Store(copy), {}).size();
+  };
+  EXPECT_EQ(copied(), 0U);
+  insert_once(store, {"a", 0}, record_of("m", 1));
+  EXPECT_EQ(copied(), 1U);
+  replace(store, {"a", 0}, record_of("m", 1));
+  insert(store, record_of("m", 2));
+  EXPECT_EQ(copied(), 2U);
+}
+
 TEST_F(StoreTest, IsReadWhereNothingCanBeWritten) {
   const std::filesystem::path path = folder_ / "a 50%?#.sqlite";
   {

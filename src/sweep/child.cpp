@@ -15,6 +15,7 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace tidemark {
 namespace {
@@ -79,7 +80,7 @@ int64_t kernel_oom_kills() {
   if (limits.memory_bytes > 0) {
     const rlimit limit{static_cast<rlim_t>(limits.memory_bytes),
                        static_cast<rlim_t>(limits.memory_bytes)};
-    setrlimit(RLIMIT_AS, &limit);
+    setrlimit(RLIMIT_DATA, &limit);  // a checkpoint that is mapped is none of it
   }
   const rlimit no_core{0, 0};  // a crash is expected; its core is as large as the model
   setrlimit(RLIMIT_CORE, &no_core);
@@ -102,7 +103,7 @@ void drain(Descriptor& from, std::string& into) {
 
 std::string last_line(std::string_view text) {
   while (!text.empty() && text.back() == '\n') text.remove_suffix(1);
-  return std::string(text.substr(text.rfind('\n') + 1));
+  return as_utf8(text.substr(text.rfind('\n') + 1));  // a store holds UTF-8 alone
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace tidemark {
 
 struct ChildLimits {
   double time_s = 0;         // 0: none
-  int64_t memory_bytes = 0;  // of address space; 0: none
+  int64_t memory_bytes = 0;  // it may take, files that it maps apart; 0: no limit
 };
 
 // How often the user asked to stop; signal handlers raise it. At 2 a running child is killed.

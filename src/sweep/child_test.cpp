@@ -50,8 +50,8 @@ TEST(Child, StopsAtTheSecondRequest) {
   EXPECT_EQ(run_child({"/bin/true"}, {}, stop).end, ChildEnd::exited);
 }
 
-TEST(Child, AddressSpaceIsLimited) {
-  const ChildResult r = shell("ulimit -v", {.time_s = 0, .memory_bytes = int64_t{1} << 30});
+TEST(Child, MemoryIsLimited) {
+  const ChildResult r = shell("ulimit -d", {.time_s = 0, .memory_bytes = int64_t{1} << 30});
   EXPECT_EQ(r.output, "1048576\n");
 }
 

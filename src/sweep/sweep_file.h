@@ -29,7 +29,7 @@ struct SweepFile {
   uint64_t seed = 0;    // of the order of cells
   int64_t repeats = 1;  // child processes per cell
   double timeout_s = 3600;
-  int64_t process_memory_bytes = 0;  // address space of a child; 0: the machine's memory
+  int64_t process_memory_bytes = 0;  // that a child may take; 0: the machine's
   int64_t process_memory_line = 0;
   MeasureSettings measure{};
   // As asked: family is empty, threads 0 means all cores. Each cell once, in the file's order.
