@@ -141,11 +141,12 @@ class CheckpointWeights final : public WeightSource {
     return *tensor;
   }
 
-  // Rotary frequencies follow from the config; a tied lm_head may be stored a second time; a block
-  // of Zamba2 that one use has for itself comes with the adapters of the others; GPT-Neo's masks
-  // were stored once; heads that predict several tokens ahead are not run.
+  // Rotary frequencies follow from the config; what is empty is nothing (no meta tokens); a tied
+  // lm_head may be stored a second time; a block of Zamba2 that one use has for itself comes with
+  // the adapters of the others; GPT-Neo's masks were stored once; heads that predict several tokens
+  // ahead are not run.
   bool is_harmless(const ModelSpec& spec, const std::string& name, const TensorView& tensor) const {
-    if (name.ends_with(".rotary_emb.inv_freq")) return true;
+    if (name.ends_with(".rotary_emb.inv_freq") || tensor.data.empty()) return true;
     if (spec.family == "zamba2" && spec.lm_head != spec.embedding &&
         name.find("_adapter_list.") != std::string::npos)
       return true;

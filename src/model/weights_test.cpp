@@ -230,6 +230,13 @@ TEST_F(ChangedCheckpoint, rotary_buffers_and_a_tied_head_do_no_harm) {
   EXPECT_NE(floats(*source, spec, spec.lm_head, 0, 1), floats(*source, spec, spec.embedding, 0, 1));
 }
 
+// The meta tokens of a Hymba that has none.
+TEST_F(ChangedCheckpoint, what_is_empty_does_no_harm) {
+  open("llama-3.2");
+  tensors_["model.memory_tokens"] = {DType::f32, {0, 64}, ""};
+  EXPECT_EQ(error(), "no error");
+}
+
 TEST_F(ChangedCheckpoint, nemotron_h_is_read_under_either_prefix) {
   open("nemotron-moe");
   std::map<std::string, Stored> renamed;

@@ -16,8 +16,9 @@ ModelSpec make_bamba(const Json& config) {
   require_silu(config, "hidden_act");
   const bool attention_bias = flag(config, "attention_bias", false);
   // transformers rotates half of each head, whatever the config says outside rope_parameters.
-  const RopeSpec rope = read_rope(
-      config, heads.head_dim, {.fraction = 0.5, .top_fraction = false, .max_positions = 262144});
+  const RopeSpec rope =
+      read_rope(config, heads.head_dim,
+                {.fraction = 0.5, .partial = true, .top_fraction = false, .max_positions = 262144});
   const AttentionShape attention{.hidden = hidden,
                                  .heads = heads.heads,
                                  .kv_heads = heads.kv_heads,

@@ -57,9 +57,10 @@ Act activation(const Json& config, std::string_view key, Act fallback) {
   const std::string name = config[key].string();
   if (name == "silu" || name == "swish") return Act::silu;
   if (name == "gelu") return Act::gelu;
-  if (name == "gelu_pytorch_tanh" || name == "gelu_new") return Act::gelu_tanh;
+  if (name == "gelu_pytorch_tanh" || name == "gelu_new" || name == "gelu_fast")
+    return Act::gelu_tanh;
   if (name == "relu2") return Act::relu2;
-  config[key].fail_expected("silu, gelu, gelu_new, gelu_pytorch_tanh or relu2");
+  config[key].fail_expected("silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh or relu2");
 }
 
 void require_silu(const Json& config, std::string_view key) {
@@ -228,13 +229,18 @@ RopeSpec read_rope(const Json& config, int64_t head_dim, const RopeRules& rules)
   const bool given = rules.top_fraction || rope.has("partial_rotary_factor");
   const double fraction =
       given ? rope.number("partial_rotary_factor", rules.fraction) : rules.fraction;
-  out.rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * std::min(fraction, 1.0));
-  if (fraction > 1 || out.rotary_dim % 2 != 0 || out.rotary_dim == 0)
-    fail("{}: key 'partial_rotary_factor': expected an even part of head_dim {}, found {}",
+  if (!rules.partial && fraction != 1)
+    fail(
+        "{}: key 'partial_rotary_factor': expected 1, as this family rotates whole heads, found {}",
+        config.where(), fraction);
+  // Frequencies are those of the part as it is; pairs take an odd one to the even width above.
+  const auto part = static_cast<int64_t>(static_cast<double>(head_dim) * std::min(fraction, 1.0));
+  out.rotary_dim = part + part % 2;
+  if (fraction > 1 || part == 0 || out.rotary_dim > head_dim)
+    fail("{}: key 'partial_rotary_factor': expected pairs of a part of head_dim {}, found {}",
          config.where(), head_dim, fraction);
-  for (int64_t i = 0; i < out.rotary_dim; i += 2)
-    out.inv_freq.push_back(
-        std::pow(theta, -static_cast<double>(i) / static_cast<double>(out.rotary_dim)));
+  for (int64_t i = 0; i < part; i += 2)
+    out.inv_freq.push_back(std::pow(theta, -static_cast<double>(i) / static_cast<double>(part)));
 
   const std::string type = read_type(rope, rules.longrope_alone);
   if (type == "default") return out;
@@ -307,8 +313,10 @@ std::vector<bool> read_layer_flags(const Json& config, std::string_view key, int
   std::vector<bool> flags(static_cast<size_t>(layers));
   if (!config.has(key)) return flags;
   const Json list = config[key];
+  // Of a model cut short the list may still name layers that are gone.
   for (size_t i = 0; i < list.size(); ++i)
-    flags[static_cast<size_t>(list[i].integer(0, layers - 1))] = true;
+    if (const int64_t layer = list[i].integer(0); layer < layers)
+      flags[static_cast<size_t>(layer)] = true;
   return flags;
 }
 

@@ -51,6 +51,7 @@ Heads read_heads(const Json& config, int64_t hidden, int64_t default_heads,
 // What a family's RoPE has of its own: the values of absent keys, and which keys count.
 struct RopeRules {
   double theta = 10000, fraction = 1;
+  bool partial = false;          // heads may be rotated in part: of others transformers ignores it
   bool top_fraction = true;      // false: partial_rotary_factor counts in rope_parameters alone
   int64_t max_positions = 2048;  // max_position_embeddings; 0: it must be there
   // original_max_position_embeddings, which then counts outside rope_parameters alone. 0: it counts

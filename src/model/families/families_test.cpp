@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <variant>
 
@@ -87,13 +88,14 @@ TEST(Families, impossible_numbers_are_named) {
       {"llama-3.2", "hidden_size", 64.5, "expected an integer from 1 to 16777216, found 64.5"},
       {"llama-3.2", "num_hidden_layers", 1'000'000'000,
        "expected an integer from 1 to 4096, found 1000000000"},
-      {"llama-3.2", "head_dim", 15, "expected an even part of head_dim 15, found 1"},
+      {"llama-3.2", "head_dim", 15, "expected pairs of a part of head_dim 15, found 1"},
       {"llama-3.2", "head_dim", 1'000'000, "expected an integer from 1 to 8192, found 1000000"},
       {"llama-3.2", "rms_norm_eps", 0, "expected a positive number, found 0"},
       {"llama-3.2", "rms_norm_eps", "x", "expected a number, found a string 'x'"},
       {"llama-3.2", "tie_word_embeddings", 1, "expected true or false, found 1"},
       {"llama-3.2", "hidden_act", "tanh",
-       "expected silu, gelu, gelu_new, gelu_pytorch_tanh or relu2, found a string 'tanh'"},
+       "expected silu, gelu, gelu_new, gelu_fast, gelu_pytorch_tanh or relu2, found a string "
+       "'tanh'"},
       {"llama-3.2", "vocab_size", Config::object(),
        "expected an integer from 1 to 16777216, found an object"},
       {"llama-3.2", "rope_parameters", 5, "expected an object, found 5"},
@@ -117,7 +119,7 @@ TEST(Families, impossible_numbers_are_named) {
   for (const auto& c : cases) {
     const std::string error = error_with(c.golden, c.key, c.value);
     // The rotary width is refused under the key that would mend it.
-    const std::string key = std::string(c.error).find("even part") == std::string::npos
+    const std::string key = std::string(c.error).find("pairs of a part") == std::string::npos
                                 ? c.key
                                 : "partial_rotary_factor";
     EXPECT_EQ(error, "config.json: key '" + key + "': " + c.error);
@@ -354,6 +356,58 @@ TEST(Rope, bamba_rotates_half_of_each_head_whatever_stands_at_the_top) {
   EXPECT_EQ(rope_of(config).rotary_dim, 8);
   config["rope_parameters"]["partial_rotary_factor"] = 1.0;
   EXPECT_EQ(rope_of(config).rotary_dim, 16);
+}
+
+// transformers: dim = int(head_dim * factor); one frequency for each of arange(0, dim, 2) / dim;
+// and as many pairs as frequencies are rotated.
+TEST(Rope, an_odd_part_is_rounded_up_to_pairs_of_its_own_frequencies) {
+  Config config = golden_config("bamba");
+  config["head_dim"] = 18;
+  const RopeSpec rope = rope_of(config);
+  EXPECT_EQ(rope.rotary_dim, 10);
+  const double theta = config["rope_parameters"]["rope_theta"];
+  expect_near(rope.inv_freq, {1, std::pow(theta, -2.0 / 9), std::pow(theta, -4.0 / 9),
+                              std::pow(theta, -6.0 / 9), std::pow(theta, -8.0 / 9)});
+}
+
+TEST(Rope, a_part_where_transformers_rotates_whole_heads_is_refused) {
+  for (const char* golden : {"llama-3.2", "qwen2.5", "qwen3", "lfm2", "falcon-h1", "zamba2-1.2b"}) {
+    Config config = golden_config(golden);
+    config["partial_rotary_factor"] = 1.0;
+    if (golden == std::string("zamba2-1.2b")) config["use_mem_rope"] = true;
+    EXPECT_EQ(error_of(config), "no error") << golden;
+    config["partial_rotary_factor"] = 0.5;
+    EXPECT_EQ(error_of(config),
+              "config.json: key 'partial_rotary_factor': expected 1, as this family rotates whole "
+              "heads, found 0.5")
+        << golden;
+  }
+}
+
+// Membership is all that transformers asks of these lists.
+TEST(Families, lists_may_name_layers_that_a_shorter_model_lacks) {
+  Config next = golden_config("qwen3-next");
+  next["mlp_only_layers"] = {1, 9};
+  EXPECT_EQ(error_of(next), "no error");
+  Config hymba = golden_config("hymba");
+  hymba["global_attn_idx"] = {0, 40};
+  hymba["kv_reuse_group"] = {{1, 2, 30}, {31, 32}};
+  EXPECT_EQ(error_of(hymba), "no error");
+}
+
+TEST(Families, numbers_of_what_is_not_there_may_be_zero) {
+  Config jamba = golden_config("jamba");
+  jamba["num_experts"] = 0;
+  ASSERT_EQ(error_of(jamba), "no error");
+  EXPECT_EQ(block<MlpBlock>(spec_of(jamba), 0, 1).width, 128);
+  Config granite = golden_config("granite-hybrid");
+  granite["num_local_experts"] = granite["intermediate_size"] = 0;
+  EXPECT_EQ(error_of(granite), "no error");
+  Config qwen = golden_config("qwen2.5");
+  qwen["use_sliding_window"] = false;
+  qwen["sliding_window"] = 0;
+  qwen.erase("layer_types");
+  EXPECT_EQ(error_of(qwen), "no error");
 }
 
 TEST(Rope, phi3_takes_the_original_length_from_the_top_alone) {

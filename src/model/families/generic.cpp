@@ -86,7 +86,7 @@ Block make_attention(SpecBuilder& builder, const std::string& prefix, const Json
   check_divides(b, "kv_heads", shape.kv_heads, shape.heads, "heads");
   shape.head_dim = required(b, "head_dim", max_head_dim);
   product(b, "head_dim", shape.heads, shape.head_dim);
-  if (flag(b, "rope", true)) shape.rope = read_rope(b, shape.head_dim);
+  if (flag(b, "rope", true)) shape.rope = read_rope(b, shape.head_dim, {.partial = true});
   shape.qkv_bias = flag(b, "qkv_bias", false);
   shape.o_bias = flag(b, "o_bias", false);
   shape.window = at_least_0(b, "window");

@@ -60,7 +60,7 @@ ModelSpec make_granite_moe_hybrid(const Json& config) {
   const MoeBlock moe{
       .experts = experts,
       .top_k = experts > 0 ? dimension(config, "num_experts_per_tok", 2, experts) : 0,
-      .width = dimension(config, "intermediate_size", 11008),
+      .width = experts > 0 ? dimension(config, "intermediate_size", 11008) : 0,
       .expert_width = hidden};
   const Mamba2Shape mamba = read_bamba_mixer(config, hidden, eps);
   const std::vector<std::string> kinds = read_kinds(config, layers);

@@ -54,8 +54,9 @@ ModelSpec make_jamba(const Json& config) {
       .bias = flag(config, "mamba_proj_bias", false),
       .conv_bias = flag(config, "mamba_conv_bias", true)};
   const MlpShape mlp{.hidden = hidden, .width = dimension(config, "intermediate_size", 14336)};
+  const std::string_view experts_key = key_of(config, "num_experts", "num_local_experts");
   const int64_t experts =
-      dimension(config, key_of(config, "num_experts", "num_local_experts"), 16, max_experts);
+      config.has(experts_key) ? config[experts_key].integer(0, max_experts) : 16;
   const MoeBlock moe{
       .experts = experts,
       .top_k = experts > 1 ? dimension(config, "num_experts_per_tok", 2, experts) : 0,

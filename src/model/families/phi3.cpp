@@ -17,9 +17,11 @@ ModelSpec make_phi3(const Json& config) {
       .heads = heads.heads,
       .kv_heads = heads.kv_heads,
       .head_dim = heads.head_dim,
-      .rope =
-          read_rope(config, heads.head_dim,
-                    {.max_positions = 4096, .original_positions = 4096, .longrope_alone = true}),
+      .rope = read_rope(config, heads.head_dim,
+                        {.partial = true,
+                         .max_positions = 4096,
+                         .original_positions = 4096,
+                         .longrope_alone = true}),
       .window = config.has("sliding_window") ? dimension(config, "sliding_window", 0) : 0,
       .fused_qkv = true};
   const MlpShape mlp{.hidden = hidden,

@@ -25,7 +25,7 @@ ModelSpec make_qwen2(const Json& config) {
 
   builder.spec.family = "qwen2";
   if (config.has("sliding_window"))
-    builder.spec.declared_window = dimension(config, "sliding_window", 4096);
+    builder.spec.declared_window = config["sliding_window"].integer(0, max_dimension);
   builder.vocabulary({"model.embed_tokens.weight"}, dimension(config, "vocab_size", 151936), hidden,
                      flag(config, "tie_word_embeddings", false));
   for (int64_t i = 0; i < layers; ++i) {

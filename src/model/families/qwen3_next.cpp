@@ -62,7 +62,8 @@ ModelSpec make_qwen3_next(const Json& config) {
   require_silu(config, "hidden_act");
   require_flag(config, "attn_output_gate", true);
   const bool bias = flag(config, "attention_bias", false);
-  const RopeSpec rope = read_rope(config, head_dim, {.fraction = 0.25, .max_positions = 32768});
+  const RopeSpec rope =
+      read_rope(config, head_dim, {.fraction = 0.25, .partial = true, .max_positions = 32768});
   const AttentionShape attention{.hidden = hidden,
                                  .heads = heads.heads,
                                  .kv_heads = heads.kv_heads,

@@ -16,7 +16,10 @@ ModelSpec make_recurrent_gemma(const Json& config) {
   const double eps = positive(config, "rms_norm_eps", 1e-6);
   const Heads heads = read_heads(config, hidden, 10, std::nullopt);
   const Act act = activation(config, "hidden_activation", Act::gelu_tanh);
-  const RopeSpec rope = read_rope(config, heads.head_dim, {.fraction = 0.5, .max_positions = 0});
+  const RopeSpec rope =
+      read_rope(config, heads.head_dim, {.fraction = 0.5, .partial = true, .max_positions = 0});
+  if (2 * rope.rotary_dim > heads.head_dim)  // it takes a head apart into equal parts
+    config["partial_rotary_factor"].fail_expected("an even part of the head");
   const std::string_view window = key_of(config, "attention_window_size", "sliding_window");
   const AttentionShape attention{.hidden = hidden,
                                  .heads = heads.heads,
