@@ -380,6 +380,17 @@ TEST(OperatorsFigure, SharesAndGapCloseToTheWholePass) {
   EXPECT_TRUE(decode_operators_figure(study).spec.is_null());
 }
 
+// Records of before a GPU's own clock was read have the host's time in every row.
+TEST(OperatorsFigure, SaysWhereTheHostTimedAGpu) {
+  Study study{.records = {record("m", 1024)}};
+  study.records[0].prefill = profile();
+  EXPECT_EQ(prefill_operators_figure(study).remarks, "");
+  study.records[0].cell.device = "cuda:0";
+  EXPECT_NE(prefill_operators_figure(study).remarks.find("timed by the host"), std::string::npos);
+  study.records[0].prefill->device = DeviceTime{.busy_s = 10};
+  EXPECT_EQ(prefill_operators_figure(study).remarks, "");
+}
+
 TEST(DevicesFigure, TakesTheLongestContextThatTwoDevicesShare) {
   Study study;
   for (const char* device : {"cpu", "cuda:0"})

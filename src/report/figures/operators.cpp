@@ -47,6 +47,15 @@ DataTable share_table(const std::vector<const Record*>& records,
   return table;
 }
 
+// Of GPUs' own clocks older records know nothing, and a machine without CUPTI.
+std::string timed_by_host(const std::vector<const Record*>& records, Phase phase) {
+  const bool some = std::ranges::any_of(records, [&](const Record* r) {
+    return r->source == Source::measured && r->cell.device.starts_with("cuda") &&
+           !profile_of(*r, phase)->device;
+  });
+  return some ? "Operators of a GPU were timed by the host: launching and waiting is in each." : "";
+}
+
 // Bars of shares over `x`, a field of the rows, with the length of the pass above.
 JsonValue share_view(JsonValue x, const JsonValue& rows) {
   return filled(R"json({
@@ -159,7 +168,8 @@ FigureContent shares_figure(const Study& study, Phase phase) {
         {"labelAngle", 0}}}};
   JsonValue view = share_view(x, rows);
   return {.spec = model_panels(std::move(rows), std::move(view), {560, 320}, {230, 160}),
-          .table = share_table(records, configurations, phase)};
+          .table = share_table(records, configurations, phase),
+          .remarks = timed_by_host(records, phase)};
 }
 
 }  // namespace
@@ -214,7 +224,8 @@ FigureContent devices_figure(const Study& study) {
   const std::vector<std::string> panels = values_of(rows, "panel");
   JsonValue view = share_view(x, rows);
   return {.spec = chart(std::move(rows), std::move(view), panels, {420, 320}, {210, 180}, 3),
-          .table = share_table(drawn, configurations, Phase::prefill)};
+          .table = share_table(drawn, configurations, Phase::prefill),
+          .remarks = timed_by_host(drawn, Phase::prefill)};
 }
 
 }  // namespace tidemark
