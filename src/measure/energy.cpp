@@ -24,7 +24,8 @@ void measure_energy(Executor& executor, PowerSensor& sensor, std::optional<doubl
                     Record& record) {
   const Workload& w = executor.plan().workload;
   record.prefill_energy = energy_per_pass(
-      sensor, idle_w, options.phase_window_s, [&] { executor.prefill(); }, now_s);
+      sensor, idle_w, options.phase_window_s, [&] { executor.prefill(); },
+      record.metrics.ttft_s->median, now_s);
   flag_other_pace(record.prefill_energy, record.metrics.ttft_s, "prefills", record);
   const int64_t steps = w.new_tokens - 1;
   if (steps == 0) return;
@@ -39,7 +40,7 @@ void measure_energy(Executor& executor, PowerSensor& sensor, std::optional<doubl
         }
         executor.backend().wait_for_steps(0);
       },
-      now_s);
+      static_cast<double>(steps) * record.metrics.tpot_s->median, now_s);
   if (record.decode_energy) {
     Energy& energy = *record.decode_energy;
     energy.total_j /= static_cast<double>(steps);

@@ -230,7 +230,7 @@ std::optional<double> idle_power_w(PowerSensor& sensor, double window_s) {
 
 std::optional<Energy> energy_per_pass(PowerSensor& sensor, std::optional<double> idle_w,
                                       double window_s, const std::function<void()>& pass,
-                                      const std::function<double()>& now_s) {
+                                      double pass_s, const std::function<double()>& now_s) {
   window_s = std::max(window_s, sensor.min_window_s());
   // A sensor tells of what was up to an update ago, which at the start shall be such passes, too.
   const auto repeat_for = [&](double least_s) {
@@ -242,7 +242,7 @@ std::optional<Energy> energy_per_pass(PowerSensor& sensor, std::optional<double>
     } while (now_s() - start_s < least_s);
     return passes;
   };
-  repeat_for(2 * sensor.update_interval_s());
+  if (pass_s < window_s) repeat_for(2 * sensor.update_interval_s());
   sensor.start();
   const int64_t passes = repeat_for(window_s);
   const auto window = sensor.stop();

@@ -81,11 +81,12 @@ FoundSensor find_power_sensor(const std::filesystem::path& sysfs, std::function<
 // Mean power while the caller does nothing for `window_s` (at least the sensor's min_window_s).
 std::optional<double> idle_power_w(PowerSensor&, double window_s);
 
-// Energy of one `pass`, which is repeated, first uncounted for two updates of the sensor, until the
-// window is long enough for it and at least `window_s`. The idle machine's part is told apart in
+// Energy of one `pass`, which is repeated until the window is long enough for the sensor and at
+// least `window_s`; before that for two updates of the sensor, uncounted, where a pass, which takes
+// about `pass_s`, is shorter than the window. The idle machine's part is told apart in
 // baseline_j when `idle_w` is known.
 std::optional<Energy> energy_per_pass(PowerSensor&, std::optional<double> idle_w, double window_s,
-                                      const std::function<void()>& pass,
+                                      const std::function<void()>& pass, double pass_s,
                                       const std::function<double()>& now_s);
 
 }  // namespace tidemark

@@ -137,14 +137,14 @@ TEST_F(PowerTest, EnergyPerPassFillsTheWindowAndTellsTheIdlePartApart) {
         now_s_ = now_s_ + 0.5;
         ++passes;
       },
-      [this] { return now_s_.load(); });
+      0.5, [this] { return now_s_.load(); });
   ASSERT_TRUE(energy);
   EXPECT_EQ(passes, 5);  // the first uncounted, to get the sensor going
   EXPECT_NEAR(energy->total_j, 12.5 * 0.5, 1e-9);
   EXPECT_NEAR(*energy->baseline_j, 5.0 * 0.5, 1e-9);
   EXPECT_DOUBLE_EQ(energy->window_s, 2);
   EXPECT_FALSE(energy_per_pass(
-                   *found.sensor, std::nullopt, 1.0, [this] { now_s_ = now_s_ + 9; },
+                   *found.sensor, std::nullopt, 1.0, [this] { now_s_ = now_s_ + 9; }, 9,
                    [this] { return now_s_.load(); })
                    ->baseline_j);
 }
