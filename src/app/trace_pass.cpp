@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
 #include <map>
 
 #include "measure/harness.h"
@@ -21,7 +20,7 @@ struct Timed {
 
 // The steps of a phase one after the other, every operator on its own.
 std::vector<Timed> timed_pass(Executor& executor, Phase phase) {
-  const int64_t steps = phase == Phase::decode ? 1 : executor.plan().body_count + 1;
+  const int64_t steps = step_count(executor.plan(), phase);
   std::vector<Timed> slices;
   double begin_s = 0;
   for (int64_t step = 0; step < steps; ++step) {
@@ -35,15 +34,10 @@ std::vector<Timed> timed_pass(Executor& executor, Phase phase) {
   return slices;
 }
 
-struct StepPlace {
-  StepKind kind;
-  int64_t past;
-};
-
-Trace trace_of(Executor& executor, const std::vector<Timed>& slices,
-               const std::function<StepPlace(int64_t)>& place_of, std::string title) {
-  Trace trace{.title = std::move(title)};
+Trace trace_of(Executor& executor, const std::vector<Timed>& slices, Phase phase) {
   const Plan& plan = executor.plan();
+  Trace trace{.title =
+                  fmt::format("{}, {} tokens, {}", plan.model, plan.workload.context, name(phase))};
   const WorkspaceOf workspace_of = [&](const Node& n) {
     return executor.backend().workspace_bytes(n, plan);
   };
@@ -51,12 +45,12 @@ Trace trace_of(Executor& executor, const std::vector<Timed>& slices,
   std::vector<MemoryByTag> live;
   for (const Timed& timed : slices) {
     if (timed.index == 0) {
-      const StepPlace place = place_of(timed.step);
-      if (live.empty() || step.kind != place.kind)
-        live = live_memory(plan, place.kind, workspace_of);
-      step = plan.step(place.kind);
-      set_past(step, place.past);
-      const int64_t cache = filled_cache_bytes(plan, step, place.past);
+      const StepKind kind = step_kind(plan, phase, timed.step);
+      if (live.empty() || step.kind != kind) live = live_memory(plan, kind, workspace_of);
+      step = plan.step(kind);
+      const int64_t past = step_past(plan, phase, timed.step);
+      set_past(step, past);
+      const int64_t cache = filled_cache_bytes(plan, step, past);
       for (MemoryByTag& bytes : live) bytes[Tag::kv_cache] = cache;
     }
     const Node& node = step.nodes[timed.index];
@@ -102,20 +96,12 @@ int64_t filled_cache_bytes(const Plan& plan, const Step& step, int64_t past) {
 }
 
 std::vector<Trace> trace_pass(Executor& executor) {
-  const Plan& plan = executor.plan();
-  const Workload& w = plan.workload;
   std::vector<Trace> traces;
-  const auto add = [&](Phase phase, const std::function<StepPlace(int64_t)>& place_of) {
+  for (const Phase phase : {Phase::prefill, Phase::decode}) {
+    if (phase == Phase::decode && executor.plan().workload.new_tokens == 1) break;
     timed_pass(executor, phase);  // what runs for the first time is slow
-    traces.push_back(
-        trace_of(executor, timed_pass(executor, phase), place_of,
-                 fmt::format("{}, {} tokens, {}", plan.model, w.context, name(phase))));
-  };
-  add(Phase::prefill, [&](int64_t step) {
-    return StepPlace{step < plan.body_count ? StepKind::body : StepKind::tail, step * w.chunk};
-  });
-  if (w.new_tokens > 1)
-    add(Phase::decode, [&](int64_t) { return StepPlace{StepKind::decode, plan.prompt()}; });
+    traces.push_back(trace_of(executor, timed_pass(executor, phase), phase));
+  }
   return traces;
 }
 

@@ -83,18 +83,14 @@ std::vector<float> Executor::read(TensorId id) const {
 }
 
 void Executor::prefill_step(int64_t i, NodeObserver* observer) {
-  const StepKind kind = i < plan_.body_count ? StepKind::body : StepKind::tail;
-  backend_.run_step(kind, i * plan_.workload.chunk, observer);
+  backend_.run_step(step_kind(plan_, Phase::prefill, i), step_past(plan_, Phase::prefill, i),
+                    observer);
 }
 
 StepProfile Executor::profile_step(Phase phase, int64_t i, const std::function<double()>& now_s) {
-  const bool decode = phase == Phase::decode;
-  const StepKind kind = decode                 ? StepKind::decode
-                        : i < plan_.body_count ? StepKind::body
-                                               : StepKind::tail;
-  const int64_t past = decode ? plan_.prompt() : i * plan_.workload.chunk;
+  const StepKind kind = step_kind(plan_, phase, i);
   StepProfile profile{.nodes = std::vector<NodeTime>(plan_.step(kind).nodes.size())};
-  backend_.profile_step(kind, past, now_s, profile);
+  backend_.profile_step(kind, step_past(plan_, phase, i), now_s, profile);
   return profile;
 }
 

@@ -10,6 +10,20 @@
 
 namespace tidemark {
 
+// The steps of a phase: of a prefill body_count bodies and the tail, of a decode one, right behind
+// the prompt. Of the i-th its kind, and the position it is at.
+inline int64_t step_count(const Plan& plan, Phase phase) {
+  return phase == Phase::decode ? 1 : plan.body_count + 1;
+}
+inline StepKind step_kind(const Plan& plan, Phase phase, int64_t i) {
+  if (phase == Phase::decode) return StepKind::decode;
+  return i < plan.body_count ? StepKind::body : StepKind::tail;
+}
+
+inline int64_t step_past(const Plan& plan, Phase phase, int64_t i) {
+  return phase == Phase::decode ? plan.prompt() : i * plan.workload.chunk;
+}
+
 class Executor {
  public:
   // Asks the backend for forms and scratch sizes, lays memory out and attaches it.
@@ -42,7 +56,7 @@ class Executor {
   void queue_decode(int64_t past);
   // One step of the prefill; step i of body_count + 1.
   void prefill_step(int64_t i, NodeObserver* observer = nullptr);
-  // Step i of a phase, node by node (Backend::profile_step). A decode has one, at `context`.
+  // Step i of a phase, of a decode at `context`, node by node (Backend::profile_step).
   StepProfile profile_step(Phase, int64_t i, const std::function<double()>& now_s);
 
  private:

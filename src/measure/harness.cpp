@@ -57,10 +57,6 @@ void warm_up(Executor& executor, const std::function<void(double)>& tell) {
   }
 }
 
-int64_t steps_of(const Plan& plan, Phase phase) {
-  return phase == Phase::decode ? 1 : plan.body_count + 1;
-}
-
 // One pass that is watched node by node.
 struct WatchedPass {
   std::vector<double> row_s;
@@ -72,12 +68,9 @@ WatchedPass watch_pass(Executor& executor, const PhaseRows& rows, Phase phase,
                        const std::function<double()>& now_s) {
   const Plan& plan = executor.plan();
   WatchedPass pass{.row_s = std::vector<double>(rows.rows.size(), 0.0), .device = {}};
-  for (int64_t i = 0; i < steps_of(plan, phase); ++i) {
+  for (int64_t i = 0; i < step_count(plan, phase); ++i) {
     const StepProfile step = executor.profile_step(phase, i, now_s);
-    const StepKind kind = phase == Phase::decode ? StepKind::decode
-                          : i < plan.body_count  ? StepKind::body
-                                                 : StepKind::tail;
-    const std::vector<size_t>& row_of = rows.row_of[static_cast<size_t>(kind)];
+    const auto& row_of = rows.row_of[static_cast<size_t>(step_kind(plan, phase, i))];
     for (size_t node = 0; node < step.nodes.size(); ++node)
       pass.row_s[row_of[node]] += step.nodes[node].time_s;
     pass.wall_s += step.device ? step.device->busy_s : step.wall_s;
@@ -117,7 +110,7 @@ OperatorProfile profile(Executor& executor, const MeasureOptions& options, Phase
   PhaseRows rows = phase_rows(plan, phase);
   set_implementations(executor, rows);
   // Kernels that run only while each is watched have not run yet: one step of each kind, uncounted.
-  for (const int64_t i : std::set<int64_t>{0, steps_of(plan, phase) - 1})
+  for (const int64_t i : std::set<int64_t>{0, step_count(plan, phase) - 1})
     executor.profile_step(phase, i, options.now_s);
 
   std::vector<WatchedPass> passes;
