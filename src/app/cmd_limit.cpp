@@ -264,8 +264,10 @@ int run(const Options& options) {
     row.limit = find_limit(spec, row.request,
                            row.engine == EngineModel::eager_full ? MemoryOf(framework) : planned);
   const Limit& limit = rows.front().limit;
-  backend.reset();
-  if (options.device.device != "cpu") release_cuda_device();  // what --measure runs needs it whole
+  if (options.measure && options.device.device != "cpu") {  // what that runs needs the device whole
+    backend.reset();
+    release_cuda_device();
+  }
 
   if (options.measure && options.device.device == "cpu" &&
       limit.fits.total() > available_host_bytes())
