@@ -2,6 +2,8 @@
 // GPU.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <set>
@@ -11,6 +13,7 @@
 #include "backend/executor.h"
 #include "base/error.h"
 #include "golden_folders.h"
+#include "measure/harness.h"
 #include "model/load.h"
 #include "op_conformance.h"
 
@@ -158,6 +161,41 @@ TEST(CudaMemory, LimitCountsDriverAndLibraries) {
   EXPECT_LE(bytes_under(taken + (int64_t{64} << 20)), taken + (int64_t{64} << 20));
   EXPECT_THROW(bytes_under(taken - (int64_t{64} << 20)), OutOfMemory);
   EXPECT_THROW(bytes_under(arenas + 1), OutOfMemory) << "the arenas alone would fit";
+}
+
+// Rows of operators by the device's clock are what a pass takes by the host's: long launches leave
+// the device no time to stand still, whether they are watched or not.
+TEST(CudaProfile, RowsAddUpToTheStepThatNobodyWatches) {
+  if (list_cuda_devices().empty()) GTEST_SKIP() << cuda_absence();
+  const auto backend = make_cuda_backend(0, 0);
+  for (const char* preset : {"qwen2.5-0.5b", "mamba2-130m"}) {
+    SCOPED_TRACE(preset);
+    const ModelSpec spec = load_spec(preset);
+    const auto weights = synthetic_weights(spec, 1);
+    Executor executor(build_plan(spec, {.context = 16384, .chunk = 16384, .dtype = DType::bf16}),
+                      *backend);
+    executor.fill_weights([&](const Tensor& tensor, std::span<std::byte> out) {
+      weights->fill(tensor.weight, 0, tensor.rows, tensor.dtype, out);
+    });
+    executor.set_prompt(std::vector<int32_t>(16384, 1));
+    std::array<double, 5> unwatched_s{};
+    executor.prefill();
+    for (double& time_s : unwatched_s) {
+      const double start_s = steady_now_s();
+      executor.prefill();
+      time_s = steady_now_s() - start_s;
+    }
+    std::sort(unwatched_s.begin(), unwatched_s.end());
+    executor.profile_step(Phase::prefill, 0, steady_now_s);
+    const StepProfile profile = executor.profile_step(Phase::prefill, 0, steady_now_s);
+    ASSERT_TRUE(profile.device) << "no CUPTI";
+    double rows_s = 0;
+    for (const NodeTime& node : profile.nodes) rows_s += node.time_s;
+    std::printf("%s: rows %.3f ms, busy %.3f ms, unwatched %.3f ms\n", preset, rows_s * 1e3,
+                profile.device->busy_s * 1e3, unwatched_s[2] * 1e3);
+    EXPECT_NEAR(rows_s / profile.device->busy_s, 1, 0.02);
+    EXPECT_NEAR(rows_s / unwatched_s[2], 1, 0.15);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(DTypes, Cuda, testing::Values(DType::f32, DType::bf16),

@@ -16,6 +16,13 @@ inline void prefetch_row(const T* from, int64_t count) {
   for (int64_t i = 0; i < count; i += line) __builtin_prefetch(from + i);
 }
 
+// The same of a row that is about to be written.
+template <class T>
+inline void prefetch_to_write(const T* to, int64_t count) {
+  constexpr auto line = static_cast<int64_t>(64 / sizeof(T));
+  for (int64_t i = 0; i < count; i += line) __builtin_prefetch(to + i, 1);
+}
+
 // Starts fetching into the L2 cache the line that a stream from memory comes to 4096 elements
 // later. Not into the L1: there it costs Zen 4 a quarter of the bandwidth of 8-bit weights.
 template <class T>

@@ -1,4 +1,4 @@
-// Step sizes of SSD and their running sums.
+// Step sizes of SSD.
 #if defined(TIDEMARK_SSD_INL_H) == defined(HWY_TARGET_TOGGLE)
 #ifdef TIDEMARK_SSD_INL_H
 #undef TIDEMARK_SSD_INL_H
@@ -19,12 +19,9 @@ inline Vec step_size(const Ssd& op, Vec dt) {
   return op.dt_max > 0 ? at_most(op.dt_max, d) : d;
 }
 
-// One head's block: d[t], and the running sum of d * rate rounded to fp32 in sum[t] with what that
-// lost in rest[t], because differences of sums matter, not their size. From `length` to `padded` (a
-// multiple of 16) d is zero and the sums stay.
+// One head's block: d[t], which is zero from `length` to `padded` (a multiple of 16).
 template <class T>
-void running_sums(const Ssd& op, const T* dt, float bias, double rate, int64_t length,
-                  int64_t padded, float* d, float* sum, float* rest) {
+void step_sizes(const Ssd& op, const T* dt, float bias, int64_t length, int64_t padded, float* d) {
   for (int64_t t = 0; t < length; ++t) {
     prefetch_row(dt + (t + rows_ahead) * op.dt.stride, 1);
     d[t] = static_cast<float>(dt[t * op.dt.stride]) + bias;
@@ -32,12 +29,6 @@ void running_sums(const Ssd& op, const T* dt, float bias, double rate, int64_t l
   for (int64_t t = length; t < padded; ++t) d[t] = 0;
   for (int64_t t = 0; t < length; t += lanes) store(step_size(op, load(d + t)), d + t);
   for (int64_t t = length; t < padded; ++t) d[t] = 0;
-  double total = 0;
-  for (int64_t t = 0; t < padded; ++t) {
-    total += static_cast<double>(d[t]) * rate;
-    sum[t] = static_cast<float>(total);
-    rest[t] = static_cast<float>(total - sum[t]);
-  }
 }
 
 }  // namespace tidemark::cpu::HWY_NAMESPACE

@@ -129,6 +129,17 @@ void ssd_scores(const Ssd& op, int64_t item, int64_t length, float* base) {
             .accumulate = false});
 }
 
+// The running sum of d * rate rounded to fp32 in sum[t] with what that lost in rest[t], because
+// differences of sums matter, not their size.
+void running_sums(const float* d, double rate, int64_t padded, float* sum, float* rest) {
+  double total = 0;
+  for (int64_t t = 0; t < padded; ++t) {
+    total += static_cast<double>(d[t]) * rate;
+    sum[t] = static_cast<float>(total);
+    rest[t] = static_cast<float>(total - sum[t]);
+  }
+}
+
 template <class T>
 void head_block(const Ssd& op, const CpuContext& context, int64_t start, int64_t item,
                 int64_t length, float* base, int64_t thread) {
@@ -150,7 +161,8 @@ void head_block(const Ssd& op, const CpuContext& context, int64_t start, int64_t
   const float bias =
       op.dt_bias ? static_cast<float>(context.block<T>(op.dt_bias, op.heads)[head]) : 0.0F;
 
-  running_sums(op, dt, bias, rate, length, s.q, r.d, r.sum, r.rest);
+  step_sizes(op, dt, bias, length, s.q, r.d);
+  running_sums(r.d, rate, s.q, r.sum, r.rest);
   for (int64_t t = 0; t < length; ++t)
     for (int64_t i = 0; i < head_dim; i += lanes)
       store(hn::Mul(load_row(x + t * op.x.stride + i, head_dim - i), all(r.d[t])),
