@@ -54,6 +54,8 @@ void add(const std::string& name, int copies, int64_t past, Build build) {
       ssd(SsdForm::chunked, 1, 512, 24, 128, 256));
   add("ssd_chunked/24x64x128/L512/Q128/past:512", 1, 512,
       ssd(SsdForm::chunked, 1, 512, 24, 128, 128));
+  add("ssd_chunked/24x64x128/L512/Q64/past:512", 1, 512,
+      ssd(SsdForm::chunked, 1, 512, 24, 128, 64));
   add("ssd_recurrence/24x64x128", 96, 512, ssd(SsdForm::recurrence, 1, 1, 24, 128, 256));
   add("ssd_recurrence/24x64x128/B4", 24, 512, ssd(SsdForm::recurrence, 4, 1, 24, 128, 256));
   // Mamba-130m and 790m.
