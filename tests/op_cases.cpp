@@ -128,15 +128,16 @@ void add_dense(std::vector<OpCase>& cases, DType dtype) {
     int64_t m, n, k;
   };
   for (Shape s :
-       {Shape{1, 1, 1},       Shape{1, 37, 64},   Shape{2, 130, 257}, Shape{5, 48, 31},
-        Shape{8, 65, 96},     Shape{9, 33, 40},   Shape{67, 129, 70}, Shape{11, 1061, 24},
-        Shape{1, 64, 32},     Shape{1, 192, 96},  Shape{2, 128, 64},  Shape{3, 64, 96},
-        Shape{4, 192, 32},    Shape{5, 64, 64},   Shape{7, 128, 32},  Shape{8, 64, 160},
-        Shape{9, 64, 32},     Shape{67, 192, 96}, Shape{290, 64, 96}, Shape{259, 16, 2080},
-        Shape{9, 1096, 2080}, Shape{1, 85, 64},   Shape{3, 120, 32},  Shape{70, 117, 64},
-        Shape{20, 9, 32},     Shape{530, 70, 64}, Shape{9, 40, 4224}, Shape{6, 56, 192},
-        Shape{290, 1824, 32}, Shape{67, 192, 48}, Shape{40, 85, 80},  Shape{9, 16, 16},
-        Shape{37, 70, 2096},  Shape{3, 100, 48},  Shape{19, 40, 4096}})
+       {Shape{1, 1, 1},       Shape{1, 37, 64},   Shape{2, 130, 257},  Shape{5, 48, 31},
+        Shape{8, 65, 96},     Shape{9, 33, 40},   Shape{67, 129, 70},  Shape{11, 1061, 24},
+        Shape{1, 64, 32},     Shape{1, 192, 96},  Shape{2, 128, 64},   Shape{3, 64, 96},
+        Shape{4, 192, 32},    Shape{5, 64, 64},   Shape{7, 128, 32},   Shape{8, 64, 160},
+        Shape{9, 64, 32},     Shape{67, 192, 96}, Shape{290, 64, 96},  Shape{259, 16, 2080},
+        Shape{9, 1096, 2080}, Shape{1, 85, 64},   Shape{3, 120, 32},   Shape{70, 117, 64},
+        Shape{20, 9, 32},     Shape{530, 70, 64}, Shape{9, 40, 4224},  Shape{6, 56, 192},
+        Shape{290, 1824, 32}, Shape{67, 192, 48}, Shape{40, 85, 80},   Shape{9, 16, 16},
+        Shape{37, 70, 2096},  Shape{3, 100, 48},  Shape{19, 40, 4096}, Shape{290, 2064, 32},
+        Shape{21, 2064, 544}})
     for (int variant = 0; variant < 4; ++variant) {
       const bool bias = variant & 1, accumulate = variant & 2;
       const float scale = variant == 3 ? 0.39F : 1.0F;

@@ -17,9 +17,10 @@ namespace tidemark::cpu {
 // * j + i]. `cols` is a multiple of 16 and `depth` of 32 (padding: zeros on both sides); up to the
 // next multiple of 16, rows of a are readable and rows of c writable.
 struct Bf16Product {
-  const Bf16* a;  // element (i, 32s + k) at a[s * a_step + i * a_row + k]
+  const Bf16* a;  // element (16r + i, 32s + k) at a[r * a_block + s * a_step + i * a_row + k]
   int64_t a_row;
   int64_t a_step = 32;
+  int64_t a_block = 16 * a_row;  // other ones: tile units only
   const Bf16* b;
   int64_t b_row;
   int64_t b_group = 2 * 16;      // by default groups lie side by side, rows in one piece
@@ -29,9 +30,10 @@ struct Bf16Product {
   int64_t c_group = 16;
   int64_t rows, cols, depth;
   bool accumulate;
-  // The right side is large, and each part of it is read once for a few rows of the left, which
-  // should stay in the L1 cache meanwhile.
-  bool b_passes = false;
+  // Of a large product, what should stay in the L1 cache while the other side passes: 32 rows of
+  // the left, or 32 columns of the right.
+  enum class Stays { all, left, right };
+  Stays stays = Stays::all;
   // Or null: a right side laid out like this one that comes next, which a tile unit fetches into
   // the L2 cache meanwhile.
   const Bf16* ahead = nullptr;

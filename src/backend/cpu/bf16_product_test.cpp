@@ -16,23 +16,28 @@ int64_t padded(int64_t count) {
 }
 
 // Against sums in double of the elements that the layout's definition names; what lies beside the
-// result stays. packed: the right side and the result lie in groups, the left side in steps.
-// paired: beside each group of the right side is multiplied one of its second half.
+// result stays. packed: the right side and the result lie in groups, the left side in steps, or
+// where it passes a tile unit in tiles. paired: beside each group of the right side is multiplied
+// one of its second half.
+using Stays = Bf16Product::Stays;
 void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool accumulate,
-           bool packed, bool passes, bool paired = false) {
+           bool packed, Stays stays, bool paired = false) {
   SCOPED_TRACE(testing::Message() << unit.name << ": " << rows << " x " << cols << " x " << depth
                                   << (accumulate ? ", accumulating" : "")
-                                  << (packed ? ", packed" : "") << (passes ? ", passing" : "")
-                                  << (paired ? ", paired" : ""));
+                                  << (packed ? ", packed" : "") << ", stays "
+                                  << static_cast<int>(stays) << (paired ? ", paired" : ""));
   std::mt19937 random(static_cast<unsigned>(rows * 7919 + cols * 31 + depth));
   std::normal_distribution<float> normal(0, 1);
-  const int64_t a_row = packed ? 32 : depth + 32, a_step = packed ? 32 * (padded(rows) + 1) : 32;
+  const bool tiles = packed && stays == Stays::right && !unit.dots;
+  const int64_t a_row = packed ? 32 : depth + 32;
+  const int64_t a_step = tiles ? 512 : packed ? 32 * (padded(rows) + 1) : 32;
+  const int64_t a_block = tiles ? 16 * (depth + 64) : 16 * a_row;
   const int64_t c_row = packed ? 16 : cols + 16;
   const int64_t c_group = packed ? 16 * (padded(rows) + 1) : 16;
   const int64_t b_row = packed ? 32 : 2 * (cols + 16), next = packed ? 16 * (depth + 64) : 32;
   const int64_t b_group = paired ? cols / 32 * next : next, b_pair = paired ? next : 2 * next;
   const auto a_at = [&](int64_t i, int64_t k) {
-    return static_cast<size_t>(k / 32 * a_step + i * a_row + k % 32);
+    return static_cast<size_t>(i / 16 * a_block + k / 32 * a_step + i % 16 * a_row + k % 32);
   };
   std::vector<Bf16> a(a_at(padded(rows), depth + 31) + 1),
       b(static_cast<size_t>((depth + 64) * (cols + 16)));
@@ -52,6 +57,7 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
   unit.multiply({.a = a.data(),
                  .a_row = a_row,
                  .a_step = a_step,
+                 .a_block = a_block,
                  .b = b.data(),
                  .b_row = b_row,
                  .b_group = b_group,
@@ -63,7 +69,7 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
                  .cols = cols,
                  .depth = depth,
                  .accumulate = accumulate,
-                 .b_passes = passes});
+                 .stays = stays});
   unit.end();
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < cols + 16; ++j) {
@@ -84,19 +90,21 @@ void check(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth, bool
 
 void check_shapes(const Bf16Unit& unit) {
   struct Layout {
-    bool packed, passes;
+    bool packed;
+    Stays stays;
   };
-  for (const auto& [packed, passes] : {Layout{false, false}, {true, false}, {true, true}})
+  for (const auto& [packed, stays] :
+       {Layout{false, Stays::all}, {true, Stays::all}, {true, Stays::left}, {true, Stays::right}})
     for (const bool accumulate : {false, true}) {
-      check(unit, 1, 16, 32, accumulate, packed, passes);
-      check(unit, 16, 16, 32, accumulate, packed, passes);
-      check(unit, 17, 32, 64, accumulate, packed, passes);
-      check(unit, 23, 48, 96, accumulate, packed, passes);
-      check(unit, 48, 80, 32, accumulate, packed, passes);
-      check(unit, 96, 128, 64, accumulate, packed, passes);
-      check(unit, 61, 112, 160, accumulate, packed, passes);
-      check(unit, 33, 64, 1056, accumulate, packed, passes);
-      check(unit, 40, 96, 64, accumulate, packed, passes, true);
+      check(unit, 1, 16, 32, accumulate, packed, stays);
+      check(unit, 16, 16, 32, accumulate, packed, stays);
+      check(unit, 17, 32, 64, accumulate, packed, stays);
+      check(unit, 23, 48, 96, accumulate, packed, stays);
+      check(unit, 48, 80, 32, accumulate, packed, stays);
+      check(unit, 96, 128, 64, accumulate, packed, stays);
+      check(unit, 61, 112, 160, accumulate, packed, stays);
+      check(unit, 33, 64, 1056, accumulate, packed, stays);
+      check(unit, 40, 96, 64, accumulate, packed, stays, true);
     }
 }
 
@@ -125,7 +133,7 @@ void check_int8(const Bf16Unit& unit, int64_t rows, int64_t cols, int64_t depth,
                       .cols = cols,
                       .depth = depth / 2,
                       .accumulate = accumulate,
-                      .b_passes = accumulate});
+                      .stays = accumulate ? Stays::right : Stays::left});
   unit.end();
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t j = 0; j < c_row; ++j) {

@@ -11,7 +11,7 @@ namespace tidemark::cpu {
 // Tiles: zero<t>(), load<t>(from, row_bytes), pass<t>(the same, of what need not stay in the L1
 // cache), store<t>(to, row_bytes), multiply<sum, left, right>() for t in 0..7.
 template <class Tiles, int t, bool passes>
-void load_right(const Bf16* from, int64_t row_bytes) {
+void load_tile(const Bf16* from, int64_t row_bytes) {
   passes ? Tiles::template pass<t>(from, row_bytes) : Tiles::template load<t>(from, row_bytes);
 }
 
@@ -20,8 +20,11 @@ struct TileRange {
   int64_t row, col, begin, end;
 };
 
-template <class Tiles, int across, int down, bool b_passes>
+using Stays = Bf16Product::Stays;
+
+template <class Tiles, int across, int down, Stays stays>
 void tile_block(const Bf16Product& p, const TileRange& at) {
+  constexpr bool a_passes = stays == Stays::right, b_passes = stays == Stays::left;
   const int64_t row = at.row, col = at.col;
   float* c = p.c + col / product_cols * p.c_group + row * p.c_row;
   float* below = c + product_rows * p.c_row;
@@ -38,7 +41,7 @@ void tile_block(const Bf16Product& p, const TileRange& at) {
     if constexpr (across > 1 && down > 1) Tiles::template zero<3>();
   }
   const int64_t a_bytes = p.a_row * 2, b_bytes = p.b_row * 2;
-  const Bf16* a = p.a + row * p.a_row + at.begin / product_depth * p.a_step;
+  const Bf16* a = p.a + row / product_rows * p.a_block + at.begin / product_depth * p.a_step;
   const Bf16* b = p.b + p.offset_of_group(col / product_cols) + at.begin / 2 * p.b_row;
   // Of what comes next, this block's share, so many lines at each step of the depth.
   constexpr int64_t line = 2 * product_cols;
@@ -53,15 +56,15 @@ void tile_block(const Bf16Product& p, const TileRange& at) {
   for (int64_t k = at.begin; k < at.end; k += product_depth) {
     if (ahead)
       for (int64_t i = 0; i < lines; ++i, ahead += line) __builtin_prefetch(ahead, 0, 2);
-    Tiles::template load<4>(a, a_bytes);
-    load_right<Tiles, 6, b_passes>(b, b_bytes);
+    load_tile<Tiles, 4, a_passes>(a, a_bytes);
+    load_tile<Tiles, 6, b_passes>(b, b_bytes);
     Tiles::template multiply<0, 4, 6>();
     if constexpr (across > 1) {
-      load_right<Tiles, 7, b_passes>(b + p.b_group, b_bytes);
+      load_tile<Tiles, 7, b_passes>(b + p.b_group, b_bytes);
       Tiles::template multiply<1, 4, 7>();
     }
     if constexpr (down > 1) {
-      Tiles::template load<5>(a + product_rows * p.a_row, a_bytes);
+      load_tile<Tiles, 5, a_passes>(a + p.a_block, a_bytes);
       Tiles::template multiply<2, 5, 6>();
       if constexpr (across > 1) Tiles::template multiply<3, 5, 7>();
     }
@@ -73,26 +76,30 @@ void tile_block(const Bf16Product& p, const TileRange& at) {
   if constexpr (across > 1 && down > 1) Tiles::template store<3>(below + p.c_group, c_bytes);
 }
 
-template <class Tiles, bool b_passes>
+template <class Tiles, Stays stays>
 void multiply_block(const Bf16Product& p, const TileRange& at) {
   const bool wide = at.col + 16 < p.cols, tall = at.row + 16 < p.rows;
-  if (wide && tall) tile_block<Tiles, 2, 2, b_passes>(p, at);
-  if (wide && !tall) tile_block<Tiles, 2, 1, b_passes>(p, at);
-  if (!wide && tall) tile_block<Tiles, 1, 2, b_passes>(p, at);
-  if (!wide && !tall) tile_block<Tiles, 1, 1, b_passes>(p, at);
+  if (wide && tall) tile_block<Tiles, 2, 2, stays>(p, at);
+  if (wide && !tall) tile_block<Tiles, 2, 1, stays>(p, at);
+  if (!wide && tall) tile_block<Tiles, 1, 2, stays>(p, at);
+  if (!wide && !tall) tile_block<Tiles, 1, 1, stays>(p, at);
 }
 
-// A right side that is read once for 32 rows: of those, as much of their depth at a time as the L1
-// cache keeps for all columns.
-template <class Tiles>
+// What stays has 32 rows or columns, and as much of the depth at a time as the L1 cache keeps.
+template <class Tiles, Stays stays>
 void multiply_passing(const Bf16Product& p) {
   constexpr int64_t most_depth = 512;
   const int64_t parts = (p.depth + most_depth - 1) / most_depth;
   const int64_t part = (p.depth / product_depth + parts - 1) / parts * product_depth;
-  for (int64_t row = 0; row < p.rows; row += 32)
+  const int64_t kept = stays == Stays::left ? p.rows : p.cols;
+  const int64_t passing = stays == Stays::left ? p.cols : p.rows;
+  for (int64_t i = 0; i < kept; i += 32)
     for (int64_t k = 0; k < p.depth; k += part)
-      for (int64_t col = 0; col < p.cols; col += 32)
-        multiply_block<Tiles, true>(p, {row, col, k, k + part < p.depth ? k + part : p.depth});
+      for (int64_t j = 0; j < passing; j += 32) {
+        const int64_t end = k + part < p.depth ? k + part : p.depth;
+        multiply_block<Tiles, stays>(
+            p, stays == Stays::left ? TileRange{i, j, k, end} : TileRange{j, i, k, end});
+      }
 }
 
 // Two columns of tiles of a right side of up to two steps of depth, which stays in registers: half
@@ -109,7 +116,7 @@ void short_columns(const Bf16Product& p, int64_t col) {
     Tiles::template load<7>(b + b_step + p.b_group, b_bytes);
   }
   for (int64_t row = 0; row < p.rows; row += product_rows) {
-    const Bf16* a = p.a + row * p.a_row;
+    const Bf16* a = p.a + row / product_rows * p.a_block;
     float* c = p.c + col / product_cols * p.c_group + row * p.c_row;
     if (p.accumulate) {
       Tiles::template load<0>(c, c_bytes);
@@ -137,12 +144,13 @@ void multiply_columns(const Bf16Product& p, int64_t col) {
   if (wide && p.depth == product_depth) return short_columns<Tiles, 1>(p, col);
   if (wide && p.depth == 2 * product_depth) return short_columns<Tiles, 2>(p, col);
   for (int64_t row = 0; row < p.rows; row += 32)
-    multiply_block<Tiles, false>(p, {row, col, 0, p.depth});
+    multiply_block<Tiles, Stays::all>(p, {row, col, 0, p.depth});
 }
 
 template <class Tiles>
 void multiply_on_tiles(const Bf16Product& p) {
-  if (p.b_passes) return multiply_passing<Tiles>(p);
+  if (p.stays == Stays::left) return multiply_passing<Tiles, Stays::left>(p);
+  if (p.stays == Stays::right) return multiply_passing<Tiles, Stays::right>(p);
   for (int64_t col = 0; col < p.cols; col += 32) multiply_columns<Tiles>(p, col);
 }
 

@@ -93,7 +93,7 @@ int64_t workspace_bytes(const Gemm& op, const CpuContext& context) {
     case Way::skinny_packed:
       return skinny_workspace_bytes(op);
     case Way::unit:
-      return unit_workspace_bytes(op, context.threads);
+      return unit_workspace_bytes(op, *context.bf16, context.threads);
     case Way::onednn:
       return context.gemms->scratch_bytes(shape_of(op, context));
     case Way::tiled:

@@ -4,9 +4,10 @@
 // takes panels of 64 outputs for up to 256 rows of x, so that both stay in the L2 cache, where the
 // next panel arrives meanwhile; for 512 where their depth lets them stay, or where a panel must be
 // made first. A long depth is cut, or x would not stay: then the sums of 16 panels wait in memory
-// between the parts. x is copied only where its rows would share the sets of a cache, or fill no
-// tiles. Limit: on AMX the L2 cache, which every tile but the sums comes from: 2 KiB for 32 KFLOP;
-// on vdpbf16ps its multiply-adds (docs/kernels.md).
+// between the parts. x is laid out in tiles where a tile unit meets many outputs: then 32 of these
+// stay in the L1 cache while x passes; and where its rows would share the sets of a cache, or fill
+// no tiles. Else 32 rows of x stay where they lie. Limit: on AMX the L2 cache, which tiles come
+// from: 2 KiB for 32 KFLOP; on vdpbf16ps its multiply-adds (docs/kernels.md).
 #include <algorithm>
 
 #include "backend/cpu/gemm.h"
@@ -27,15 +28,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace tidemark::cpu::HWY_NAMESPACE {
 namespace {
-
-// The last rows of x, that fill no tile.
-void lay_out_last_x(const GemmArgs& g, Bf16* to) {
-  const int64_t left = g.m % product_rows;
-  const Bf16* x = static_cast<const Bf16*>(g.x) + (g.m - left) * g.x_stride;
-  copy_rows([&](int64_t i) { return x + i * g.x_stride; }, left, g.k, to);
-  const int64_t padded = round_up(g.k, product_depth);
-  std::fill(to + left * padded, to + product_rows * padded, Bf16());
-}
 
 // The rows of the weight behind the first `in_place`: up to one group, which is padded with zeros
 // to a depth of whole tiles, and those that fill none.
@@ -139,7 +131,6 @@ namespace tidemark::cpu {
 HWY_EXPORT(finish_block);
 HWY_EXPORT(finish_gated);
 HWY_EXPORT(lay_out_last_panel);
-HWY_EXPORT(lay_out_last_x);
 HWY_EXPORT(lay_out_scaled);
 
 namespace {
@@ -159,6 +150,7 @@ int64_t depth_of_part(int64_t k) {
 struct Shape {
   int64_t m, n, k, x_stride;
   bool scaled;  // a weight in 8 bits that becomes bf16 panel by panel
+  bool tiles;   // the unit has them
 };
 
 // Rows of x that a panel meets at a time. More of them ask less of the memory that weights come
@@ -169,11 +161,23 @@ int64_t rows_of_block(const Shape& s, int64_t threads) {
   return std::min<int64_t>(round_up(s.m, product_rows), more ? 512 : 256);
 }
 
-// Whether x is copied, part by part: its rows fill no tiles, or lie so far apart that few sets of a
-// cache have all of them.
-bool copies_x(int64_t k, int64_t x_stride) {
-  const int64_t apart = x_stride * size_bytes(DType::bf16);
-  return k % packed_depth != 0 || (is_cut(k) && apart % 4096 == 0);
+// Whether x is laid out anew: a tile unit meets many outputs, or its rows fill no tiles, or lie so
+// far apart that few sets of a cache have all of them.
+bool lays_out_x(const Shape& s) {
+  const int64_t apart = s.x_stride * size_bytes(DType::bf16);
+  if (s.k % packed_depth != 0 || (is_cut(s.k) && apart % 4096 == 0)) return true;
+  return s.tiles && (s.n >= 2048 || (s.n >= 1024 && apart % 2048 == 0));
+}
+
+// What x is laid out as (bf16_product.h): tiles, each in one piece; else rows a line further apart
+// than they are long, which spreads them over the sets of the caches.
+struct XLayout {
+  int64_t row, step, block;
+};
+XLayout x_layout(const Shape& s) {
+  const int64_t depth = round_up(s.k, packed_depth);
+  if (s.tiles) return {product_depth, product_rows * product_depth, product_rows * depth};
+  return {depth + packed_depth, product_depth, product_rows * (depth + packed_depth)};
 }
 
 // Rows of a packed weight that are multiplied where they lie: not those that fill no group, nor the
@@ -184,29 +188,30 @@ int64_t rows_in_place(int64_t n, int64_t k) {
   return k % packed_depth == 0 ? grouped : std::max<int64_t>(0, grouped - packed_rows);
 }
 
-// Scratch: the last rows of x where they fill no tile, with zeros below; the last rows of a packed
-// weight where they do not lie as wanted; what each thread has.
-int64_t last_x_bytes(int64_t m, int64_t k) {
-  return m % product_rows == 0 ? 0
-                               : product_rows * round_up(k, packed_depth) * size_bytes(DType::bf16);
+// Scratch: x of a block of rows laid out anew, or its last rows where they fill no tile, with zeros
+// below; the last rows of a packed weight where they do not lie as wanted; what each thread has.
+int64_t x_bytes(const Shape& s, int64_t threads) {
+  if (lays_out_x(s))
+    return rows_of_block(s, threads) / product_rows * x_layout(s).block * size_bytes(DType::bf16);
+  return s.m % product_rows == 0 ? 0 : product_rows * s.k * size_bytes(DType::bf16);
 }
-int64_t last_panel_bytes(int64_t n, int64_t k) {
-  return round_up(n - rows_in_place(n, k), packed_rows) * round_up(k, packed_depth) *
-         size_bytes(DType::bf16);
+int64_t last_panel_bytes(const Shape& s) {
+  return s.scaled ? 0
+                  : round_up(s.n - rows_in_place(s.n, s.k), packed_rows) *
+                        round_up(s.k, packed_depth) * size_bytes(DType::bf16);
 }
-// By thread: a copied part of x, in rows that lie a line further apart than they are long, which
-// spreads them over the sets of the caches; a panel of a weight in 8 bits; the sums of a panel, or
-// of several where the depth is cut.
-int64_t part_row(int64_t k, int64_t x_stride) {
-  return copies_x(k, x_stride) ? depth_of_part(k) + packed_depth : 0;
-}
+// By thread: a panel of a weight in 8 bits; the sums of a panel, or of several where the depth is
+// cut.
 int64_t scaled_panel(int64_t k, bool scaled) {
   return scaled ? panel_rows * depth_of_part(k) : 0;
 }
 int64_t thread_bytes(const Shape& s, int threads) {
   const int64_t rows = rows_of_block(s, threads), panels = is_cut(s.k) ? most_panels : 1;
-  const int64_t elements = rows * part_row(s.k, s.x_stride) + scaled_panel(s.k, s.scaled);
-  return elements * size_bytes(DType::bf16) + panels * rows * panel_rows * size_bytes(DType::f32);
+  return scaled_panel(s.k, s.scaled) * size_bytes(DType::bf16) +
+         panels * rows * panel_rows * size_bytes(DType::f32);
+}
+int64_t scratch_bytes(const Shape& s, int threads) {
+  return x_bytes(s, threads) + last_panel_bytes(s) + threads * thread_bytes(s, threads);
 }
 
 int64_t row_scales_bytes(int64_t m) {
@@ -227,8 +232,11 @@ struct Work {
   const Int8Product* scaled;   // a weight in 8 bits that is scaled to bf16; null: packed
   const Int8Product* rounded;  // or null: weight and x of 8 bits, in g as pairs in bf16's place
   const float* row_scales = nullptr;  // of rounded x
-  const Bf16* last_x = nullptr;
+  Bf16* x = nullptr;                  // laid out anew, rows of a block
+  Bf16* last_x = nullptr;             // or the rows that fill no tile
   const Bf16* last_panel = nullptr;
+
+  Shape shape() const { return {g.m, g.n, g.k, g.x_stride, scaled != nullptr, !unit.dots}; }
 };
 
 struct Panel {
@@ -261,22 +269,15 @@ Panel find_panel(const Work& w, int64_t panel) {
 void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t end,
                std::byte* scratch) {
   const GemmArgs& g = w.g;
-  const int64_t part = depth_of_part(g.k), copy_row = part_row(g.k, g.x_stride);
-  const int64_t whole = g.m / product_rows * product_rows, last_row = round_up(g.k, packed_depth);
-  // Row i of x, of whole tiles of rows.
-  const auto x_row = [&](int64_t i) {
-    return i < whole ? static_cast<const Bf16*>(g.x) + i * g.x_stride
-                     : w.last_x + (i - whole) * last_row;
-  };
+  const int64_t part = depth_of_part(g.k);
+  const XLayout layout =
+      w.x ? x_layout(w.shape()) : XLayout{g.x_stride, product_depth, product_rows * g.x_stride};
+  const Bf16* x = w.x ? w.x : static_cast<const Bf16*>(g.x) + row * g.x_stride;
   const int64_t padded = round_up(rows, product_rows);
-  auto* x_part = reinterpret_cast<Bf16*>(scratch);
-  Bf16* scaled = x_part + padded * copy_row;
+  auto* scaled = reinterpret_cast<Bf16*>(scratch);
   auto* sums = reinterpret_cast<float*>(scaled + scaled_panel(g.k, w.scaled));
   for (int64_t k = 0; k < g.k; k += part) {
-    const int64_t left = std::min(part, g.k - k), depth = round_up(left, packed_depth);
-    for (int64_t i = 0; i < padded && copy_row > 0; ++i)
-      std::fill(std::copy_n(x_row(row + i) + k, left, x_part + i * copy_row),
-                x_part + i * copy_row + depth, Bf16());
+    const int64_t depth = round_up(std::min(part, g.k - k), packed_depth);
     for (int64_t p = begin; p < end; ++p) {
       const Panel panel = find_panel(w, p);
       if (w.scaled)
@@ -287,25 +288,28 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
       const Panel next = find_panel(w, on ? p + 1 : begin);
       const bool fetch = next.at && next_k < g.k;
       float* at = is_cut(g.k) ? sums + (p - begin) * padded * panel_rows : sums;
-      Bf16Product product{.a = copy_row > 0 ? x_part : x_row(row) + k,
-                          .a_row = copy_row > 0 ? copy_row : g.x_stride,
+      Bf16Product product{.a = x + k / product_depth * layout.step,
+                          .a_row = layout.row,
+                          .a_step = layout.step,
+                          .a_block = layout.block,
                           .b = panel.at ? panel.at + k * packed_rows : scaled,
                           .b_row = 2 * packed_rows,
                           .b_group = panel.at ? panel.group : packed_rows * depth,
                           .b_pair = panel.at ? panel.pair : 2 * packed_rows * depth,
                           .c = at,
                           .c_row = panel_rows,
-                          .rows = copy_row > 0 ? padded : rows / product_rows * product_rows,
+                          .rows = w.x ? padded : rows / product_rows * product_rows,
                           .cols = round_up(panel.cols, product_cols),
                           .depth = depth,
                           .accumulate = k > 0,
-                          .b_passes = true,
+                          .stays = w.x ? Bf16Product::Stays::right : Bf16Product::Stays::left,
                           .ahead = fetch ? next.at + next_k * packed_rows : nullptr};
       const auto multiply = w.rounded ? w.unit.multiply_int8 : w.unit.multiply;
       if (product.rows > 0) multiply(product);
       if (product.rows < rows) {
-        product.a = w.last_x + k, product.a_row = last_row, product.ahead = nullptr;
-        product.c += product.rows * panel_rows, product.rows = product_rows;
+        product.a = w.last_x + k, product.a_row = g.k, product.a_block = product_rows * g.k;
+        product.ahead = nullptr, product.c += product.rows * panel_rows,
+        product.rows = product_rows;
         multiply(product);
       }
       if (k + part < g.k) continue;
@@ -319,33 +323,42 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
   }
 }
 
-void run_work(Work work, int threads, std::byte* scratch) {
-  work.g.streams = streams(work.g);
+// 16 rows of a block of x from `row`, laid out in `to`.
+void lay_out_x(const GemmArgs& g, int64_t row, const XLayout& layout, Bf16* to) {
+  for (int64_t i = 0; i < product_rows; ++i) {
+    const Bf16* x = static_cast<const Bf16*>(g.x) + (row + i) * g.x_stride;
+    const int64_t count = row + i < g.m ? g.k : 0;
+    for (int64_t k = 0; k < g.k; k += product_depth) {
+      const int64_t left = std::clamp<int64_t>(count - k, 0, product_depth);
+      Bf16* piece = to + i * layout.row + k / product_depth * layout.step;
+      std::fill(std::copy_n(x + k, left, piece), piece + product_depth, Bf16());
+    }
+  }
+}
+
+// Rows [row, end) of x, which whole blocks of rows are but for the last.
+void run_rows(const Work& work, int64_t row, int64_t end, int threads, std::byte* scratch) {
   const GemmArgs& g = work.g;
-  if (const int64_t bytes = last_x_bytes(g.m, g.k); bytes > 0) {
-    auto* last = reinterpret_cast<Bf16*>(scratch);
-    HWY_DYNAMIC_DISPATCH(lay_out_last_x)(g, last);
-    work.last_x = last;
-    scratch += bytes;
+  const Shape shape = work.shape();
+  if (work.x) {
+    const XLayout layout = x_layout(shape);
+    parallel_ranges(threads, divide_up(end - row, product_rows), 1,
+                    [&](int64_t first, int64_t last, int) {
+                      for (int64_t i = first; i < last; ++i)
+                        lay_out_x(g, row + i * product_rows, layout, work.x + i * layout.block);
+                    });
   }
-  if (const int64_t bytes = last_panel_bytes(g.n, g.k); bytes > 0 && !work.scaled) {
-    auto* last = reinterpret_cast<Bf16*>(scratch);
-    HWY_DYNAMIC_DISPATCH(lay_out_last_panel)(g, rows_in_place(g.n, g.k), last);
-    work.last_panel = last;
-    scratch += bytes;
-  }
-  const Shape shape = {g.m, g.n, g.k, g.x_stride, work.scaled != nullptr};
   const int64_t block = rows_of_block(shape, threads), bytes = thread_bytes(shape, threads);
-  const int64_t panels = panel_count(work), blocks = divide_up(g.m, block);
+  const int64_t panels = panel_count(work), blocks = divide_up(end - row, block);
   const int64_t most = is_cut(g.k) ? most_panels : panels;
   // Every part of a product with a cut depth reads all of its x anew: few of them.
   const int64_t grain = is_cut(g.k) ? std::min(panels, divide_up(blocks * panels, 2 * threads)) : 1;
-  parallel_parts(threads, blocks * panels, grain, [&](int64_t begin, int64_t end, int thread) {
+  parallel_parts(threads, blocks * panels, grain, [&](int64_t first, int64_t last, int thread) {
     work.unit.begin();
-    for (int64_t item = begin; item < end;) {
-      const int64_t row = item / panels * block, panel = item % panels;
-      const int64_t count = std::min({most, panels - panel, end - item});
-      run_block(work, row, std::min(block, g.m - row), panel, panel + count,
+    for (int64_t item = first; item < last;) {
+      const int64_t at = row + item / panels * block, panel = item % panels;
+      const int64_t count = std::min({most, panels - panel, last - item});
+      run_block(work, at, std::min(block, end - at), panel, panel + count,
                 scratch + thread * bytes);
       item += count;
     }
@@ -354,25 +367,46 @@ void run_work(Work work, int threads, std::byte* scratch) {
   });
 }
 
+void run_work(Work work, int threads, std::byte* scratch) {
+  work.g.streams = streams(work.g);
+  const GemmArgs& g = work.g;
+  const Shape shape = work.shape();
+  auto* x = reinterpret_cast<Bf16*>(scratch);
+  scratch += x_bytes(shape, threads);
+  if (const int64_t bytes = last_panel_bytes(shape); bytes > 0) {
+    auto* last = reinterpret_cast<Bf16*>(scratch);
+    HWY_DYNAMIC_DISPATCH(lay_out_last_panel)(g, rows_in_place(g.n, g.k), last);
+    work.last_panel = last;
+    scratch += bytes;
+  }
+  if (!lays_out_x(shape)) {
+    if (const int64_t whole = g.m / product_rows * product_rows; whole < g.m) {
+      lay_out_x(g, whole, {g.k, product_depth, product_rows * g.k}, x);
+      work.last_x = x;
+    }
+    return run_rows(work, 0, g.m, threads, scratch);
+  }
+  work.x = x;
+  const int64_t block = rows_of_block(shape, threads);
+  for (int64_t row = 0; row < g.m; row += block)
+    run_rows(work, row, std::min(row + block, g.m), threads, scratch);
+}
+
 }  // namespace
 
-int64_t unit_workspace_bytes(const Gemm& op, int threads) {
-  return last_x_bytes(op.m, op.k) + last_panel_bytes(op.n, op.k) +
-         threads * thread_bytes({op.m, op.n, op.k, op.x.stride, false}, threads);
+int64_t unit_workspace_bytes(const Gemm& op, const Bf16Unit& unit, int threads) {
+  return scratch_bytes({op.m, op.n, op.k, op.x.stride, false, !unit.dots}, threads);
 }
 
 bool takes_glu(int64_t n, int64_t k) {
   return n % (2 * packed_rows) == 0 && rows_in_place(n, k) == n;
 }
 
-int64_t unit_workspace_bytes(const Int8Product& p, int threads) {
-  if (!p.int8_x)
-    return last_x_bytes(p.m, p.k) +
-           threads * thread_bytes({p.m, p.n, p.k, p.x_stride, true}, threads);
+int64_t unit_workspace_bytes(const Int8Product& p, const Bf16Unit& unit, int threads) {
+  if (!p.int8_x) return scratch_bytes({p.m, p.n, p.k, p.x_stride, true, !unit.dots}, threads);
   const int64_t pairs = p.k / 2;
-  return row_scales_bytes(p.m) + p.m * p.k + last_x_bytes(p.m, pairs) +
-         last_panel_bytes(p.n, pairs) +
-         threads * thread_bytes({p.m, p.n, pairs, pairs, false}, threads);
+  return row_scales_bytes(p.m) + p.m * p.k +
+         scratch_bytes({p.m, p.n, pairs, pairs, false, !unit.dots}, threads);
 }
 
 void run_on_unit(const GemmArgs& g, const Bf16Unit& unit, int threads, std::byte* scratch) {

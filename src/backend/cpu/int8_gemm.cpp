@@ -163,7 +163,7 @@ void run_w8a8(const Int8Product& p, Way way, const CpuContext& context, std::byt
 int64_t int8_workspace_bytes(const Int8Product& p, const CpuContext& context) {
   const Way way = choose(p, context);
   if (way == Way::skinny || way == Way::packed) return int8_skinny_workspace_bytes(p);
-  if (way == Way::unit) return unit_workspace_bytes(p, context.threads);
+  if (way == Way::unit) return unit_workspace_bytes(p, *context.bf16, context.threads);
   return scratch_of(p, way, context).end;
 }
 

@@ -281,13 +281,11 @@ void decay_rows(const Scratch& r, const Sizes& s, int64_t row) {
     const auto diagonal = [&](int64_t j) {
       const Vec decay = exp2_to_bf16(hn::Sub(all(r.sum[t]), load(r.sum + j)));
       const auto seen = hn::Lt(hn::Iota(floats, static_cast<float>(j - t)), all(0.5F));
-      return hn::IfThenElseZero(
-          seen, hn::Mul(hn::Mul(decay, load(r.d + j)), load(scores + j)));
+      return hn::IfThenElseZero(seen, hn::Mul(hn::Mul(decay, load(r.d + j)), load(scores + j)));
     };
     for (int64_t i = 0; i < half_step; i += lanes) {
       for (int64_t j = 0; j < row; j += step)
-        store_words(pair_words(below(j + i), below(j + half_step + i)),
-                    to + j / 2 * part + i);
+        store_words(pair_words(below(j + i), below(j + half_step + i)), to + j / 2 * part + i);
       const bool first = t < row + half_step;
       store_words(first ? pair_words(diagonal(row + i), hn::Zero(floats))
                         : pair_words(below(row + i), diagonal(row + half_step + i)),
@@ -306,8 +304,8 @@ void put_out(const Ssd& op, int64_t row, int64_t count, float skip, Bf16* out, c
           const int64_t group = col + odd * group_cols;
           const Words pair = load_words(r.x + group * s.q / 2 + (row / 2 + i) * group_cols + word);
           const int64_t at = group * part + (i + below) * group_cols + word;
-          const Vec given = hn::MulAdd(all(skip), below ? second_of(pair) : first_of(pair),
-                                       load(r.y + at));
+          const Vec given =
+              hn::MulAdd(all(skip), below ? second_of(pair) : first_of(pair), load(r.y + at));
           return hn::MulAdd(all(r.from_start[row + i + below]), load(r.carried + at), given);
         };
         const auto write = [&](int64_t below) {
