@@ -80,8 +80,9 @@ int explain(const Options& options) {
   const ModelSpec spec = load_spec(options.model);
   const Workload workload =
       workload_of(options.workload, tokens_option("--context", options.context));
-  const Plan plan = build_plan(spec, workload);
+  Plan plan = build_plan(spec, workload);
   const auto backend = open_backend("cpu", 0, 0);
+  backend->choose_forms(plan);
   const MemoryLayout layout = layout_on(*backend, plan);
   const std::vector<Phased> phases = {{Phase::prefill, prefill_rows(plan)},
                                       {Phase::decode, decode_rows(plan, workload.context)}};

@@ -169,7 +169,7 @@ class Prober {
 struct Confirmation {
   std::vector<Record> probes;  // at the limit, and one token above it
   bool confirmed = true;
-  int64_t context = 0;  // what really runs: the limit, or found by halving
+  int64_t context = 0;  // what really runs
 };
 
 std::string probe_text(const Record& r) {
@@ -180,7 +180,8 @@ std::string probe_text(const Record& r) {
   return fmt::format("  measured at {} tokens: {}\n", r.cell.context, text);
 }
 
-Confirmation confirm(const Options& options, const LimitRequest& request, const Limit& limit) {
+Confirmation confirm(const ModelSpec& spec, const Options& options, const LimitRequest& request,
+                     const Limit& limit) {
   const Prober prober(options, request);
   Confirmation found{.probes = {}, .context = limit.context};
   const auto check = [&](int64_t context, Outcome expected) {
@@ -192,12 +193,12 @@ Confirmation confirm(const Options& options, const LimitRequest& request, const 
   check(limit.context, Outcome::ok);
   if (!limit.unbounded) check(limit.context + 1, Outcome::out_of_memory);
   if (found.confirmed) return found;
-  int64_t low = 0, high = limit.context + 1;
-  while (high - low > 1) {
-    const int64_t middle = low + (high - low) / 2;
-    (prober.probe(middle).outcome == Outcome::ok ? low : high) = middle;
-  }
-  found.context = low;
+  found.context =
+      find_measured_limit(limit.context, max_context(spec, request.workload), [&](int64_t context) {
+        for (const Record& probed : found.probes)
+          if (probed.cell.context == context) return probed.outcome == Outcome::ok;
+        return prober.probe(context).outcome == Outcome::ok;
+      });
   return found;
 }
 
@@ -283,7 +284,8 @@ int run(const Options& options) {
     if (overhead_bytes > 0) json["driver_bytes"] = overhead_bytes;
     for (const Policy& row : rows) json["limits"].push_back(to_json(row));
     std::optional<Confirmation> measured;
-    if (options.measure) json["measured"] = to_json(*(measured = confirm(options, asked, limit)));
+    if (options.measure)
+      json["measured"] = to_json(*(measured = confirm(spec, options, asked, limit)));
     fmt::print("{}\n", json.dump(2));
     if (measured && !measured->confirmed) return exit_negative;
   } else {
@@ -303,11 +305,15 @@ int run(const Options& options) {
     print_table(rows);
     fmt::print("\n");
     if (options.measure) {
-      const Confirmation measured = confirm(options, asked, limit);
-      fmt::print("{}\n", measured.confirmed
-                             ? std::string("Confirmed by measurement")
-                             : fmt::format("NOT confirmed: what really runs is {} tokens",
-                                           measured.context));
+      const Confirmation measured = confirm(spec, options, asked, limit);
+      fmt::print(
+          "{}\n",
+          measured.confirmed
+              ? std::string("Confirmed by measurement")
+              : fmt::format("NOT confirmed: what really runs is {} tokens{}", measured.context,
+                            overhead_bytes > 0 ? "; what driver and libraries take differs from "
+                                                 "process to process"
+                                               : ""));
       if (!measured.confirmed) return exit_negative;
     }
   }

@@ -91,4 +91,25 @@ Limit find_limit(const ModelSpec& spec, const LimitRequest& request, const Memor
   return limit;
 }
 
+int64_t find_measured_limit(int64_t planned, int64_t most,
+                            const std::function<bool(int64_t)>& runs) {
+  int64_t low = 0, high = most + 1;  // low runs, high does not
+  if (planned >= 1 && planned <= most && runs(planned)) {
+    low = planned;
+    for (int64_t step = 1; low + step < high; step *= 2) {
+      if (!runs(low + step))
+        high = low + step;
+      else
+        low += step;
+    }
+  } else {
+    high = std::min(high, planned);
+  }
+  while (high - low > 1) {
+    const int64_t middle = low + (high - low) / 2;
+    (runs(middle) ? low : high) = middle;
+  }
+  return low;
+}
+
 }  // namespace tidemark

@@ -31,6 +31,11 @@ struct Limit {
 // Exact: context fits, context + 1 does not.
 Limit find_limit(const ModelSpec&, const LimitRequest&, const MemoryOf&);
 
+// What really runs, of `most` tokens at most, where runs() contradicts a limit that was planned:
+// found from there up by doubling, or down by halving. Few calls matter, each is a run.
+int64_t find_measured_limit(int64_t planned, int64_t most,
+                            const std::function<bool(int64_t)>& runs);
+
 Plan plan_at(const ModelSpec&, const LimitRequest&, int64_t context);
 
 }  // namespace tidemark

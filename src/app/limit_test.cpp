@@ -103,6 +103,21 @@ TEST(Limit, LooksBeyondTheChunkThatHoldsMetaTokensToo) {
   }
 }
 
+// Upwards, too: what a driver takes of a GPU is less in one process than in another.
+TEST(Limit, IsFoundByRunsWhereTheyContradictThePlan) {
+  for (const int64_t most : {1000, 23000})
+    for (const int64_t really : {0, 1, 411, 899, 900, 901, 902, 950, 1000}) {
+      int calls = 0;
+      const auto runs = [&](int64_t context) {
+        ++calls;
+        EXPECT_LE(context, most);
+        return context <= really;
+      };
+      EXPECT_EQ(find_measured_limit(900, most, runs), really);
+      EXPECT_LE(calls, 22);
+    }
+}
+
 // Scratch that falls with the context must not hide a longer one that fits.
 TEST(Limit, LooksBeyondADip) {
   const LimitRequest request{.workload = {.chunk = 64}, .budget_bytes = 1000};

@@ -1,6 +1,7 @@
 #include "app/prediction.h"
 
 #include "app/session.h"
+#include "backend/cpu_plan.h"
 #include "backend/cuda_plan.h"
 #include "base/error.h"
 #include "measure/provenance.h"
@@ -79,6 +80,7 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
     choose_cuda_forms(plan, profile.block_shared_bytes
                                 ? static_cast<int64_t>(profile.block_shared_bytes->value)
                                 : 232448);
+  if (!eager && profile.kind == DeviceKind::cpu) choose_cpu_forms(plan);
   Record record = predict(plan, profile, memory, options);
   record.cell.family = spec.family;
   if (const std::string missing = missing_kernels(profile.kind, workload.dtype); !missing.empty())

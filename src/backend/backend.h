@@ -89,8 +89,10 @@ class Backend {
   virtual std::string implementation(StepKind, size_t node) const = 0;
 };
 
-// Where every tensor of a plan and the scratch of this backend's kernels lie.
-inline MemoryLayout layout_on(const Backend& backend, const Plan& plan) {
+// Where every tensor of a plan and the scratch of this backend's kernels lie, in the forms that the
+// backend gives it.
+inline MemoryLayout layout_on(const Backend& backend, Plan plan) {
+  backend.choose_forms(plan);
   return layout_memory(plan, [&](const Node& n) { return backend.workspace_bytes(n, plan); });
 }
 

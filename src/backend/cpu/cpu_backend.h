@@ -8,6 +8,7 @@
 #include "backend/cpu/bf16_product.h"
 #include "backend/cpu/context.h"
 #include "backend/cpu/onednn.h"
+#include "backend/cpu_plan.h"
 
 namespace tidemark {
 
@@ -18,6 +19,7 @@ class CpuBackend : public Backend {
   CpuBackend(int threads, int64_t memory_limit_bytes, const cpu::Bf16Unit* bf16 = cpu::bf16_unit());
   BackendInfo info() const override;
   bool supports(DType) const override;
+  void choose_forms(Plan& plan) const override { choose_cpu_forms(plan); }
   int64_t workspace_bytes(const Node&, const Plan&) const override;
   void attach(const Plan&, const MemoryLayout&) override;
   void detach() override;
