@@ -362,8 +362,8 @@ void print_capacity(const char* preset, const char* title, int64_t chunk, int64_
   LimitRequest request;
   request.workload = {.chunk = chunk, .dtype = DType::bf16};
   request.budget_bytes = small_device_bytes - backend->overhead_bytes();
-  const Limit limit = find_limit(
-      spec, request, [&](const Plan& plan) { return layout_on(*backend, plan).size_bytes; });
+  const Limit limit =
+      find_limit(spec, request, [&](const Plan& plan) { return memory_on(*backend, plan); });
   print_capacity_row(fmt::format("{}, largest by the plan, chunks of {}", title, chunk),
                      fmt::format("{:.3g} M tokens", static_cast<double>(limit.context) * 1e-6),
                      fmt::format(">= {:g} M", static_cast<double>(bar) * 1e-6),

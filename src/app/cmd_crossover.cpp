@@ -225,7 +225,7 @@ Answer from_plans(const Options& o) {
   require_support(*backend, pair.workload.dtype);
   const auto metric_of = [&](const ModelSpec& spec) {
     return memory_metric(spec, pair.workload, pair.whole,
-                         [&](const Plan& plan) { return layout_on(*backend, plan).size_bytes; });
+                         [&](const Plan& plan) { return memory_on(*backend, plan); });
   };
   return computed(
       o, pair, metric_of(pair.a), metric_of(pair.b),

@@ -217,7 +217,7 @@ nlohmann::ordered_json to_json(const Confirmation& c) {
 // that is shows when kernels are loaded and arenas taken.
 int64_t overhead_at_limit(Backend& backend, const ModelSpec& spec, const LimitRequest& asked) {
   constexpr int most_rounds = 4;  // the second mostly finds what the first did
-  const auto planned = [&](const Plan& plan) { return layout_on(backend, plan).size_bytes; };
+  const auto planned = [&](const Plan& plan) { return memory_on(backend, plan); };
   int64_t overhead_bytes = backend.overhead_bytes();
   for (int i = 0; overhead_bytes > 0 && i < most_rounds; ++i) {
     LimitRequest beside = asked;
@@ -255,7 +255,7 @@ int run(const Options& options) {
   const int64_t overhead_bytes = overhead_at_limit(*backend, spec, asked);
   asked.budget_bytes -= overhead_bytes;
   const auto planned = [&](const Plan& plan) {
-    return (on_gpu ? layout_on_cuda(plan) : layout_on(*backend, plan)).size_bytes;
+    return on_gpu ? layout_on_cuda(plan).size_bytes : memory_on(*backend, plan);
   };
   const auto framework = [&](const Plan& plan) {
     return predicted_memory(spec, plan, EngineModel::eager_full, profile);

@@ -129,7 +129,7 @@ Record measure_model(const Model& model, const MeasureRequest& request) {
     record.reason = fmt::format("{} has no {} kernels", cell.device, name(cell.dtype));
     return record;
   }
-  record.memory.predicted = layout_on(*backend, plan).size_bytes;
+  record.memory.predicted = memory_on(*backend, plan);
   if (request.started) request.started(record);
   try {
     measure_into(model, plan, *backend, request, record);

@@ -58,7 +58,7 @@ MemoryByTag predicted_memory(const ModelSpec& spec, const Plan& plan, EngineMode
   if (engine == EngineModel::own) {
     if (profile.kind == DeviceKind::gpu) return layout_on_cuda(plan).size_bytes;
     static const std::unique_ptr<Backend> backend = open_backend("cpu", 0, 0);
-    return layout_on(*backend, plan).size_bytes;
+    return memory_on(*backend, plan);
   }
   return eager_memory(plan, eager_options(spec), profile);
 }

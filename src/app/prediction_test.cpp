@@ -18,7 +18,8 @@ TEST(Prediction, MemoryIsThePlansToTheByte) {
   for (const std::string model : {"qwen2.5-0.5b", "mamba2-130m", "falcon-h1-0.5b"}) {
     const ModelSpec spec = load_spec(model);
     const Workload workload{.context = 3000, .new_tokens = 20, .dtype = DType::bf16};
-    const Plan plan = build_plan(spec, workload);
+    Plan plan = build_plan(spec, workload);
+    backend->choose_forms(plan);
     const Record r = predict_record(spec, load_profile("epyc-9654"), workload);
     EXPECT_EQ(r.memory.predicted, layout_memory(plan, [&](const Node& n) {
                                     return backend->workspace_bytes(n, plan);
@@ -48,7 +49,7 @@ TEST(Prediction, BytesAndOperationsFitTheirIntegersAtTheLargestWorkloads) {
         const Plan half = build_plan(spec, w);
         const std::string what = fmt::format("{}, {}, batch {}", preset.name, name(dtype), batch);
         for (const auto& memory_of :
-             {MemoryOf([&](const Plan& p) { return layout_on(*backend, p).size_bytes; }),
+             {MemoryOf([&](const Plan& p) { return memory_on(*backend, p); }),
               MemoryOf([](const Plan& p) { return layout_on_cuda(p).size_bytes; }),
               MemoryOf(
                   [&](const Plan& p) { return eager_memory(p, eager_options(spec), profile); })}) {
@@ -126,7 +127,7 @@ TEST(Prediction, AFrameworkMasksFromTheDeclaredWindowOn) {
 
 // Blocks of 64 do fewer operations inside a block than the model's 256; a framework keeps to the
 // model's.
-TEST(Prediction, OfThisProgramOnAGpuCountsItsOwnBlocks) {
+TEST(Prediction, OfThisProgramCountsItsOwnBlocks) {
   const ModelSpec spec = load_spec("mamba2-130m");
   const Workload workload{.context = 4096, .new_tokens = 1, .chunk = 4096, .dtype = DType::bf16};
   const auto ssd_ops = [&](const char* device, EngineModel engine) {
@@ -136,9 +137,10 @@ TEST(Prediction, OfThisProgramOnAGpuCountsItsOwnBlocks) {
       if (row.op == "ssd") ops += row.ops;
     return ops;
   };
+  // Blocks of 64 there, of 128 on a CPU, and a framework's as the model has them: 256.
   const int64_t cpu = ssd_ops("epyc-9654", EngineModel::own);
   EXPECT_LT(ssd_ops("h200", EngineModel::own), cpu);
-  EXPECT_EQ(ssd_ops("h200", EngineModel::eager_full), cpu);
+  EXPECT_LT(cpu, ssd_ops("h200", EngineModel::eager_full));
 }
 
 TEST(Prediction, AFrameworkIsAsFastAsItsHostOnShortPrompts) {

@@ -150,7 +150,7 @@ std::optional<ModelCrossover> memory_crossover(ModelCrossover names,
                           .dtype = cell.dtype,
                           .logits = cell.logits};
   const bool whole = cell.chunk >= cell.context;
-  const MemoryOf memory_of = [&](const Plan& plan) { return layout_on(*backend, plan).size_bytes; };
+  const MemoryOf memory_of = [&](const Plan& plan) { return memory_on(*backend, plan); };
   const MetricAt plan_a = memory_metric(*spec_a, workload, whole, memory_of),
                  plan_b = memory_metric(*spec_b, workload, whole, memory_of);
   const int64_t first = common.front(), last = common.back();
@@ -274,7 +274,7 @@ std::vector<ContextLimit> limits_of(const std::vector<Record>& records, int64_t 
     for (const auto& [device, dtype] : devices) {
       const Backend* backend = backends.at(device).get();
       if (!backend) continue;
-      const auto planned = [&](const Plan& plan) { return layout_on(*backend, plan).size_bytes; };
+      const auto planned = [&](const Plan& plan) { return memory_on(*backend, plan); };
       for (const int64_t budget : budgets)
         for (const LogitsPolicy logits : {LogitsPolicy::all, LogitsPolicy::last})
           for (const int64_t chunk : chunks) {

@@ -89,11 +89,15 @@ class Backend {
   virtual std::string implementation(StepKind, size_t node) const = 0;
 };
 
-// Where every tensor of a plan and the scratch of this backend's kernels lie, in the forms that the
-// backend gives it.
-inline MemoryLayout layout_on(const Backend& backend, Plan plan) {
-  backend.choose_forms(plan);
+// Where every tensor of a plan and the scratch of this backend's kernels lie.
+inline MemoryLayout layout_on(const Backend& backend, const Plan& plan) {
   return layout_memory(plan, [&](const Node& n) { return backend.workspace_bytes(n, plan); });
+}
+
+// What a run of a plan takes there, in the forms that the backend gives it.
+inline MemoryByTag memory_on(const Backend& backend, Plan plan) {
+  backend.choose_forms(plan);
+  return layout_on(backend, plan).size_bytes;
 }
 
 // threads 0: all cores. With a memory limit the arenas of a plan must fit in that many bytes.
