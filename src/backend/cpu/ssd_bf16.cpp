@@ -243,17 +243,22 @@ void lay_out_x(const Ssd& op, const Bf16* x, int64_t length, const Scratch& r) {
 }
 
 // The state in pairs of rows, for the carried product; itself it decays to the end of the block.
-void decay_state(const Sizes& s, float decay, const Scratch& r) {
+// Behind its last row lies what advance() wrote to fill a tile.
+void decay_state(const Ssd& op, float decay, const Scratch& r) {
+  const Sizes s(op);
   for (int64_t col = 0; col < s.p; col += group_cols) {
     uint32_t* pairs = r.state_pairs + col * s.n / 2;
     float* state = r.state + col * s.n;
     for (int64_t j = 0; j < s.n; j += 2)
       for (int64_t i = 0; i < group_cols; i += lanes) {
-        float* at = state + j * group_cols + i;
-        const Vec first = load(at), second = load(at + group_cols);
+        const auto row = [&](int64_t n) {
+          float* at = state + n * group_cols + i;
+          const Vec value = n < op.state_size ? load(at) : hn::Zero(floats);
+          store(hn::Mul(value, all(decay)), at);
+          return value;
+        };
+        const Vec first = row(j), second = row(j + 1);
         store_words(pair_words(first, second), pairs + j / 2 * group_cols + i);
-        store(hn::Mul(first, all(decay)), at);
-        store(hn::Mul(second, all(decay)), at + group_cols);
       }
   }
 }
@@ -352,7 +357,7 @@ void head_block(const Ssd& op, const CpuContext& context, int64_t head, int64_t 
   const float skip = static_cast<float>(context.block<Bf16>(op.d_skip, op.heads)[head]);
   find_decays(op, context, head, first, length, r);
   lay_out_x(op, x, length, r);
-  decay_state(s, r.from_start[s.q - 1], r);
+  decay_state(op, r.from_start[s.q - 1], r);
   if (fresh) std::memset(r.carried, 0, static_cast<size_t>(part * s.p) * sizeof(float));
   for (int64_t row = 0; row < length; row += part) {
     const int64_t count = std::min(part, length - row);
