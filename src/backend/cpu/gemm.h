@@ -65,13 +65,6 @@ void dot_group(const Bf16* x, int64_t x_row, int64_t m, const Bf16* weight, int6
 
 // gemm_unit.cpp: many rows on a unit for bf16, with a packed weight of bf16 or of 8 bits, or with
 // rows of 8 bits and activations of 16, whose k is a multiple of 32.
-// In gemm_unit.cpp, a panel of a run of panels, left to right: pending [rows][32] has the last
-// elements of the panel before.
-struct PanelInRun {
-  Bf16* pending;
-  bool first, last;
-};
-
 int64_t unit_workspace_bytes(const Gemm&, const Bf16Unit&, int threads);
 bool takes_glu(int64_t n, int64_t k);  // whether GemmArgs::gated may be set
 void run_on_unit(const GemmArgs&, const Bf16Unit&, int threads, std::byte* scratch);

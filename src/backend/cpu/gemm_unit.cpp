@@ -113,48 +113,6 @@ void finish_gated(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int
   with_activation(*g.gated, GatedRows{g, row, rows, col, cols, sums, sums_row});
 }
 
-// Elements of bf16 in a line of the caches.
-constexpr int64_t line = 32;
-
-// Rows whose panels begin within lines, past the caches all the same: a line that a panel begins
-// waits for the next panel to end it. Only where a run of panels begins and ends a part of a line
-// is written, which the caches fetch.
-void finish_lines(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int64_t cols,
-                  const float* sums, int64_t sums_row, const PanelInRun& run) {
-  const hn::ScalableTag<uint16_t> halves;
-  const Bf16* bias = g.bias ? static_cast<const Bf16*>(g.bias) + col : nullptr;
-  const Vec scale = all(g.scale);
-  for (int64_t i = 0; i < rows; ++i) {
-    Bf16* out = static_cast<Bf16*>(g.out) + (row + i) * g.out_stride + col;
-    alignas(64) Bf16 values[line + 2 * line];
-    std::copy_n(run.pending + i * line, line, values);
-    for (int64_t j = 0; j < cols; j += lanes) {
-      Vec value = load(sums + i * sums_row + j);
-      if (bias) value = hn::Add(value, load_row(bias + j, cols - j));
-      store(hn::Mul(value, scale), values + line + j);
-    }
-    // Columns from `at` on are not written yet.
-    const auto begun = static_cast<int64_t>(reinterpret_cast<uintptr_t>(out) % 64 / sizeof(Bf16));
-    int64_t at = -begun;
-    if (run.first) {
-      at = begun > 0 ? std::min(line - begun, cols) : 0;
-      std::copy_n(values + line, at, out);
-    }
-    for (; at + line <= cols; at += line)
-      for (int64_t j = 0; j < line; j += static_cast<int64_t>(hn::Lanes(halves)))
-        hn::Stream(hn::LoadU(halves, reinterpret_cast<const uint16_t*>(values + line + at + j)),
-                   halves, reinterpret_cast<uint16_t*>(out + at + j));
-    if (run.last)
-      std::copy_n(values + line + at, cols - at, out + at);
-    else
-      std::copy_n(values + cols, line, run.pending + i * line);
-  }
-}
-
-bool begins_within_lines(const GemmArgs& g, int64_t col) {
-  return !in_whole_lines(static_cast<Bf16*>(g.out), g.out_stride, col);
-}
-
 void finish_block(const GemmArgs& g, int64_t row, int64_t rows, int64_t col, int64_t cols,
                   const float* sums, int64_t sums_row) {
   g.out_f32 ? finish_rows<Bf16, float>(g, row, rows, col, cols, sums, sums_row)
@@ -172,14 +130,12 @@ namespace tidemark::cpu {
 
 HWY_EXPORT(finish_block);
 HWY_EXPORT(finish_gated);
-HWY_EXPORT(finish_lines);
-HWY_EXPORT(begins_within_lines);
 HWY_EXPORT(lay_out_last_panel);
 HWY_EXPORT(lay_out_scaled);
 
 namespace {
 
-constexpr int64_t most_depth = 2048, part_depth = 1024, line_bytes = 64;
+constexpr int64_t most_depth = 2048, part_depth = 1024;
 constexpr int64_t panel_rows = 64, most_panels = 16;  // outputs; panels whose sums wait
 
 // How the depth is cut, in whole tiles.
@@ -245,14 +201,14 @@ int64_t last_panel_bytes(const Shape& s) {
                         round_up(s.k, packed_depth) * size_bytes(DType::bf16);
 }
 // By thread: a panel of a weight in 8 bits; the sums of a panel, or of several where the depth is
-// cut; a line for every row.
+// cut.
 int64_t scaled_panel(int64_t k, bool scaled) {
   return scaled ? panel_rows * depth_of_part(k) : 0;
 }
 int64_t thread_bytes(const Shape& s, int threads) {
   const int64_t rows = rows_of_block(s, threads), panels = is_cut(s.k) ? most_panels : 1;
   return scaled_panel(s.k, s.scaled) * size_bytes(DType::bf16) +
-         panels * rows * panel_rows * size_bytes(DType::f32) + rows * line_bytes;
+         panels * rows * panel_rows * size_bytes(DType::f32);
 }
 int64_t scratch_bytes(const Shape& s, int threads) {
   return x_bytes(s, threads) + last_panel_bytes(s) + threads * thread_bytes(s, threads);
@@ -309,23 +265,6 @@ Panel find_panel(const Work& w, int64_t panel) {
           packed_rows * g.k};
 }
 
-// What becomes of the sums of a panel for rows [row, row + rows) of x.
-void finish_panel(const Work& w, int64_t row, int64_t rows, const Panel& panel, const float* sums,
-                  const PanelInRun& run) {
-  const GemmArgs& g = w.g;
-  if (w.rounded)
-    return finish(*w.rounded,
-                  {sums, true, panel_rows, panel.col, panel.cols, w.row_scales, row, g.streams},
-                  rows);
-  if (g.gated)
-    return HWY_DYNAMIC_DISPATCH(finish_gated)(g, row, rows, panel.col / 2, panel.cols / 2, sums,
-                                              panel_rows);
-  if (g.streams && !g.out_f32 && HWY_DYNAMIC_DISPATCH(begins_within_lines)(g, 0))
-    return HWY_DYNAMIC_DISPATCH(finish_lines)(g, row, rows, panel.col, panel.cols, sums, panel_rows,
-                                              run);
-  HWY_DYNAMIC_DISPATCH(finish_block)(g, row, rows, panel.col, panel.cols, sums, panel_rows);
-}
-
 // Panels [begin, end) for rows [row, row + rows) of x; where the depth is cut at most most_panels.
 void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t end,
                std::byte* scratch) {
@@ -336,8 +275,7 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
   const Bf16* x = w.x ? w.x : static_cast<const Bf16*>(g.x) + row * g.x_stride;
   const int64_t padded = round_up(rows, product_rows);
   auto* scaled = reinterpret_cast<Bf16*>(scratch);
-  auto* pending = scaled + scaled_panel(g.k, w.scaled);
-  auto* sums = reinterpret_cast<float*>(pending + padded * line_bytes / size_bytes(DType::bf16));
+  auto* sums = reinterpret_cast<float*>(scaled + scaled_panel(g.k, w.scaled));
   for (int64_t k = 0; k < g.k; k += part) {
     const int64_t depth = round_up(std::min(part, g.k - k), packed_depth);
     for (int64_t p = begin; p < end; ++p) {
@@ -375,7 +313,12 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
         multiply(product);
       }
       if (k + part < g.k) continue;
-      finish_panel(w, row, rows, panel, at, {pending, p == begin, p + 1 == end});
+      if (g.gated) HWY_DYNAMIC_DISPATCH(finish_gated)
+      (g, row, rows, panel.col / 2, panel.cols / 2, at, panel_rows);
+      else if (w.rounded)
+          finish(*w.rounded,
+                 {at, true, panel_rows, panel.col, panel.cols, w.row_scales, row, g.streams}, rows);
+      else HWY_DYNAMIC_DISPATCH(finish_block)(g, row, rows, panel.col, panel.cols, at, panel_rows);
     }
   }
 }
