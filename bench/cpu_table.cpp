@@ -341,8 +341,9 @@ void print_model(const std::string& preset, double budget_s) {
     executor.set_prompt(random_prompt(1, row.context, model.spec.vocab, 0));
     measure(executor, options, record);
     if (record.outcome != Outcome::ok) fail("{}: {}", name(record.outcome), record.reason);
-    print_prefill(row, plan, *record.metrics.prefill_tokens_per_s, executor, budget_s);
-    if (row.new_tokens > 1) print_decode(row, plan, *record.metrics.decode_tokens_per_s, executor);
+    print_prefill(row, executor.plan(), *record.metrics.prefill_tokens_per_s, executor, budget_s);
+    if (row.new_tokens > 1)
+      print_decode(row, executor.plan(), *record.metrics.decode_tokens_per_s, executor);
   }
   if (!known) fail("'{}' is no group of the table", preset);
 }

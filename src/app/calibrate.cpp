@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "app/measure_model.h"
+#include "app/prediction.h"
 #include "app/session.h"
 #include "base/error.h"
 #include "base/json.h"
@@ -51,13 +52,13 @@ std::vector<GridModel> grid_models() {
           {"mamba-768", mamba(768, 3)},
           {"mamba-1280", mamba(1280, 2)},
           {"mamba-2048", mamba(2048, 2)},
-          {"mamba2-768", mamba2(768, 3, 256)},
-          {"mamba2-1024", mamba2(1024, 2, 128)},
-          {"mamba2-1280", mamba2(1280, 2, 256)},
+          {"mamba2-768", mamba2(768, 3, 128)},
+          {"mamba2-1024", mamba2(1024, 2, 64)},
+          {"mamba2-1280", mamba2(1280, 2, 128)},
           {"attention-1024-deep", llama(1024, 16, 8, 4096, 65536), true},
           {"attention-2048-deep", llama(2048, 8, 4, 8192, 131072), true},
           {"mamba-1024-deep", mamba(1024, 40), true},
-          {"mamba2-1024-deep", mamba2(1024, 40, 256), true}};
+          {"mamba2-1024-deep", mamba2(1024, 40, 128), true}};
 }
 
 GridModel grid_model(const Cell& cell) {
@@ -157,13 +158,16 @@ bool wanted(const KernelSample& s, const GridModel& model, const Cell& cell, Pha
   return cell.dtype == DType::f32 ? matrix : s.work.kind != KernelClass::gemv;
 }
 
+// In the forms that ran.
 Plan plan_of(const Record& r) {
-  return build_plan(spec_of(grid_model(r.cell)), {.batch = r.cell.batch,
-                                                  .context = r.cell.context,
-                                                  .new_tokens = r.cell.new_tokens,
-                                                  .chunk = r.cell.chunk,
-                                                  .dtype = r.cell.dtype,
-                                                  .logits = r.cell.logits});
+  Plan plan = build_plan(spec_of(grid_model(r.cell)), {.batch = r.cell.batch,
+                                                       .context = r.cell.context,
+                                                       .new_tokens = r.cell.new_tokens,
+                                                       .chunk = r.cell.chunk,
+                                                       .dtype = r.cell.dtype,
+                                                       .logits = r.cell.logits});
+  choose_forms(plan, typical_profile(r.cell.device == "cpu" ? DeviceKind::cpu : DeviceKind::gpu));
+  return plan;
 }
 
 DeviceProfile profile_of(const Provenance& device, bool cpu) {

@@ -94,8 +94,8 @@ Limit find_limit(const ModelSpec& spec, const LimitRequest& request, const Memor
 int64_t find_measured_limit(int64_t planned, int64_t most,
                             const std::function<bool(int64_t)>& runs) {
   int64_t low = 0, high = most + 1;  // low runs, high does not
-  if (planned >= 1 && planned <= most && runs(planned)) {
-    low = planned;
+  if (planned <= most && (planned < 1 || runs(planned))) {
+    low = std::max<int64_t>(planned, 0);
     for (int64_t step = 1; low + step < high; step *= 2) {
       if (!runs(low + step))
         high = low + step;

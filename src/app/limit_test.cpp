@@ -113,8 +113,11 @@ TEST(Limit, IsFoundByRunsWhereTheyContradictThePlan) {
         EXPECT_LE(context, most);
         return context <= really;
       };
-      EXPECT_EQ(find_measured_limit(900, most, runs), really);
-      EXPECT_LE(calls, 22);
+      for (const int64_t planned : {0, 1, 900, 1000}) {
+        calls = 0;
+        EXPECT_EQ(find_measured_limit(planned, most, runs), really) << planned;
+        EXPECT_LE(calls, 22) << planned;
+      }
     }
 }
 

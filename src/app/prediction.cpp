@@ -63,6 +63,14 @@ MemoryByTag predicted_memory(const ModelSpec& spec, const Plan& plan, EngineMode
   return eager_memory(plan, eager_options(spec), profile);
 }
 
+void choose_forms(Plan& plan, const DeviceProfile& profile) {
+  if (profile.kind == DeviceKind::cpu) return choose_cpu_forms(plan);
+  // Where a profile does not say how much a block may share: as much as on Hopper.
+  choose_cuda_forms(plan, profile.block_shared_bytes
+                              ? static_cast<int64_t>(profile.block_shared_bytes->value)
+                              : 232448);
+}
+
 Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workload workload,
                       const Prediction& prediction) {
   const bool eager = prediction.engine == EngineModel::eager_full;
@@ -75,12 +83,7 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
   PredictOptions options{.scales = prediction.scales};
   if (eager) options.launches = eager_launches(profile, eager_options(spec));
   const MemoryByTag memory = predicted_memory(spec, plan, prediction.engine, profile);
-  // Where a profile does not say how much a block may share: as much as on Hopper.
-  if (!eager && profile.kind == DeviceKind::gpu)
-    choose_cuda_forms(plan, profile.block_shared_bytes
-                                ? static_cast<int64_t>(profile.block_shared_bytes->value)
-                                : 232448);
-  if (!eager && profile.kind == DeviceKind::cpu) choose_cpu_forms(plan);
+  if (!eager) choose_forms(plan, profile);
   Record record = predict(plan, profile, memory, options);
   record.cell.family = spec.family;
   if (const std::string missing = missing_kernels(profile.kind, workload.dtype); !missing.empty())

@@ -33,6 +33,9 @@ std::string missing_kernels(DeviceKind, DType);
 // included.
 MemoryByTag predicted_memory(const ModelSpec&, const Plan&, EngineModel, const DeviceProfile&);
 
+// Sets the forms that this program's backend for such a device gives a plan.
+void choose_forms(Plan&, const DeviceProfile&);
+
 struct Prediction {
   EngineModel engine = EngineModel::own;
   Scales scales{};

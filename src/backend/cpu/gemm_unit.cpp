@@ -188,11 +188,18 @@ int64_t rows_in_place(int64_t n, int64_t k) {
   return k % packed_depth == 0 ? grouped : std::max<int64_t>(0, grouped - packed_rows);
 }
 
-// Scratch: x of a block of rows laid out anew, or its last rows where they fill no tile, with zeros
-// below; the last rows of a packed weight where they do not lie as wanted; what each thread has.
+// Rows of x that are laid out anew at once: whole blocks, so many that all threads have work.
+int64_t rows_at_once(const Shape& s, int64_t threads) {
+  const int64_t block = rows_of_block(s, threads), panels = divide_up(s.n, panel_rows);
+  return block * std::clamp<int64_t>(divide_up(4 * threads, panels), 1, divide_up(s.m, block));
+}
+
+// Scratch: x of some blocks of rows laid out anew, or its last rows where they fill no tile, with
+// zeros below; the last rows of a packed weight where they do not lie as wanted; what each thread
+// has.
 int64_t x_bytes(const Shape& s, int64_t threads) {
   if (lays_out_x(s))
-    return rows_of_block(s, threads) / product_rows * x_layout(s).block * size_bytes(DType::bf16);
+    return rows_at_once(s, threads) / product_rows * x_layout(s).block * size_bytes(DType::bf16);
   return s.m % product_rows == 0 ? 0 : product_rows * s.k * size_bytes(DType::bf16);
 }
 int64_t last_panel_bytes(const Shape& s) {
@@ -232,8 +239,9 @@ struct Work {
   const Int8Product* scaled;   // a weight in 8 bits that is scaled to bf16; null: packed
   const Int8Product* rounded;  // or null: weight and x of 8 bits, in g as pairs in bf16's place
   const float* row_scales = nullptr;  // of rounded x
-  Bf16* x = nullptr;                  // laid out anew, rows of a block
-  Bf16* last_x = nullptr;             // or the rows that fill no tile
+  Bf16* x = nullptr;                  // laid out anew, from row first_row on
+  int64_t first_row = 0;
+  Bf16* last_x = nullptr;  // or the rows that fill no tile
   const Bf16* last_panel = nullptr;
 
   Shape shape() const { return {g.m, g.n, g.k, g.x_stride, scaled != nullptr, !unit.dots}; }
@@ -272,7 +280,8 @@ void run_block(const Work& w, int64_t row, int64_t rows, int64_t begin, int64_t 
   const int64_t part = depth_of_part(g.k);
   const XLayout layout =
       w.x ? x_layout(w.shape()) : XLayout{g.x_stride, product_depth, product_rows * g.x_stride};
-  const Bf16* x = w.x ? w.x : static_cast<const Bf16*>(g.x) + row * g.x_stride;
+  const Bf16* x = w.x ? w.x + (row - w.first_row) / product_rows * layout.block
+                      : static_cast<const Bf16*>(g.x) + row * g.x_stride;
   const int64_t padded = round_up(rows, product_rows);
   auto* scaled = reinterpret_cast<Bf16*>(scratch);
   auto* sums = reinterpret_cast<float*>(scaled + scaled_panel(g.k, w.scaled));
@@ -387,9 +396,9 @@ void run_work(Work work, int threads, std::byte* scratch) {
     return run_rows(work, 0, g.m, threads, scratch);
   }
   work.x = x;
-  const int64_t block = rows_of_block(shape, threads);
-  for (int64_t row = 0; row < g.m; row += block)
-    run_rows(work, row, std::min(row + block, g.m), threads, scratch);
+  const int64_t rows = rows_at_once(shape, threads);
+  for (; work.first_row < g.m; work.first_row += rows)
+    run_rows(work, work.first_row, std::min(work.first_row + rows, g.m), threads, scratch);
 }
 
 }  // namespace
