@@ -12,6 +12,7 @@
 #include "base/json.h"
 #include "base/quantile.h"
 #include "cost/predict.h"
+#include "measure/operator_rows.h"
 #include "model/families/families.h"
 
 namespace tidemark {
@@ -185,27 +186,32 @@ DeviceProfile profile_of(const Provenance& device, bool cpu) {
 
 }  // namespace
 
+std::vector<GridCell> calibration_grid(const std::string& device, int threads) {
+  std::vector<GridCell> cells;
+  for (const GridModel& grid : grid_models())
+    for (const GridPoint& point : grid_points(grid, device == "cpu"))
+      cells.push_back({spec_of(grid),
+                       {.model = grid.name,
+                        .device = device,
+                        .dtype = point.dtype,
+                        .context = point.context,
+                        .new_tokens = 9,
+                        .chunk = point.chunk,
+                        .threads = threads}});
+  return cells;
+}
+
 std::vector<Record> measure_grid(const CalibrationOptions& options) {
   std::vector<Record> records;
-  for (const GridModel& grid : grid_models()) {
-    const ModelSpec spec = spec_of(grid);
-    const Model model{spec, synthetic_weights(spec, 0)};
-    for (const GridPoint& point : grid_points(grid, options.device == "cpu")) {
-      if (options.progress)
-        options.progress(fmt::format("{}, {} tokens in chunks of {}, {}", grid.name, point.context,
-                                     point.chunk, name(point.dtype)));
-      MeasureRequest request;
-      request.cell = {.model = grid.name,
-                      .device = options.device,
-                      .dtype = point.dtype,
-                      .context = point.context,
-                      .new_tokens = 9,
-                      .chunk = point.chunk,
-                      .threads = options.threads};
-      request.options.stopping.time_budget_s = options.budget_s;
-      request.options.profile_budget_s = options.budget_s / 2;
-      records.push_back(measure_model(model, request));
-    }
+  for (const auto& [spec, cell] : calibration_grid(options.device, options.threads)) {
+    if (options.progress)
+      options.progress(fmt::format("{}, {} tokens in chunks of {}, {}", cell.model, cell.context,
+                                   cell.chunk, name(cell.dtype)));
+    MeasureRequest request;
+    request.cell = cell;
+    request.options.stopping.time_budget_s = options.budget_s;
+    request.options.profile_budget_s = options.budget_s / 2;
+    records.push_back(measure_model({spec, synthetic_weights(spec, 0)}, request));
   }
   return records;
 }
@@ -284,16 +290,30 @@ double mean_error(const Calibration& c) {
 
 }  // namespace
 
+namespace {
+
+// What was measured must be what its plan says now, operator by operator.
+void check_operators(const MeasuredCell& c) {
+  const std::vector<OperatorRow> planned = phase_rows(c.plan, Phase::prefill).rows;
+  const std::vector<OperatorRow>& measured = c.record->prefill->rows;
+  if (measured.size() != planned.size())
+    fail("calibration: {}: expected {} operators, found {}: measured by another version",
+         c.cell.model, planned.size(), measured.size());
+  for (size_t i = 0; i < planned.size(); ++i)
+    if (measured[i].ops != planned[i].ops)
+      fail("calibration: {}, {}: expected {} operations, found {}: measured by another version",
+           c.cell.model, planned[i].op, planned[i].ops, measured[i].ops);
+}
+
+}  // namespace
+
 Calibration fit_records(const std::vector<Record>& records) {
   std::vector<MeasuredCell> cells;
   double shortest_s = 1;
   for (const Record& r : records) {
     if (r.outcome != Outcome::ok || !r.prefill || !r.decode) continue;  // it did not fit
     cells.push_back({r.cell, grid_model(r.cell), plan_of(r), &r});
-    const size_t rows = cells.back().plan.step(StepKind::tail).nodes.size();
-    if (r.prefill->rows.size() != rows)
-      fail("calibration: {}: expected {} operators, found {}: measured by another version",
-           r.cell.model, rows, r.prefill->rows.size());
+    check_operators(cells.back());
     shortest_s = std::min(shortest_s, r.metrics.tpot_s->median);
   }
   if (cells.empty()) fail("calibration: expected at least one cell that was measured");

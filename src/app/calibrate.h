@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cost/fit.h"
+#include "model/spec.h"
 #include "record/record.h"
 
 namespace tidemark {
@@ -18,8 +19,13 @@ struct CalibrationOptions {
   std::function<void(const std::string&)> progress{};
 };
 
-// What the calibration measures on a device, to be kept or fitted.
+// What the calibration measures on a device, to be kept or fitted; and the model and cells of it.
 std::vector<Record> measure_grid(const CalibrationOptions&);
+struct GridCell {
+  ModelSpec spec;
+  Cell cell;
+};
+std::vector<GridCell> calibration_grid(const std::string& device, int threads);
 
 struct Calibration {
   DeviceProfile profile;
