@@ -186,7 +186,8 @@ TEST(CliPrediction, SaysWhatItIsOfAndWhatIsMissing) {
   const Ran ran = tidemark("predict qwen2.5-0.5b --on rtx4090 h200-calibrated --batch 2");
   EXPECT_NE(ran.out.find("\nbf16, batch 2, 32 new tokens, chunk 512, last logits\n"
                          "rtx4090: datasheet profile\n"
-                         "h200-calibrated: calibrated profile\n"),
+                         "h200-calibrated: calibrated profile, priced as other kernels: decode of "
+                         "several sequences as the launches of one\n"),
             std::string::npos)
       << ran.out;
   const Ran eager = tidemark("predict qwen2.5-0.5b --on rtx4090 --engine-model eager-full");

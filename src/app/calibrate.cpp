@@ -293,16 +293,15 @@ double mean_error(const Calibration& c) {
 namespace {
 
 // What was measured must be what its plan says now, operator by operator.
-void check_operators(const MeasuredCell& c) {
-  const std::vector<OperatorRow> planned = phase_rows(c.plan, Phase::prefill).rows;
-  const std::vector<OperatorRow>& measured = c.record->prefill->rows;
+void check_operators(const MeasuredCell& c, Phase phase, const std::vector<OperatorRow>& measured) {
+  const std::vector<OperatorRow> planned = phase_rows(c.plan, phase).rows;
   if (measured.size() != planned.size())
-    fail("calibration: {}: expected {} operators, found {}: measured by another version",
-         c.cell.model, planned.size(), measured.size());
+    fail("calibration: {}, {}: expected {} operators, found {}: measured by another version",
+         c.cell.model, name(phase), planned.size(), measured.size());
   for (size_t i = 0; i < planned.size(); ++i)
     if (measured[i].ops != planned[i].ops)
-      fail("calibration: {}, {}: expected {} operations, found {}: measured by another version",
-           c.cell.model, planned[i].op, planned[i].ops, measured[i].ops);
+      fail("calibration: {}, {}, {}: expected {} operations, found {}: measured by another version",
+           c.cell.model, name(phase), planned[i].op, planned[i].ops, measured[i].ops);
 }
 
 }  // namespace
@@ -313,7 +312,8 @@ Calibration fit_records(const std::vector<Record>& records) {
   for (const Record& r : records) {
     if (r.outcome != Outcome::ok || !r.prefill || !r.decode) continue;  // it did not fit
     cells.push_back({r.cell, grid_model(r.cell), plan_of(r), &r});
-    check_operators(cells.back());
+    check_operators(cells.back(), Phase::prefill, r.prefill->rows);
+    check_operators(cells.back(), Phase::decode, r.decode->rows);
     shortest_s = std::min(shortest_s, r.metrics.tpot_s->median);
   }
   if (cells.empty()) fail("calibration: expected at least one cell that was measured");

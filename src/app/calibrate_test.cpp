@@ -43,18 +43,24 @@ TEST(Calibrate, FindsTheDeviceThatWasMeasured) {
 }
 
 TEST(Calibrate, RefusesWhatAnotherVersionMeasured) {
-  std::vector<Record> records = records_of(load_profile("epyc-9654"));
-  for (Record& r : records)
-    if (r.cell.model == "mamba2-1280")
-      for (OperatorRow& row : r.prefill->rows)
-        if (row.op == "ssd") row.ops += row.ops / 8;
-  try {
-    fit_records(records);
-    FAIL() << "fitted";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("mamba2-1280, ssd: expected "), std::string::npos)
-        << error.what();
-  }
+  const auto expect_refused = [](const auto& change, const std::string& why) {
+    std::vector<Record> records = records_of(load_profile("epyc-9654"));
+    for (Record& r : records)
+      if (r.cell.model == "mamba2-1280") change(r);
+    try {
+      fit_records(records);
+      FAIL() << "fitted";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find(why), std::string::npos) << error.what();
+    }
+  };
+  const auto other_blocks = [](Record& r) {
+    for (OperatorRow& row : r.prefill->rows)
+      if (row.op == "ssd") row.ops += row.ops / 8;
+  };
+  expect_refused(other_blocks, "mamba2-1280, prefill, ssd: expected ");
+  const auto cut = [](Record& r) { r.decode->rows.pop_back(); };
+  expect_refused(cut, "mamba2-1280, decode: expected ");
 }
 
 }  // namespace

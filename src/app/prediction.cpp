@@ -1,5 +1,7 @@
 #include "app/prediction.h"
 
+#include <set>
+
 #include "app/session.h"
 #include "backend/cpu_plan.h"
 #include "backend/cuda_plan.h"
@@ -53,6 +55,31 @@ std::string missing_kernels(DeviceKind device, DType dtype) {
   return fmt::format("no GPU kernels in {} yet", name(dtype));
 }
 
+std::string priced_as_others(const Plan& plan, const DeviceProfile& profile) {
+  const bool gpu = profile.kind == DeviceKind::gpu, f32 = plan.workload.dtype == DType::f32;
+  std::set<std::string> found;
+  const auto look = [&](const Node& node, bool decode) {
+    if (std::holds_alternative<RgLru>(node.op)) found.insert("RG-LRU as the selective scan");
+    if (std::holds_alternative<GatedDelta>(node.op)) found.insert("gated delta rule as SSD");
+    if (std::holds_alternative<ExpertGemm>(node.op)) found.insert("products of experts as others");
+    if (!gpu) return;
+    if (const auto* attention = std::get_if<Attention>(&node.op)) {
+      if (attention->window > 0 && attention->window < plan.workload.context)
+        found.insert("windowed attention as causal");
+      if (f32) found.insert("fp32 attention as bf16");
+    }
+    if (const auto* ssd = std::get_if<Ssd>(&node.op); ssd && !decode)
+      if (ssd->form == SsdForm::recurrence) found.insert("recurrence over many tokens as steps");
+  };
+  for (const Node& node : plan.step(StepKind::tail).nodes) look(node, false);
+  for (const Node& node : plan.step(StepKind::decode).nodes) look(node, true);
+  // Whose launches were timed at one sequence.
+  const bool timed = gpu && profile.origin == Origin::calibrated;
+  if (timed && plan.workload.batch > 1 && plan.workload.new_tokens > 1)
+    found.insert("decode of several sequences as the launches of one");
+  return found.empty() ? "" : fmt::format("priced as other kernels: {}", fmt::join(found, ", "));
+}
+
 MemoryByTag predicted_memory(const ModelSpec& spec, const Plan& plan, EngineModel engine,
                              const DeviceProfile& profile) {
   if (engine == EngineModel::own) {
@@ -90,6 +117,8 @@ Record predict_record(const ModelSpec& spec, const DeviceProfile& profile, Workl
     record.flags.push_back(missing);
   if (const auto flag = positions_flag(spec, workload.context, workload.new_tokens))
     record.flags.push_back(*flag);
+  if (const std::string others = priced_as_others(plan, profile); !eager && !others.empty())
+    record.flags.push_back(others);
   if (eager) record.flags.push_back(fmt::format("engine model {}", name(prediction.engine)));
   const Provenance own = machine_provenance();
   record.provenance.version = own.version;

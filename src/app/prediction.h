@@ -27,6 +27,8 @@ void require_known(EngineModel, const ModelSpec&, DType);
 
 // "no GPU kernels in w8a8 yet"; empty where this program can run what is predicted.
 std::string missing_kernels(DeviceKind, DType);
+// Which operators of a plan are priced with what was measured of other kernels; "" where none are.
+std::string priced_as_others(const Plan&, const DeviceProfile&);
 
 // What the plan takes: of this program its arenas, with the scratch of the CPU backend (as it is on
 // this machine) or of the CUDA one; of a framework what is alive at the worst moment, the mask

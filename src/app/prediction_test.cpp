@@ -92,6 +92,30 @@ TEST(Prediction, StateOf256RunsInBlocksWhereTheyMayShareSoMuch) {
   EXPECT_EQ(form("falcon-h1-0.5b", "rtx4090"), std::pair(SsdForm::chunked, int64_t{64}));
 }
 
+// docs/prediction.md, "What is priced as something else".
+TEST(Prediction, SaysWhatIsPricedAsOtherKernels) {
+  const auto flag = [](const char* model, const char* device, DType dtype, int64_t batch = 1) {
+    const Record r = predict_record(
+        load_spec(model), load_profile(device),
+        {.batch = batch, .context = 8192, .new_tokens = 9, .chunk = 512, .dtype = dtype}, {});
+    for (const std::string& f : r.flags)
+      if (f.starts_with("priced as other kernels: ")) return f.substr(25);
+    return std::string();
+  };
+  EXPECT_EQ(flag("llama-3.2-1b", "h200", DType::bf16), "");
+  EXPECT_EQ(flag("mamba2-780m", "h200", DType::bf16), "");
+  EXPECT_EQ(flag("mamba2-780m", "epyc-9654", DType::f32), "");
+  EXPECT_EQ(flag("mamba2-780m", "h200", DType::f32), "recurrence over many tokens as steps");
+  EXPECT_EQ(flag("mamba2-780m", "h200", DType::bf16, 2), "");
+  EXPECT_EQ(flag("mamba2-780m", "h200-calibrated", DType::bf16, 2),
+            "decode of several sequences as the launches of one");
+  EXPECT_EQ(flag("llama-3.2-1b", "h200", DType::f32), "fp32 attention as bf16");
+  EXPECT_EQ(flag("phi-3-mini-4k", "h200", DType::bf16), "windowed attention as causal");
+  EXPECT_EQ(flag("phi-3-mini-4k", "epyc-9654", DType::bf16), "");
+  EXPECT_EQ(flag("recurrentgemma-2b", "epyc-9654", DType::bf16), "RG-LRU as the selective scan");
+  EXPECT_EQ(flag("jamba-v0.1", "epyc-9654", DType::bf16), "products of experts as others");
+}
+
 // As measurements say it: the last token generated is not read again.
 TEST(Prediction, SaysWhatIsBeyondTheModelsPositions) {
   const ModelSpec spec = load_spec("tinyllama-1.1b");  // 2048 in its config.json
