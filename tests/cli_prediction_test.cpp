@@ -183,6 +183,11 @@ TEST(CliPrediction, SaysWhatItIsOfAndWhatIsMissing) {
       EXPECT_EQ(tidemark(arguments + fine).out.find("no GPU kernels"), std::string::npos)
           << arguments << fine;
   }
+  const Ran crossing =
+      tidemark("crossover recurrentgemma-2b mamba2-130m --max-context 4k --on epyc-9654");
+  EXPECT_NE(crossing.out.find("; recurrentgemma-2b priced as other kernels: RG-LRU as"),
+            std::string::npos)
+      << crossing.out;
   const Ran ran = tidemark("predict qwen2.5-0.5b --on rtx4090 h200-calibrated --batch 2");
   EXPECT_NE(ran.out.find("\nbf16, batch 2, 32 new tokens, chunk 512, last logits\n"
                          "rtx4090: datasheet profile\n"

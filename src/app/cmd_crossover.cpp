@@ -164,6 +164,22 @@ std::string title_on(const DeviceProfile& profile, const Pair& pair) {
                      missing.empty() ? "" : ", ", missing, engine);
 }
 
+// What of the two is priced as other kernels, each after "; ".
+std::string others_of(const DeviceProfile& profile, const Pair& pair) {
+  std::string text;
+  if (pair.engine != EngineModel::own) return text;
+  for (const ModelSpec* spec : {&pair.a, &pair.b}) {
+    Workload workload = pair.workload;
+    workload.context = pair.last;
+    if (pair.whole) workload.chunk = pair.last;
+    Plan plan = build_plan(*spec, workload);
+    choose_forms(plan, profile);
+    if (const std::string others = priced_as_others(plan, profile); !others.empty())
+      text += fmt::format("; {} {}", spec->name, others);
+  }
+  return text;
+}
+
 // From the first token on, and to the token.
 Answer computed(const Options& o, const Pair& pair, const MetricAt& a, const MetricAt& b,
                 std::string_view how) {
@@ -200,8 +216,9 @@ Answer from_predictions(const Options& o) {
       return {context, s.median, s.ci_low, s.ci_high};
     };
   };
-  return computed(o, pair, metric_of(pair.a), metric_of(pair.b),
-                  fmt::format("predicted for {}", title_on(profile, pair)));
+  return computed(
+      o, pair, metric_of(pair.a), metric_of(pair.b),
+      fmt::format("predicted for {}{}", title_on(profile, pair), others_of(profile, pair)));
 }
 
 // Of the device of --on, or of one that is here.
