@@ -288,10 +288,6 @@ double mean_error(const Calibration& c) {
   return sum;
 }
 
-}  // namespace
-
-namespace {
-
 // What was measured must be what its plan says now, operator by operator.
 void check_operators(const MeasuredCell& c, Phase phase, const std::vector<OperatorRow>& measured) {
   const std::vector<OperatorRow> planned = phase_rows(c.plan, phase).rows;

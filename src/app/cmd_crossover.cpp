@@ -169,10 +169,7 @@ std::string others_of(const DeviceProfile& profile, const Pair& pair) {
   std::string text;
   if (pair.engine != EngineModel::own) return text;
   for (const ModelSpec* spec : {&pair.a, &pair.b}) {
-    Workload workload = pair.workload;
-    workload.context = pair.last;
-    if (pair.whole) workload.chunk = pair.last;
-    Plan plan = build_plan(*spec, workload);
+    Plan plan = plan_at(*spec, {.workload = pair.workload, .whole_chunk = pair.whole}, pair.last);
     choose_forms(plan, profile);
     if (const std::string others = priced_as_others(plan, profile); !others.empty())
       text += fmt::format("; {} {}", spec->name, others);

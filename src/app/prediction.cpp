@@ -58,7 +58,7 @@ std::string missing_kernels(DeviceKind device, DType dtype) {
 std::string priced_as_others(const Plan& plan, const DeviceProfile& profile) {
   const bool gpu = profile.kind == DeviceKind::gpu, f32 = plan.workload.dtype == DType::f32;
   std::set<std::string> found;
-  const auto look = [&](const Node& node, bool decode) {
+  const auto look = [&](const Node& node) {
     if (std::holds_alternative<RgLru>(node.op)) found.insert("RG-LRU as the selective scan");
     if (std::holds_alternative<GatedDelta>(node.op)) found.insert("gated delta rule as SSD");
     if (std::holds_alternative<ExpertGemm>(node.op)) found.insert("products of experts as others");
@@ -68,11 +68,12 @@ std::string priced_as_others(const Plan& plan, const DeviceProfile& profile) {
         found.insert("windowed attention as causal");
       if (f32) found.insert("fp32 attention as bf16");
     }
-    if (const auto* ssd = std::get_if<Ssd>(&node.op); ssd && !decode)
-      if (ssd->form == SsdForm::recurrence) found.insert("recurrence over many tokens as steps");
+    const auto* ssd = std::get_if<Ssd>(&node.op);
+    if (ssd && ssd->form == SsdForm::recurrence && ssd->length > 1)
+      found.insert("recurrence over many tokens as steps");
   };
-  for (const Node& node : plan.step(StepKind::tail).nodes) look(node, false);
-  for (const Node& node : plan.step(StepKind::decode).nodes) look(node, true);
+  for (const Step& step : plan.steps)
+    for (const Node& node : step.nodes) look(node);
   // Whose launches were timed at one sequence.
   const bool timed = gpu && profile.origin == Origin::calibrated;
   if (timed && plan.workload.batch > 1 && plan.workload.new_tokens > 1)
